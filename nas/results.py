@@ -1,0 +1,210 @@
+"""What a trial yields: metrics with units, objectives over them, limits on them, and the record of a study.
+
+Everything here is plain data, read from the database by whoever reports, and needs no torch, ray or optuna.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from nas.architecture import Architecture
+from nas.errors import UsageError, nearest
+
+Goal = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that every trial stores. `cheap`: known without training. `exact`: no measuring noise."""
+
+    name: str
+    goal: Goal
+    unit: str
+    text: str
+    cheap: bool = False
+    exact: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("val_loss", "min", "nats/token", "validation cross-entropy", exact=True),
+        Metric("val_accuracy", "max", "", "share of validation tokens predicted right", exact=True),
+        Metric("bits_per_char", "min", "bits", "validation loss per character", exact=True),
+        Metric("perplexity", "min", "", "exp of the validation loss", exact=True),
+        Metric("prefill_ms", "min", "ms", "time to read the prompt (median)", cheap=True),
+        Metric("decode_ms_per_token", "min", "ms", "time per generated token (median)", cheap=True),
+        Metric("peak_inference_mib", "min", "MiB", "peak memory of prefill and decoding", cheap=True, exact=True),
+        Metric("peak_training_mib", "min", "MiB", "peak memory of a training step", cheap=True, exact=True),
+        Metric("weights_mib", "min", "MiB", "parameters and buffers", cheap=True, exact=True),
+        Metric("decode_state_kib", "min", "KiB", "cache or recurrent state at full context", cheap=True, exact=True),
+        Metric("params", "min", "", "trained parameters", cheap=True, exact=True),
+        Metric("flops_per_token", "min", "FLOP", "forward pass over a full context, per token", cheap=True, exact=True),
+        Metric("energy_mj_per_token", "min", "mJ", "energy per generated token, where counted", cheap=True),
+        Metric("train_seconds", "min", "s", "training time, pauses left out"),
+        Metric("tokens_per_second", "max", "token/s", "training throughput"),
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name. Raises UsageError with the nearest valid name."""
+    if name not in METRICS:
+        raise UsageError(f"unknown metric '{name}'", code="unknown-metric", help=nearest(name, METRICS))
+    return METRICS[name]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric to make small or large."""
+
+    metric: str
+    goal: Goal
+
+    @property
+    def unit(self) -> str:
+        return METRICS[self.metric].unit if self.metric in METRICS else ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.metric} ({self.unit})" if self.unit else self.metric
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A limit on a metric, from above, from below, or both."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """How far over the limit, relative to it: <= 0 is feasible, and 0 where the metric is absent."""
+        value = metrics.get(self.metric)
+        if value is None:
+            return 0.0
+        over = [(value - self.max) / max(abs(self.max), 1e-12)] if self.max is not None else []
+        under = [(self.min - value) / max(abs(self.min), 1e-12)] if self.min is not None else []
+        return max(over + under)
+
+    def __str__(self) -> str:
+        low = f"{self.min:g} <= " if self.min is not None else ""
+        high = f" <= {self.max:g}" if self.max is not None else ""
+        return f"{low}{self.metric}{high}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Repeated readings of one quantity, told by median and spread."""
+
+    median: float
+    p10: float
+    p90: float
+    p95: float
+    count: int
+
+    @classmethod
+    def of(cls, readings: Sequence[float]) -> Self:
+        """Raises ValueError when there is no reading or one is not finite."""
+        values = np.asarray(readings, dtype=float)
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError("a measurement needs at least one reading, and finite ones")
+        median, p10, p90, p95 = np.percentile(values, [50, 10, 90, 95])
+        return cls(float(median), float(p10), float(p90), float(p95), len(values))
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Under the names that a trial stores: NAME, NAME_p10, NAME_p90, NAME_p95, NAME_count."""
+        spread = {f"{name}_{key}": float(getattr(self, key)) for key in ("p10", "p90", "p95", "count")}
+        return {name: self.median, **spread}
+
+
+class State(StrEnum):
+    """Optuna's states, in its words."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A training budget that the trial reached: after `step` steps and `seconds` of training."""
+
+    step: int
+    seconds: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One row of a study."""
+
+    number: int
+    state: State
+    architecture_id: str
+    architecture: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rungs: tuple[Rung, ...] = ()
+    violations: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    baseline: bool = False
+    contended: bool = False
+    attempt: int = 1
+    started: float | None = None
+    """Unix seconds at which the trial was first proposed."""
+    finished: float | None = None
+    """Unix seconds at which its result was told."""
+
+    @cached_property
+    def model(self) -> Architecture:
+        return Architecture.model_validate(dict(self.architecture))
+
+    @property
+    def trained(self) -> bool:
+        """Counts against the budget: fully trained, or stopped at a rung."""
+        return self.state is State.COMPLETE or (self.state is State.PRUNED and bool(self.rungs))
+
+    @property
+    def feasible(self) -> bool:
+        return all(v <= 0 for v in self.violations.values())
+
+    def values(self, objectives: Iterable[Objective]) -> list[float] | None:
+        """The objectives in order; None when one is missing or not finite."""
+        values = [self.metrics.get(o.metric, math.nan) for o in objectives]
+        return values if all(math.isfinite(v) for v in values) else None
+
+    @property
+    def eligible(self) -> bool:
+        """May stand on the front: COMPLETE and feasible."""
+        return self.state is State.COMPLETE and self.feasible
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A whole study as stored: all that the report, the front and the tables need."""
+
+    name: str
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    trials: tuple[TrialResult, ...]
+    settings: Mapping[str, Any]
+    """The resolved study file as plain data."""
+    environment: Mapping[str, Any]
+    """Hardware, versions, command line; `nas.measure.environment()` as JSON."""
+    data: Mapping[str, Any]
+    """What the task says of its data: name, sha256, characters, vocabulary, splits, floors {name: nats per token}."""
+    budget: int
+    created: float
+    confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    """Front members trained again: trial number -> seed -> metrics. Empty until `nas confirm`."""
+
+    def trained(self) -> int:
+        return sum(t.trained for t in self.trials)
