@@ -43,6 +43,7 @@ def _plain(value: Any) -> Any:
 class Headed(Spec):
     """What every kind with heads shares: `heads` of equal size, side by side in the hidden size."""
 
+    kind: str
     heads: PositiveInt = 4
 
     def problem(self, hidden: int) -> tuple[str, str] | None:
@@ -190,7 +191,8 @@ def sentence(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, with path and value."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "union_tag_invalid":
-        return f"{path_of(first['loc'])}.kind={first['ctx']['tag']!r} is unknown; {nearest(first['ctx']['tag'], ATTENTION_SPECS)}"
+        kind = first["ctx"]["tag"]
+        return f"{path_of(first['loc'])}.kind={kind!r} is unknown; {nearest(kind, ATTENTION_SPECS)}"
     path, value = path_of(first["loc"]), first.get("input")
     if first["type"] in ("missing", "extra_forbidden", "json_invalid") or isinstance(value, (dict, list)):
         return f"{path or 'architecture'}: {first['msg'].lower()}"

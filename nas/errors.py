@@ -14,8 +14,8 @@ An error names the place (`where`), the value found (`detail`) and what to do (`
 first line alone, `render()` the whole message as a command prints it.
 """
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class NasError(Exception):

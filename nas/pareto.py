@@ -21,7 +21,8 @@ def as_minimised(values_NM: ArrayLike, goals: Sequence[str]) -> Floats:
         raise ValueError(f"expected rows of {len(goals)} objectives, got an array of shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("objective values must be finite: drop failed trials before asking for a front")
-    return values * np.array([1.0 if goal == "min" else -1.0 for goal in goals])
+    signed: Floats = values * np.array([1.0 if goal == "min" else -1.0 for goal in goals])
+    return signed
 
 
 def front(values_NM: ArrayLike, goals: Sequence[str]) -> list[int]:

@@ -1,0 +1,88 @@
+"""TOML tables: the frozen base of every settings class, lists of choices, setting one dotted key, finding a line."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from nas.errors import UsageError
+
+
+class Table(BaseModel):
+    """One table of a study file: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def as_tuple(value: Any) -> Any:
+    """A list of choices, or one choice, as a tuple."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def as_range(value: Any) -> Any:
+    """{ low = 1, high = 4 } → (1, 2, 3, 4); a list or one number as it is. Raises ValueError."""
+    if not isinstance(value, Mapping):
+        return as_tuple(value)
+    low, high = value.get("low"), value.get("high")
+    if set(value) != {"low", "high"} or not isinstance(low, int) or not isinstance(high, int) or low > high:
+        raise ValueError("expected { low = 1, high = 4 } with low <= high")
+    return tuple(range(low, high + 1))
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The choices, when there is one at least and none is given twice. Raises ValueError."""
+    if not values:
+        raise ValueError("expected at least one choice")
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError("a choice is given twice")
+    return values
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key. The value is TOML; what is not TOML is taken as a string."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"expected key=value, got '{override}'", where="-s", help="for example -s train.steps=100")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *parents, last = key.strip().split(".")
+    place: Any = data
+    for part in parents:
+        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        elif isinstance(place, dict) and isinstance(place.setdefault(part, {}), (dict, list)):
+            place = place[part]
+        else:
+            raise UsageError(f"'{key}' leads nowhere: '{part}' is not a table", where=f"-s {override}")
+    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = parsed
+    elif isinstance(place, dict):
+        place[last] = parsed
+    else:
+        raise UsageError(f"'{key}' leads nowhere: expected an index below {len(place)}", where=f"-s {override}")
+
+
+def line_of(text: str, path: str) -> int | None:
+    """The line (from 1) on which the dotted path, such as `space.attention[1].heads`, is set; its table's line, or
+    the deepest line that is a part of it, where it stands inside a longer value."""
+    wanted = re.sub(r"\[(\d+)\]", r".\1", path).split(".") if path else []
+    best, best_depth = None, 0
+    table: list[str] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
+            index = counts[header[1]] = counts.get(header[1], -1) + 1
+            table = here = [*header[1].split("."), str(index)]
+        elif header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$", line):
+            table = here = header[1].split(".")
+        elif key := re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line):
+            here = table + key[1].split(".")
+        else:
+            continue
+        if len(here) > best_depth and wanted[: len(here)] == here:
+            best, best_depth = number, len(here)
+    return best
