@@ -79,6 +79,54 @@ class RandomChooser:
         return self.params[name]
 
 
+class _Script:
+    """Replays a list of choice indexes, then takes first choices; `sizes` tells how many there were at each."""
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        self.indexes, self.sizes = list(indexes), list[int]()
+        self.params: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        if len(self.sizes) == len(self.indexes):
+            self.indexes.append(0)
+        self.params[name] = choices[self.indexes[len(self.sizes)]]
+        self.sizes.append(len(choices))
+        return self.params[name]
+
+    def following(self) -> list[int] | None:
+        """The indexes of the next choices in order; None after the last."""
+        indexes = self.indexes
+        while indexes and indexes[-1] == self.sizes[len(indexes) - 1] - 1:
+            indexes = indexes[:-1]
+        return [*indexes[:-1], indexes[-1] + 1] if indexes else None
+
+
+class _Follower:
+    """Chooses what leads to one given architecture. Raises LookupError where the space does not offer it."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.params: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        value = self._value(name.partition("@")[0])
+        if value not in choices:
+            raise LookupError(name)
+        self.params[name] = value
+        return value
+
+    def _value(self, name: str) -> Any:
+        if name in ("hidden", "depth"):
+            return getattr(self.architecture, name)
+        prefix, _, rest = name.partition(".")
+        block = self.architecture.blocks[0]
+        if prefix.startswith("block") and prefix[5:].isdigit():
+            block, name = self.architecture.blocks[int(prefix[5:])], rest
+        if name == "feed_forward":
+            return str(block.feed_forward)
+        return block.attention.kind if name == "attention" else getattr(block.attention, name.partition(".")[2], None)
+
+
 class Space:
     """The architectures that the settings allow.
 
@@ -113,6 +161,24 @@ class Space:
     def sample(self, generator: random.Random) -> Architecture:
         """One architecture by uniform choices."""
         return self.suggest(RandomChooser(generator))
+
+    def walk(self) -> Iterator[tuple[dict[str, Any], Architecture]]:
+        """Every architecture once, with its parameters."""
+        indexes: list[int] | None = []
+        while indexes is not None:
+            script = _Script(indexes)
+            architecture = self.suggest(script)
+            yield script.params, architecture
+            indexes = script.following()
+
+    def params_of(self, architecture: Architecture) -> dict[str, Any] | None:
+        """The parameters that choose this architecture; None when the space does not hold it."""
+        chooser = _Follower(architecture)
+        try:
+            found = self.suggest(chooser)
+        except LookupError:
+            return None
+        return chooser.params if found.id == architecture.id else None
 
     def _block(self, trial: Chooser, hidden: int, prefix: str) -> Block:
         """Narrow the specs of this hidden size: first the kind, then field by field whatever the kind owns."""

@@ -24,19 +24,7 @@ from nas.architecture import Architecture, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space, SpaceSettings
-from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def duration(value: Any) -> Any:
-    """ "90s", "30m", "1.5h", "2d" or a number of seconds → seconds. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
-    if not match or not float(match[1]):
-        raise ValueError("expected a duration such as 90s, 30m or 1.5h")
-    return float(match[1]) * UNITS[match[2] or "s"]
+from nas.toml_table import Table, apply_override, as_tuple, distinct, duration, line_of
 
 
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,6 +9,18 @@ from pydantic import BaseModel, ConfigDict
 
 from nas.errors import UsageError
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(value: Any) -> Any:
+    """ "90s", "30m", "1.5h", "2d" or a number of seconds → seconds. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    if not match or not float(match[1]):
+        raise ValueError("expected a duration such as 90s, 30m or 1.5h")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
 
 class Table(BaseModel):
     """One table of a study file: frozen, and no key that it does not know."""

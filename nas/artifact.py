@@ -1,0 +1,135 @@
+"""Tensors and JSON on disk: checkpoints while a model trains, a folder of weights when it is done.
+
+Every file is written beside its place and moved there, so that a reader finds the old one or the new one, whole.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nas import models
+from nas.architecture import Architecture
+from nas.errors import DataError, OutOfReach
+
+WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
+    "model.safetensors",
+    "architecture.json",
+    "vocabulary.json",
+    "metrics.json",
+)
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The live tensors that make up the model, each once: of tied weights the first name alone."""
+    unique: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        unique.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(unique.values())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """One safetensors file; each metadata value as JSON, since the format stores strings alone."""
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    _replace(path, lambda beside: save_file(plain, beside, texts))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU, metadata). Raises FileNotFoundError, and ValueError for a file that is not whole."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def save_weights(
+    folder: Path,
+    model: nn.Module,
+    architecture: Architecture,
+    *,
+    symbols: list[str],
+    context: int,
+    metrics: Mapping[str, Any],
+) -> None:
+    """A trained model as four files: weights, architecture, vocabulary (with the context) and metrics.
+
+    The weights come last and carry the architecture's id, so that a half-replaced folder is told from a whole one.
+    """
+    write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
+    write_json(folder / VOCABULARY, {"context": context, "symbols": symbols})
+    write_json(folder / METRICS, dict(metrics))
+    write_tensors(folder / WEIGHTS, tensors_of(model), {"architecture": architecture.id})
+
+
+def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, list[str]]:
+    """(the model in evaluation mode, its symbols). Raises DataError when a file is missing, broken or of another."""
+    try:
+        text = (folder / ARCHITECTURE).read_text(encoding="utf-8")
+        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        tensors, metadata = read_tensors(folder / WEIGHTS)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "no trained weights to load",
+            code="weights-missing",
+            where=str(folder),
+            detail=str(error),
+            help="`nas train STUDY TRIAL` writes them",
+        ) from error
+    architecture = Architecture.model_validate_json(text)
+    symbols: list[str] = vocabulary["symbols"]
+    model = models.build(architecture, vocabulary=len(symbols), context=vocabulary["context"])
+    if metadata.get("architecture") != architecture.id or not copy_into(tensors_of(model), tensors):
+        raise DataError(
+            "these weights belong to another architecture",
+            code="weights-mismatch",
+            where=str(folder),
+            detail=f"{ARCHITECTURE} is {architecture.id}, {WEIGHTS} says {metadata.get('architecture')}",
+            help="train again: `nas train STUDY TRIAL` writes all files anew",
+        )
+    return model.to(device).eval(), symbols
+
+
+def copy_into(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:
+    """Copy the stored values into the live tensors of the same names. False, and no change, unless all fit."""
+    if own.keys() != stored.keys() or any(own[name].shape != stored[name].shape for name in own):
+        return False
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
+    return True
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the place, then move there. Raises OutOfReach when the disk refuses."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise OutOfReach(
+            "the file cannot be written",
+            code="disk",
+            where=str(path),
+            detail=str(error),
+            help="free some space, or choose a folder that you may write to",
+        ) from error

@@ -1,0 +1,96 @@
+"""`nas`: the table of commands, and what becomes of errors.
+
+People read standard error, programs read standard output. A NasError is shown as its own message and ends with its
+exit code; anything else is a bug: one line, and the traceback in the log (or on the screen with -vv).
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import typer
+
+from nas.cli import (
+    check,
+    doctor,
+    front,
+    generate,
+    init,
+    list_,
+    report,
+    resume,
+    search,
+    show,
+    spaces,
+    status,
+    stop,
+    train,
+)
+from nas.errors import NasError
+
+app = typer.Typer(
+    name="nas",
+    help="Search small Transformers for the best trade-offs of quality, latency and memory on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS = {
+    "search": search.search,
+    "resume": resume.resume,
+    "stop": stop.stop,
+    "status": status.status,
+    "list": list_.list_studies,
+    "front": front.front,
+    "show": show.show,
+    "report": report.report,
+    "train": train.train,
+    "generate": generate.generate,
+    "spaces": spaces.spaces,
+    "init": init.init,
+    "check": check.check,
+    "doctor": doctor.doctor,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """The entry point. Exit codes: nas.errors; 130 and 143 after a signal."""
+    loud = any(argument.startswith("-vv") for argument in sys.argv)
+    try:
+        app()
+    except NasError as error:
+        if loud:
+            traceback.print_exc()
+        print(error.render(), file=sys.stderr)  # noqa: T201  the one place where errors are shown
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has seen enough (`nas front ... | head`). Python would complain again while it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if loud:
+            raise
+        print(_bug(error), file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _bug(error: Exception) -> str:
+    summary = f"error[internal]: {type(error).__name__}: {error}"
+    folder = Path(os.environ.get("NAS_RUNS", "runs"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "nas.log").open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc() + "\n")
+    except OSError:
+        return f"{summary}\n  help: run the command again with -vv for the traceback"
+    return f"{summary}\n  help: this is a bug in nas; the traceback is in {folder / 'nas.log'}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What a search shows while it runs: a live panel on a terminal, lines elsewhere, JSON lines with `--json`."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nas import pareto
+from nas.architecture import Architecture
+from nas.cli.output import emit, people
+from nas.study_file import StudyFile
+
+STOPPING = {
+    "FINISH": "Finishing the running trials; nothing new starts. Ctrl-C again: save and stop now.",
+    "NOW": "Saving and stopping. Ctrl-C again: kill everything (nothing is lost).",
+}
+
+
+class Progress:
+    """Called with every event of the coordinator (see `nas.search.coordinator.Observer`); a context manager."""
+
+    def __init__(self, file: StudyFile, *, json: bool, live: bool) -> None:
+        self.console = people()
+        self.json, self.live = json, live and not json and self.console.is_terminal
+        self.objectives = file.objective_list()
+        self.started = time.monotonic()
+        self.budget, self.trained, self.trained_before = 0, 0, 0
+        self.outcomes: Counter[str] = Counter()
+        self.values: list[list[float]] = []
+        self.running: dict[int, str] = {}
+        self.note = "starting"
+        self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self._live.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.json:
+            emit(event["type"], **{key: value for key, value in event.items() if key != "type"})
+        match event["type"]:
+            case "study":
+                self.budget, self.trained_before = event["budget"], event["counts"]["trained"]
+                self.trained, self.values = self.trained_before, [list(v) for v in event["values"]]
+                self.note = "starting workers" if self.trained < self.budget else "all trials are trained"
+                self._say(
+                    f"study {event['name']}: {self.trained} of {self.budget} trials trained, in {event['folder']}"
+                )
+            case "started":
+                self.running[event["trial"]] = str(Architecture.model_validate(event["architecture"]))
+                self.note = ""
+            case "finished":
+                self._finished(event)
+            case "released":
+                self.running.pop(event["trial"], None)
+            case "stopping":
+                self.note = STOPPING[event["level"]]
+                self._say(self.note)
+            case "remeasured":
+                self.note = f"measuring the front once more, idle: trial {event['trial']}"
+                self._say(self.note)
+
+    def _finished(self, event: Mapping[str, Any]) -> None:
+        number, metrics = event["trial"], event["metrics"]
+        architecture = self.running.pop(number, "")
+        outcome = event["reason"] or event["state"]
+        self.outcomes[outcome] += 1
+        self.trained = event["counts"]["trained"]
+        if event["state"] == "COMPLETE" and all(v <= 0 for v in event["violations"].values()):
+            self.values.append([metrics[o.metric] for o in self.objectives])
+        shown = "  ".join(f"{o.metric} {metrics[o.metric]:.4g}" for o in self.objectives if o.metric in metrics)
+        self._say(f"[{self.trained}/{self.budget}] trial {number} {outcome}  {shown}  ({architecture})")
+
+    def _say(self, line: str) -> None:
+        if not self.live and not self.json:
+            self.console.print(line, markup=False, soft_wrap=True)
+
+    def _panel(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_row("trained", f"{self.trained} of {self.budget}   {self._outcomes()}")
+        table.add_row("front", self._front())
+        table.add_row("time", f"{_clock(time.monotonic() - self.started)}   {self._remaining()}")
+        for number, architecture in sorted(self.running.items()):
+            table.add_row("running" if number == min(self.running) else "", Text(f"{number}: {architecture}"))
+        if self.note:
+            table.add_row("", Text(self.note, style="yellow"))
+        return table
+
+    def _outcomes(self) -> str:
+        return "  ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
+
+    def _front(self) -> str:
+        if not self.values:
+            return "empty so far"
+        goals = [o.goal for o in self.objectives]
+        volume = pareto.hypervolume(self.values, goals, pareto.reference_point(self.values, goals))
+        best = [
+            f"{o.metric} {(min if o.goal == 'min' else max)(column):.4g}"
+            for o, column in zip(self.objectives, zip(*self.values, strict=True), strict=True)
+        ]
+        size = len(pareto.front(self.values, goals))
+        return f"{size} members, hypervolume {volume:.4g}; best {', '.join(best)}"
+
+    def _remaining(self) -> str:
+        done = self.trained - self.trained_before
+        if not done or self.trained >= self.budget:
+            return ""
+        seconds = (time.monotonic() - self.started) / done * (self.budget - self.trained)
+        return f"about {_clock(seconds)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,40 @@
+"""`nas resume`: go on with a stored study, however its last driver ended."""
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.search import Cpus, Executor, Gpus, Json, MaxFailRate, NoProgress, Time, Trials, Verbose
+from nas.errors import UsageError
+
+
+def resume(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")],
+    trials: Trials = None,
+    retry: Annotated[
+        str | None, typer.Option("--retry", metavar="failed", help="Run trials that failed once more, first.")
+    ] = None,
+    time: Time = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    executor: Executor = "ray",
+    max_fail_rate: MaxFailRate = 0.5,
+    json: Json = False,
+    no_progress: NoProgress = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Go on with a stored study: finished trials stay, trials in flight go on from their last checkpoint.
+
+    `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
+    """
+    from nas.cli.search import checked, run_and_report
+    from nas.search import open_study
+
+    if retry not in (None, "failed"):
+        raise UsageError(f"unknown kind of trial '{retry}'", where="--retry", help="the only one is: failed")
+    stored = open_study(study)
+    file = stored.file
+    stored.store.close()
+    source = str(stored.folder / "study.toml")
+    launch = checked(source, trials, time, cpus, gpus, executor, max_fail_rate, retry_failed=retry is not None)
+    run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=stored.folder)

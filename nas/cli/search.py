@@ -1,0 +1,176 @@
+"""`nas search`: run a study file, or go on with the study that it made."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.errors import InvalidStudyFile, NothingFeasible, TooManyFailures, UsageError
+
+if TYPE_CHECKING:
+    from nas.search.driver import Launch, Outcome
+    from nas.study_file import StudyFile
+
+Trials = Annotated[
+    int | None, typer.Option("--trials", metavar="N", help="Trained trials in all, earlier launches counted.")
+]
+Time = Annotated[str | None, typer.Option("--time", metavar="30m", help="Save and stop after this long; exit code 0.")]
+Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="CPUs to use; default: all.")]
+Gpus = Annotated[float | None, typer.Option("--gpus", metavar="N", help="GPUs to use; default: all.")]
+Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in warm workers; serial: one by one.")]
+MaxFailRate = Annotated[
+    float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Plain lines instead of a live display.")]
+Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows tracebacks.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="key=value", help="Override a key of the file, as in -s train.steps=100."),
+]
+
+
+def search(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML); `nas spaces` lists some.")],
+    overrides: Overrides = None,
+    study: Annotated[str | None, typer.Option("--study", metavar="NAME", help="Another name for the study.")] = None,
+    trials: Trials = None,
+    time: Time = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    executor: Executor = "ray",
+    max_fail_rate: MaxFailRate = 0.5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space and an estimate; run nothing.")] = False,
+    json: Json = False,
+    no_progress: NoProgress = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Search a space of small Transformers and write the Pareto report.
+
+    On a study that exists it goes on where that stopped, if the file is unchanged. Ctrl-C once: running trials finish;
+    twice: they save and stop; three times: everything is killed (nothing is lost: `nas resume`).
+    """
+    from nas import study_file
+
+    name = [f"name={study!r}"] if study else []
+    settings = study_file.load(file, [*(overrides or []), *name])
+    launch = checked(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
+    if dry_run:
+        _dry_run(settings, launch, json)
+    else:
+        run_and_report(settings, launch, json=json, live=not no_progress, verbose=verbose)
+
+
+def checked(
+    source: str,
+    trials: int | None,
+    time: str | None,
+    cpus: float | None,
+    gpus: float | None,
+    executor: str,
+    max_fail_rate: float,
+    retry_failed: bool = False,
+) -> "Launch":
+    """The options as a Launch. Raises UsageError with the option's name."""
+    from nas.search.driver import Launch
+    from nas.toml_table import duration
+
+    for option, value in (("--trials", trials), ("--cpus", cpus), ("--gpus", gpus)):
+        if value is not None and value <= 0:
+            raise UsageError(f"{option} must be above 0, got {value:g}", where=option)
+    if executor not in ("ray", "serial"):
+        raise UsageError(f"unknown executor '{executor}'", where="--executor", help="one of ray, serial")
+    if not 0 <= max_fail_rate <= 1:
+        raise UsageError(f"a share from 0 to 1, got {max_fail_rate:g}", where="--max-fail-rate")
+    try:
+        seconds = None if time is None else float(duration(time))
+    except ValueError as error:
+        raise UsageError(f"{error}, got '{time}'", where="--time") from None
+    return Launch(
+        executor="serial" if executor == "serial" else "ray",
+        trials=trials,
+        seconds=seconds,
+        cpus=cpus,
+        gpus=gpus,
+        max_fail_rate=max_fail_rate,
+        retry_failed=retry_failed,
+        source=source,
+        command=shlex.join(["nas", *sys.argv[1:]]),
+    )
+
+
+def run_and_report(
+    file: "StudyFile", launch: "Launch", *, json: bool, live: bool, verbose: int, folder: Path | None = None
+) -> None:
+    """Run, write the report, say where it is. Exits with 3, 6, 130 or 143 where these are due.
+
+    `folder`: where the study lives, when not under `runs/`.
+    """
+    from nas.cli.log import keep_log
+    from nas.cli.progress import Progress
+    from nas.search import driver
+    from nas.search.study import runs_folder
+
+    folder = folder or runs_folder() / file.name
+    with keep_log(folder, verbose), Progress(file, json=json, live=live) as progress:
+        outcome = driver.run(file, folder, launch, progress)
+    _finish(outcome, json)
+
+
+def _finish(outcome: "Outcome", json: bool) -> None:
+    from nas import pareto
+    from nas import report as reports
+    from nas.cli.output import emit, people
+    from nas.cli.report import report_folder
+    from nas.search.coordinator import End
+
+    record, console = outcome.study.record(), people()
+    front = pareto.front_of(record)
+    page = reports.write(record, report_folder(record.name)) if record.trained() else None
+    ended = str(outcome.end or "it was interrupted; what ran is saved")
+    if json:
+        counts = {"trained": record.trained(), "budget": record.budget, "front": [t.number for t in front]}
+        emit("result", study=record.name, end=ended, report=str(page) if page else None, **counts)
+    console.print(f"{record.trained()} of {record.budget} trials trained, {len(front)} on the front: {ended}.")
+    if outcome.end is None:
+        console.print(f"Go on with: nas resume {outcome.study.address}")
+    if page:
+        console.print(f"Report: {page}", soft_wrap=True)
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)
+    if outcome.end is End.FAILURES:
+        failed = [t for t in record.trials if t.state == "FAIL"]
+        reasons = ", ".join(sorted({t.reason for t in failed}))
+        study = outcome.study.address
+        help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
+        raise TooManyFailures(f"{len(failed)} trials failed ({reasons})", help=help)
+    if outcome.end is not None and not front:
+        limits = "; ".join(map(str, record.constraints)) or "none"
+        raise NothingFeasible("no trained trial meets the constraints", detail=f"constraints: {limits}")
+
+
+def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
+    import os
+
+    from nas.cli.check import describe, print_description
+    from nas.cli.output import emit, people
+    from nas.search.driver import resolve_device
+    from nas.search.ray_tune import slots_of
+
+    _, gpus = resolve_device(file, launch.gpus)
+    cpus = launch.cpus or float(os.cpu_count() or 1)
+    share = file.resources.gpus_per_trial if gpus else 0.0
+    slots = 1 if launch.executor == "serial" else slots_of(cpus, gpus, file.resources.cpus_per_trial, share)
+    if slots < 1:
+        raise InvalidStudyFile(
+            "not even one trial fits the resources",
+            where="resources",
+            detail=f"cpus {cpus:g}, gpus {gpus:g}; a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
+        )
+    described = describe(file, slots)
+    if json:
+        emit("result", **described)
+    else:
+        print_description(file, described, people())

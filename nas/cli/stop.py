@@ -1,0 +1,27 @@
+"""`nas stop`: ask the driver of a running study to end."""
+
+from typing import Annotated
+
+import typer
+
+
+def stop(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")],
+    now: Annotated[bool, typer.Option("--now", help="Running trials save and stop instead of finishing.")] = False,
+) -> None:
+    """End a running search from another terminal: as one Ctrl-C does, or two with --now.
+
+    Exit code 0 when the driver was asked, 4 when the study is not running.
+    """
+    from nas.cli.output import people
+    from nas.errors import Conflict
+    from nas.search import open_study
+    from nas.search.control import request_stop
+    from nas.search.study import is_running
+
+    folder = open_study(study).folder
+    if not is_running(folder):
+        raise Conflict(f"study '{folder.name}' is not running", code="not-running", help=f"nas resume {folder.name}")
+    request_stop(folder, now)
+    how = "save and stop now" if now else "finish, and no new one starts"
+    people().print(f"Asked: running trials {how}.")

@@ -1,0 +1,193 @@
+"""Muon on the matrices, AdamW on the rest, one learning-rate schedule for both.
+
+Shapes: G equally shaped matrices, M rows and N columns each.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nas.errors import UsageError
+from nas.study_file import TrainSettings
+
+MUON_LEARNING_RATE = 0.02
+ADAMW_LEARNING_RATE = 3e-3
+"""AdamW's at a fan-in of WIDTH."""
+WIDTH = 64
+BETAS = (0.9, 0.95)
+EPSILON = 1e-8
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """The share of the learning rate at step s = 0 .. steps − 1, above 0 at all of them, and 0 afterwards.
+
+    (s + 1) / w during the first w = warmup · steps, then ½ (1 + cos(π (s − w) / (steps − w))).
+    """
+    warm = round(warmup * steps)
+    if step < warm:
+        return (step + 1) / warm
+    progress = (step - warm) / max(1, steps - warm)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def orthogonalise(x_GMN: Tensor) -> Tensor:
+    """About U Vᵀ of each x = U Σ Vᵀ: five steps X ← a X + (b A + c A²) X, A = X Xᵀ, from X = x / ‖x‖.
+
+    The quintic of Jordan et al. 2024 (kellerjordan.github.io/posts/muon): singular values land in about
+    [0.7, 1.2], which trains as well as exact ones. Time O(G · M² N) for M ≤ N.
+    """
+    a, b, c = NEWTON_SCHULZ
+    tall = x_GMN.size(1) > x_GMN.size(2)
+    # Wide matrices have the smaller X Xᵀ. CPUs without bfloat16 units emulate them, 20 times slower than fp32.
+    half = x_GMN.is_cuda and torch.cuda.is_bf16_supported()
+    x = (x_GMN.mT if tall else x_GMN).to(torch.bfloat16 if half else x_GMN.dtype)
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(x_GMN.dtype)
+
+
+class Muon:
+    """W ← W − η √max(1, M / N) · orthogonalise(g + μ m), m ← μ m + g: Nesterov momentum, then equal singular values.
+
+    Jordan et al. 2024, after Bernstein and Newhouse (arXiv:2409.20325). Such a step changes a layer's output
+    equally at every width, so η is not scaled. Weight decay is decoupled: W ← (1 − η λ) W.
+    Equally shaped matrices are stacked and updated as one. State: one value a weight.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.groups: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        for matrix in matrices:
+            self.groups[matrix.shape].append(matrix)
+        self.momenta = {
+            shape: torch.stack([torch.zeros_like(w) for w in group]) for shape, group in self.groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Update from the gradients at that share of the learning rate."""
+        rate = share * self.learning_rate
+        for shape, matrices in self.groups.items():
+            gradient_GMN = torch.stack([torch.zeros_like(w) if w.grad is None else w.grad for w in matrices])
+            momentum_GMN = self.momenta[shape].mul_(MOMENTUM).add_(gradient_GMN)
+            update_GMN = orthogonalise(gradient_GMN.add_(momentum_GMN, alpha=MOMENTUM))
+            scale = rate * math.sqrt(max(1, shape[0] / shape[1]))
+            for matrix, update_MN in zip(matrices, update_GMN, strict=True):
+                if self.weight_decay:
+                    matrix.mul_(1 - rate * self.weight_decay)
+                matrix.add_(update_MN, alpha=-scale)
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"muon.{m}x{n}": momentum_GMN for (m, n), momentum_GMN in self.momenta.items()}
+
+
+class AdamW:
+    """W ← (1 − η λ) W − η m̂ / (√v̂ + ε), m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², m̂, v̂ = m, v / (1 − β₁,₂ᵗ).
+
+    Loshchilov and Hutter 2019 (arXiv:1711.05101). A matrix M × N takes the learning rate times WIDTH / N, as a
+    matrix's update under Adam grows with its fan-in N (Yang et al. 2022, arXiv:2203.03466); embeddings, norms and
+    scalars take it as it is, and the last two no weight decay. State: two values a weight.
+
+    Our own, since the first use of anything in torch.optim imports the compiler, for seconds in every process.
+    """
+
+    def __init__(
+        self, named: Mapping[str, nn.Parameter], matrices: Container[str], learning_rate: float, weight_decay: float
+    ) -> None:
+        self.named = named
+        self.rates = {
+            name: learning_rate * (WIDTH / p.size(1) if name in matrices else 1.0) for name, p in named.items()
+        }
+        self.decays = {name: weight_decay if p.ndim > 1 else 0.0 for name, p in named.items()}
+        self.first = {name: torch.zeros_like(p) for name, p in named.items()}
+        self.second = {name: torch.zeros_like(p) for name, p in named.items()}
+        self.taken = torch.zeros((), dtype=torch.int64)
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Update from the gradients at that share of the learning rate."""
+        self.taken += 1
+        unbias_first, unbias_second = (1 - beta ** int(self.taken) for beta in BETAS)
+        for name, p in self.named.items():
+            if p.grad is None:
+                continue
+            rate = share * self.rates[name]
+            first = self.first[name].lerp_(p.grad, 1 - BETAS[0])
+            second = self.second[name].mul_(BETAS[1]).addcmul_(p.grad, p.grad, value=1 - BETAS[1])
+            if self.decays[name]:
+                p.mul_(1 - rate * self.decays[name])
+            size = second.div(unbias_second).sqrt_().add_(EPSILON)
+            p.addcdiv_(first, size, value=-rate / unbias_first)
+
+    def state(self) -> dict[str, Tensor]:
+        first = {f"adamw.{name}.first": tensor for name, tensor in self.first.items()}
+        second = {f"adamw.{name}.second": tensor for name, tensor in self.second.items()}
+        return {"adamw.taken": self.taken, **first, **second}
+
+
+class Optimiser:
+    """Clips the gradient's norm, follows the schedule, and updates every parameter by its rule."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rules: Sequence[Muon | AdamW], settings: TrainSettings):
+        self.parameters, self.rules, self.settings = list(parameters), rules, settings
+        self.taken = torch.zeros((), dtype=torch.int64)
+
+    def step(self) -> None:
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        share = schedule(int(self.taken), self.settings.steps, self.settings.warmup)
+        for rule in self.rules:
+            rule.step(share)
+        self.taken += 1
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next step depends on, by name: the live ones, to be saved or copied into."""
+        tensors = {name: tensor for rule in self.rules for name, tensor in rule.state().items()}
+        return {"taken": self.taken, **tensors}
+
+
+def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None = None) -> Optimiser:
+    """The optimiser that the settings name, for all parameters of the model.
+
+    "muon" updates the weights of linear layers, unless shared with an embedding, by Muon, and the rest by AdamW,
+    whose rate keeps its ratio to Muon's; "adamw" updates everything. `learning_rate` is the one chosen among the
+    settings'; without any, it is the recipe's own: MUON_LEARNING_RATE or ADAMW_LEARNING_RATE.
+    """
+    recipe = MUON_LEARNING_RATE if settings.optimiser == "muon" else ADAMW_LEARNING_RATE
+    rate = learning_rate or only_rate(settings) or recipe
+    named = dict(model.named_parameters())
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)} - embeddings
+    matrices = {name: p for name, p in named.items() if id(p) in linear}
+    decay = settings.weight_decay
+    if settings.optimiser == "adamw":
+        return Optimiser(named.values(), [AdamW(named, matrices, rate, decay)], settings)
+    rest = {name: p for name, p in named.items() if name not in matrices}
+    rest_rate = rate * ADAMW_LEARNING_RATE / MUON_LEARNING_RATE
+    rules: list[Muon | AdamW] = [Muon(matrices.values(), rate, decay), AdamW(rest, (), rest_rate, decay)]
+    return Optimiser(named.values(), rules, settings)
+
+
+def only_rate(settings: TrainSettings) -> float | None:
+    """The settings' learning rate, where they leave no choice. Raises UsageError where they do."""
+    rates = settings.learning_rate or (None,)
+    if len(rates) > 1:
+        raise UsageError(
+            "the settings offer several learning rates, and none was chosen",
+            code="learning-rate",
+            where="train.learning_rate",
+            detail=", ".join(f"{rate:g}" for rate in rates if rate),
+            help="keep one of them",
+        )
+    return rates[0]

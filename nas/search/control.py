@@ -1,0 +1,89 @@
+"""How a running search is told to stop: signals, `nas stop`, and the time budget, all in one place.
+
+    GO      hand out trials
+    FINISH  running trials finish (first Ctrl-C, `nas stop`)
+    NOW     running trials save their state and stop (second Ctrl-C, SIGTERM, `nas stop --now`, the end of --time)
+    a third Ctrl-C kills the driver at once; its rows are put back by the next one
+
+NOW reaches trials in other processes as a file in the study's folder, which they look for before every step.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from types import FrameType
+
+NOW_FILE, FINISH_FILE = "stop-now", "stop"
+
+
+class Level(IntEnum):
+    GO = 0
+    FINISH = 1
+    NOW = 2
+
+
+def told_to_stop(folder: Path) -> bool:
+    """Whether trials of the study in this folder are to save and stop."""
+    return (folder / NOW_FILE).exists()
+
+
+def request_stop(folder: Path, now: bool) -> None:
+    """Leave a request that the driver of the study, on any machine that shares the folder, finds."""
+    (folder / (NOW_FILE if now else FINISH_FILE)).touch()
+
+
+class Control:
+    """The state of one launch. `seconds`: the time budget. `on_change` is called with each new level."""
+
+    def __init__(
+        self, folder: Path, seconds: float | None = None, on_change: Callable[[Level], None] = lambda level: None
+    ) -> None:
+        self.folder, self.on_change = folder, on_change
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.signal: int | None = None
+        """The signal that ended the search, if one did: the exit code is 128 + this."""
+        self._level = Level.GO
+        for name in (NOW_FILE, FINISH_FILE):
+            (folder / name).unlink(missing_ok=True)
+
+    def level(self) -> Level:
+        """The current level, with requests and the deadline looked up anew."""
+        if self._level < Level.NOW and ((self.folder / NOW_FILE).exists() or self._time_is_up()):
+            self.raise_to(Level.NOW)
+        elif self._level < Level.FINISH and (self.folder / FINISH_FILE).exists():
+            self.raise_to(Level.FINISH)
+        return self._level
+
+    def raise_to(self, level: Level) -> None:
+        if level > self._level:
+            self._level = level
+            if level is Level.NOW:
+                request_stop(self.folder, now=True)
+            self.on_change(level)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Own SIGINT and SIGTERM while the search runs; the former handlers come back afterwards."""
+        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in former:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            for name in (NOW_FILE, FINISH_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._level is Level.NOW:
+            os._exit(128 + number)
+        self.signal = number
+        self.raise_to(Level.NOW if number == signal.SIGTERM else Level(self._level + 1))
+
+    def _time_is_up(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline

@@ -1,0 +1,375 @@
+"""Who runs what next, and what becomes of it. Knows no Ray and no torch; the rows in the store are its only memory.
+
+    coordinator = Coordinator(store, file, owner=..., budget=...)
+    while (job := coordinator.next_job()) is not None:     # claims a WAITING row, else writes a proposal as a new one
+        ... coordinator.report(job, event) ...             # True: go on with this trial
+
+A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), whatever was killed, failed or found
+infeasible on the way: a job is handed out only while trained + in flight < N. Rows of a dead owner are put back
+before anything else happens, and are claimed again first.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.architecture import Architecture
+from nas.errors import UsageError
+from nas.results import METRICS, Rung
+from nas.search.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.search.sampler import Proposal, Proposer, key_of, seed_of
+from nas.search.store import Store
+from nas.space import Space
+from nas.study_file import StudyFile
+
+ASKS_PER_TRIAL = 20
+WORKER_CRASHES = 3
+FEWEST_FAILURES = 5
+
+log = logging.getLogger("nas")
+
+
+Observer = Callable[[dict[str, Any]], None]
+"""Is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
+
+
+class End(StrEnum):
+    """Why no more jobs are handed out."""
+
+    BUDGET = "the budget is reached"
+    EXHAUSTED = "the space is exhausted: every architecture has been tried"
+    ASKS = f"{ASKS_PER_TRIAL} proposals a trial were made: too few are feasible"
+    FAILURES = "too many trials failed"
+    STOPPED = "it was told to stop"
+
+
+@dataclass
+class Counts:
+    """Finished rows by outcome."""
+
+    trained: int = 0
+    failed: int = 0
+    infeasible: int = 0
+    failed_in_a_row: int = 0
+
+
+@dataclass
+class Flight:
+    """A job that is out, and what its row holds so far."""
+
+    job: Job
+    metrics: dict[str, float] = field(default_factory=dict)
+    rungs: list[Rung] = field(default_factory=list)
+    crashes: int = 0
+
+
+class Coordinator:
+    """One driver's view of one study. `prefetch`: compute the next proposal in a thread while trials run.
+
+    Without prefetching a study with deterministic objectives repeats exactly, interrupted or not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        file: StudyFile,
+        *,
+        owner: str,
+        budget: int,
+        prefetch: bool = False,
+        max_fail_rate: float = 0.5,
+        clock: Callable[[], float] = time.time,
+        observer: Observer = lambda event: None,
+    ) -> None:
+        self.store, self.file, self.owner, self.budget = store, file, owner, budget
+        self.max_fail_rate, self.clock, self.observer = max_fail_rate, clock, observer
+        self.objectives, self.constraints = file.objective_list(), file.constraint_list()
+        self.counts, self.flying = Counts(), dict[int, Flight]()
+        self.end: End | None = None
+        self._waiting: dict[int, FrozenTrial] = {}
+        self._taken: set[str] = set()
+        self._rows = 0
+        rates = file.train.learning_rate or ()
+        self._proposer = Proposer(Space(file.space), self.objectives, file.search.sampler, file.search.seed, rates)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch else None
+        self._ahead: Future[Proposal | None] | None = None
+        self._recover()
+
+    # ── handing out ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def next_job(self) -> Job | None:
+        """Claim or create the next row. None while the budget is spoken for, or for good once `end` is set."""
+        if self._budget_is_out():
+            return None
+        while self._waiting:
+            row = self._waiting.pop(min(self._waiting))
+            if self.store.claim(row.number):
+                return self._resume(row)
+        if self.end:
+            return None
+        if self._rows >= ASKS_PER_TRIAL * self.budget:
+            self.end = End.ASKS
+            return None
+        proposal = self._next_proposal()
+        if proposal is None:
+            self.end = End.EXHAUSTED
+            return None
+        return self._create(proposal)
+
+    def stop(self) -> None:
+        """Hand out nothing more; what is in flight may finish."""
+        self.end = self.end or End.STOPPED
+
+    def enqueue(
+        self,
+        architecture: Architecture,
+        learning_rate: float | None = None,
+        *,
+        baseline: bool = False,
+        retry_of: int | None = None,
+    ) -> int:
+        """Write a WAITING row, to be run before anything new. The architecture may be one that the space lacks."""
+        params = Space(self.file.space).params_of(architecture) or {}
+        if learning_rate is not None:
+            params["learning_rate"] = learning_rate
+        proposal = self._call(self._proposer.fixed, params) if params else None
+        row = self._attributes(architecture, learning_rate)
+        row |= ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
+        distributions = proposal.distributions if proposal else {}
+        number = self.store.add(TrialState.WAITING, params, distributions, row, {})
+        if proposal:
+            self._call(self._proposer.adopt, number, proposal)
+        self._refresh(number)
+        return number
+
+    def enqueue_again(self, row: FrozenTrial) -> int:
+        """A failed trial as a new row, to be run before anything new."""
+        architecture = Architecture.model_validate(row.user_attrs["architecture"])
+        return self.enqueue(architecture, row.user_attrs.get("learning_rate"), retry_of=row.number)
+
+    # ── taking in ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def report(self, job: Job, event: Event) -> bool:
+        """Write what happened. True: the trial goes on; False: its body is to be dropped.
+
+        A report of an attempt that is not the current one changes nothing.
+        """
+        flight = self.flying.get(job.number)
+        if flight is None or flight.job.attempt != job.attempt:
+            log.warning("trial %d: a late report of attempt %d is ignored", job.number, job.attempt)
+            return False
+        match event:
+            case Measured(metrics):
+                return self._measured(flight, metrics)
+            case Reached(rung):
+                self._rung(flight, rung)
+                return True
+            case Completed(rung, metrics):
+                self._rung(flight, rung)
+                self._complete(flight, metrics)
+            case Failed(reason, detail):
+                self._finish(flight, TrialState.FAIL, reason=reason, detail=detail)
+            case Interrupted():
+                self._release(flight)
+        return False
+
+    def crashed(self, job: Job, detail: str) -> None:
+        """The worker died under the trial: again from its last checkpoint, at most three times."""
+        flight = self.flying.get(job.number)
+        if flight is None or flight.job.attempt != job.attempt:
+            return
+        flight.crashes += 1
+        self.store.note(job.number, "crashes", flight.crashes)
+        if flight.crashes >= WORKER_CRASHES:
+            self._finish(flight, TrialState.FAIL, reason="stale", detail=detail)
+        else:
+            self._release(flight)
+
+    def close(self) -> None:
+        """Put back what is still in flight, so that no row stays RUNNING."""
+        for flight in list(self.flying.values()):
+            self._release(flight)
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _recover(self) -> None:
+        """Rebuild everything from the rows. The caller holds the study's lock: whoever runs a row is dead."""
+        for row in self.store.rows():
+            if row.state is TrialState.RUNNING:
+                self.store.release(row.number)
+        for row in self.store.rows():
+            self._take_in(row)
+        self._budget_is_out()
+
+    def _refresh(self, number: int) -> None:
+        self._take_in(next(row for row in self.store.rows() if row.number == number))
+
+    def _take_in(self, row: FrozenTrial) -> None:
+        self._rows = max(self._rows, row.number + 1)
+        self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
+        if row.state is TrialState.WAITING:
+            self._waiting[row.number] = row
+        else:
+            self._count(row.state, bool(row.user_attrs.get("rungs")))
+        self._call(self._proposer.absorb, row)
+
+    def _count(self, state: TrialState, has_rungs: bool) -> None:
+        counts = self.counts
+        if state is TrialState.FAIL:
+            counts.failed += 1
+            counts.failed_in_a_row += 1
+        elif state is TrialState.COMPLETE or has_rungs:
+            counts.trained += 1
+            counts.failed_in_a_row = 0
+        else:
+            counts.infeasible += 1
+
+    def _budget_is_out(self) -> bool:
+        if self.counts.trained >= self.budget:
+            self.end = End.BUDGET
+        failed, trained = self.counts.failed, self.counts.trained
+        if failed >= FEWEST_FAILURES and failed > self.max_fail_rate * (failed + trained):
+            self.end = End.FAILURES
+        over = self.end in (End.BUDGET, End.FAILURES, End.STOPPED)
+        return over or self.counts.trained + len(self.flying) >= self.budget
+
+    def _next_proposal(self) -> Proposal | None:
+        """The one computed ahead when it still holds, else one computed now; then start on the next."""
+        proposal = None
+        if self._ahead is not None:
+            proposal, self._ahead = self._ahead.result(), None
+        if proposal is None or proposal.key in self._taken:
+            proposal = self._call(self._proposer.propose, self._rows, frozenset(self._taken))
+        if self._pool and proposal and self.counts.trained + len(self.flying) + 1 < self.budget:
+            taken = frozenset(self._taken | {proposal.key})
+            self._ahead = self._pool.submit(self._proposer.propose, self._rows + 1, taken)
+        return proposal
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """In the asking thread, which owns the proposer, where there is one."""
+        return self._pool.submit(function, *arguments).result() if self._pool else function(*arguments)
+
+    def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
+        row = {
+            "architecture": architecture.canonical(),
+            "architecture_id": architecture.id,
+            "attempt": 0,
+            "proposed": self.clock(),
+        }
+        return row if learning_rate is None else row | {"learning_rate": learning_rate}
+
+    def _create(self, proposal: Proposal) -> Job:
+        slot = self._free_slot()
+        row = self._attributes(proposal.architecture, proposal.learning_rate)
+        row |= {"attempt": 1, "owner": self.owner, "slot": slot, "redraws": proposal.redraws}
+        number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
+        self._call(self._proposer.adopt, number, proposal)
+        self._rows = number + 1
+        self._taken.add(proposal.key)
+        return self._start(number, row, slot)
+
+    def _resume(self, row: FrozenTrial) -> Job:
+        slot = self._free_slot()
+        attributes = dict(row.user_attrs)
+        for key, value in (("attempt", attributes.get("attempt", 0) + 1), ("owner", self.owner), ("slot", slot)):
+            self.store.note(row.number, key, value)
+            attributes[key] = value
+        return self._start(row.number, attributes, slot)
+
+    def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
+        job = Job(
+            number=number,
+            attempt=attributes["attempt"],
+            seed=seed_of(self.file.search.seed, number),
+            architecture=attributes["architecture"],
+            learning_rate=attributes.get("learning_rate"),
+            metrics=attributes.get("metrics", {}),
+            slot=slot,
+        )
+        rungs = [Rung(**rung) for rung in attributes.get("rungs", [])]
+        self.flying[number] = Flight(job, dict(job.metrics), rungs, attributes.get("crashes", 0))
+        architecture = {"architecture_id": attributes["architecture_id"], "architecture": job.architecture}
+        self._say("started", number, attempt=job.attempt, slot=job.slot, **architecture)
+        return job
+
+    def _free_slot(self) -> int:
+        used = {flight.job.slot for flight in self.flying.values()}
+        return next(slot for slot in range(len(used) + 1) if slot not in used)
+
+    def _say(self, kind: str, number: int, **facts: Any) -> None:
+        self.observer({"type": kind, "trial": number, **facts})
+
+    def _measured(self, flight: Flight, metrics: Mapping[str, float]) -> bool:
+        flight.metrics.update(metrics)
+        for objective in self.objectives:
+            if METRICS[objective.metric].cheap and objective.metric not in flight.metrics:
+                self.end = End.STOPPED
+                raise UsageError(
+                    f"objective '{objective.metric}' cannot be measured on this machine",
+                    code="not-measurable",
+                    help="leave it out of the objectives, or run where the hardware counts it",
+                )
+        self.store.note(flight.job.number, "metrics", flight.metrics)
+        self._say("measured", flight.job.number, metrics=dict(metrics))
+        over = [name for name, violation in self._violations(flight).items() if violation > 0]
+        if over:
+            self._finish(flight, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
+        return not over
+
+    def _rung(self, flight: Flight, rung: Rung) -> None:
+        """Keep a rung once: a resumed trial tells those again that were saved before the row heard of them."""
+        if any(known.step == rung.step for known in flight.rungs):
+            return
+        flight.rungs.append(rung)
+        self.store.note(flight.job.number, "rungs", [asdict(known) for known in flight.rungs])
+        self._say("rung", flight.job.number, **asdict(rung))
+
+    def _complete(self, flight: Flight, metrics: Mapping[str, float]) -> None:
+        flight.metrics.update(metrics)
+        values = [flight.metrics.get(o.metric, math.nan) for o in self.objectives]
+        if not all(math.isfinite(value) for value in values):
+            names = [o.metric for o, v in zip(self.objectives, values, strict=True) if not math.isfinite(v)]
+            self._finish(flight, TrialState.FAIL, reason="nan", detail=f"not finite: {', '.join(names)}")
+            return
+        self.store.note(flight.job.number, "metrics", flight.metrics)
+        self._finish(flight, TrialState.COMPLETE, values=values)
+
+    def _violations(self, flight: Flight) -> dict[str, float]:
+        known = [c for c in self.constraints if c.metric in flight.metrics]
+        return {c.metric: c.violation(flight.metrics) for c in known}
+
+    def _finish(
+        self,
+        flight: Flight,
+        state: TrialState,
+        *,
+        values: list[float] | None = None,
+        reason: str = "",
+        detail: str = "",
+    ) -> None:
+        number, violations = flight.job.number, self._violations(flight)
+        for key, value in (("reason", reason), ("detail", detail[-2000:])):
+            if value:
+                self.store.note(number, key, value)
+        self.store.tell(number, state, values, violations)
+        self._call(self._proposer.finished, number, state, values, violations)
+        self._count(state, bool(flight.rungs))
+        del self.flying[number]
+        outcome = {"state": state.name, "reason": reason, "metrics": flight.metrics, "violations": violations}
+        self._say("finished", number, **outcome, counts=asdict(self.counts))
+
+    def _release(self, flight: Flight) -> None:
+        number = flight.job.number
+        self.store.release(number)
+        del self.flying[number]
+        self._say("released", number)
+        self._waiting[number] = next(row for row in self.store.rows() if row.number == number)

@@ -1,0 +1,74 @@
+"""What passes between the coordinator and whoever runs a trial: one job in, a few events out. Plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from nas.results import Rung
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to run, or to go on with."""
+
+    number: int
+    attempt: int
+    """1 at first, one more each time the row is claimed again; only the current attempt may tell."""
+    seed: int
+    architecture: Mapping[str, Any]
+    learning_rate: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What an earlier attempt measured before training; it is not measured again."""
+    slot: int = 0
+    """Which of the trials running side by side this is, from 0."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Latency, memory and size are known; nothing is trained yet."""
+
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A rung is trained, evaluated and saved."""
+
+    rung: Rung
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The last rung is reached, and these are all the metrics."""
+
+    rung: Rung
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The trial cannot go on. `stale` is given by the coordinator alone, after three workers died of it."""
+
+    reason: Literal["nan", "oom", "timeout", "error", "stale"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Told to stop; the state is saved, and the row may be claimed again."""
+
+
+Event = Measured | Reached | Completed | Failed | Interrupted
+
+
+class Body(Protocol):
+    """A trial while it runs. `step()` is called until it returns Completed, Failed or Interrupted, or until the
+    coordinator says that the trial ends."""
+
+    def step(self) -> Event: ...
+
+
+class BodyFactory(Protocol):
+    """Makes the body of a job, in the process that will run it. Must be importable by name, so that workers find it."""
+
+    def __call__(self, job: Job) -> Body: ...

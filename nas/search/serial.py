@@ -1,0 +1,14 @@
+"""One trial after another in this process: for debugging, for tests, and for studies that must repeat exactly."""
+
+from nas.search.control import Control, Level
+from nas.search.coordinator import Coordinator
+from nas.search.events import BodyFactory, Interrupted
+
+
+def run(coordinator: Coordinator, factory: BodyFactory, control: Control) -> None:
+    """Until the coordinator has nothing more, or the control says stop."""
+    while control.level() is Level.GO and (job := coordinator.next_job()) is not None:
+        body = factory(job)
+        event = body.step()
+        while coordinator.report(job, event):
+            event = Interrupted() if control.level() is Level.NOW else body.step()

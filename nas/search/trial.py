@@ -1,0 +1,141 @@
+"""A real trial, as a worker runs it: build, measure, train rung by rung, evaluate. The only search code with torch."""
+
+import traceback
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from nas import models, optimiser
+from nas.architecture import Architecture
+from nas.artifact import save_weights
+from nas.measure import DeviceLock, measure
+from nas.search.control import told_to_stop
+from nas.search.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.study_file import StudyFile, TaskSettings
+from nas.tasks import Task, open_task
+from nas.train import Diverged, TimeLimit, Trainer
+from nas.train import Interrupted as TrainingInterrupted
+
+CHECKPOINT = "rung.safetensors"
+
+
+def trial_folder(study: Path, number: int) -> Path:
+    return study / "trials" / str(number)
+
+
+class TrialRun:
+    """The body of one job (nas.search.events.Body).
+
+    The first step measures what is known without training (or repeats what an earlier attempt stored); each further
+    one trains to the next rung. Rungs that a checkpoint holds are told again, and the coordinator keeps them once.
+    """
+
+    def __init__(self, job: Job, *, file: StudyFile, folder: Path, device: str) -> None:
+        _share_gpu(device, file.resources.gpus_per_trial)
+        torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
+        self.job, self.file, self.device, self.study = job, file, device, folder
+        self.folder = trial_folder(folder, job.number)
+        self.architecture = Architecture.model_validate(dict(job.architecture))
+        self.lock = DeviceLock(device)
+        self.metrics = dict(job.metrics)
+        self._trainer: Trainer | None = None
+        self._told = 0
+        self._measured = False
+
+    def step(self) -> Event:
+        """The next event. Failures become events with a reason; nothing is raised."""
+        try:
+            if told_to_stop(self.study):
+                return Interrupted()
+            return self._train() if self._measured else self._measure()
+        except TrainingInterrupted:
+            return Interrupted()
+        except Diverged as error:
+            return Failed("nan", error.render())
+        except TimeLimit as error:
+            return Failed("timeout", error.render())
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            return Failed("oom", str(error))
+        except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
+            if "can't allocate memory" in str(error):  # the CPU allocator has no exception of its own
+                return Failed("oom", str(error))
+            return Failed("error", traceback.format_exc())
+
+    def _measure(self) -> Event:
+        if not self.metrics:
+            with self.lock.measuring():
+                self.metrics = measure_architecture(self.architecture, _task(self.file.task), self.file, self.device)
+        self._measured = True
+        return Measured(self.metrics)
+
+    def _train(self) -> Event:
+        trainer = self._trainer = self._trainer or self._new_trainer()
+        if self._told < len(trainer.rungs):
+            rung = trainer.rungs[self._told]
+        else:
+            rung = trainer.run_to_next_rung()
+        self._told += 1
+        if not (trainer.done and self._told == len(trainer.rungs)):
+            return Reached(rung)
+        metrics = {**self.metrics, **rung.metrics}
+        save_weights(
+            self.folder,
+            trainer.model,
+            self.architecture,
+            symbols=trainer.task.symbols,
+            context=trainer.task.context,
+            metrics=metrics,
+        )
+        return Completed(rung, metrics)
+
+    def _new_trainer(self) -> Trainer:
+        return Trainer(
+            self.architecture,
+            _task(self.file.task),
+            self.file.train,
+            seed=self.job.seed,
+            device=self.device,
+            checkpoint=self.folder / CHECKPOINT,
+            learning_rate=self.job.learning_rate,
+            lock=self.lock,
+            should_stop=lambda: told_to_stop(self.study),
+        )
+
+
+def measure_architecture(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
+    """The cheap metrics of an untrained architecture. The caller holds the device's lock."""
+    model = models.build(architecture, vocabulary=task.vocabulary, context=task.context).to(device)
+    metrics = measure(
+        model, task.vocabulary, task.context, file.measure, device, _training_step(model, task, file, device)
+    )
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    return metrics
+
+
+def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:
+    steps = optimiser.build(model, file.train, None)
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        inputs, targets = task.batch(generator, file.train.batch, device)
+        loss = task.loss(model, inputs, targets)
+        steps.zero_grad()
+        torch.autograd.backward(loss)
+        steps.step()
+
+    return step
+
+
+@cache
+def _task(settings: TaskSettings) -> Task:
+    """Opened once a worker, not once a trial."""
+    return open_task(settings)
+
+
+def _share_gpu(device: str, share: float) -> None:
+    """Ray's fractions are bookkeeping: the memory limit has to be set by the process itself."""
+    if device.startswith("cuda") and 0 < share < 1:
+        torch.cuda.set_per_process_memory_fraction(share)

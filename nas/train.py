@@ -1,0 +1,203 @@
+"""One training loop for every task: to the next rung, measured, saved, and resumable at any step.
+
+Equal architecture, task, settings, seed and learning rate give equal weights on one CPU thread, interrupted or not.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nas import models, optimiser
+from nas.architecture import Architecture
+from nas.artifact import copy_into, read_tensors, tensors_of, write_tensors
+from nas.errors import Conflict, NasError
+from nas.results import Rung
+from nas.study_file import TrainSettings
+from nas.tasks import Task
+
+log = logging.getLogger(__name__)
+
+UNIFORM_MARGIN = 1.01
+"""A loss above that of guessing evenly, by more than this factor, means that training has blown up."""
+
+
+class Diverged(NasError):
+    """The loss is not finite, or worse than guessing evenly."""
+
+    code = "nan"
+
+
+class TimeLimit(NasError):
+    """Training took longer than `time_limit`."""
+
+    code = "timeout"
+
+
+class Interrupted(NasError):
+    """Asked to stop; the checkpoint holds this very step."""
+
+    code = "interrupted"
+
+
+class SharedLock(Protocol):
+    """What lets a measurement on the same device go first (nas.measure.exclusive.DeviceLock)."""
+
+    def training_step(self) -> AbstractContextManager[float]:
+        """Held during one step; yields the seconds waited for it."""
+
+
+def never() -> bool:
+    return False
+
+
+def rung_steps(settings: TrainSettings) -> tuple[int, ...]:
+    """The steps after which trials are compared: rising, at least 1 apart, the last the full budget."""
+    return tuple(sorted({max(1, round(share * settings.steps)) for share in settings.rungs}))
+
+
+class Trainer:
+    """Trains one architecture, rung by rung.
+
+    `checkpoint` is where its state is saved at every rung and when interrupted, and restored from if it exists.
+    `learning_rate` is the one the search chose; `lock` is taken around every training step and evaluation batch;
+    `should_stop` is asked before every step. `seconds` counts training steps alone: no waiting, no evaluation.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        task: Task,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        device: str = "cpu",
+        checkpoint: Path | None = None,
+        learning_rate: float | None = None,
+        lock: SharedLock | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> None:
+        self.architecture, self.task, self.settings, self.device = architecture, task, settings, device
+        self.checkpoint, self.should_stop = checkpoint, should_stop
+        self.turn = lock.training_step if lock else nullcontext
+        # What must agree for a checkpoint to be continued.
+        self.identity = {
+            "architecture": architecture.id,
+            "seed": seed,
+            "learning_rate": learning_rate,
+            "data": task.describe()["sha256"],
+            "context": task.context,
+            "settings": settings.model_dump(mode="json", exclude={"time_limit"}),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = models.build(architecture, vocabulary=task.vocabulary, context=task.context).to(device)
+        self.optimiser = optimiser.build(self.model, settings, learning_rate)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.step, self.seconds = 0, 0.0
+        self.rungs: tuple[Rung, ...] = ()
+        if checkpoint:
+            self._restore(checkpoint)
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.settings.steps
+
+    def run_to_next_rung(self) -> Rung:
+        """Train to the next rung, evaluate on the validation split, save. Raises Diverged, TimeLimit, Interrupted."""
+        if self.done:
+            raise ValueError(f"training is done: all {self.settings.steps} steps are taken")
+        target = next(step for step in rung_steps(self.settings) if step > self.step)
+        self.model.train()
+        while self.step < target:
+            if self.should_stop():
+                self.save()
+                raise Interrupted(f"stopped at step {self.step} of {self.settings.steps}")
+            self._train_step()
+        metrics = self.task.evaluate(
+            self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
+        )
+        uniform = math.log(self.task.vocabulary)
+        if not metrics["val_loss"] <= UNIFORM_MARGIN * uniform:
+            raise Diverged(
+                f"validation loss {metrics['val_loss']:.3f} after {self.step} steps, where guessing evenly gives "
+                f"{uniform:.3f}",
+                help="lower train.learning_rate",
+            )
+        speed = self.step * self.settings.batch * self.task.context / self.seconds
+        rung = Rung(self.step, self.seconds, {**metrics, "train_seconds": self.seconds, "tokens_per_second": speed})
+        self.rungs += (rung,)
+        self.save()
+        return rung
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is a place for it."""
+        if self.checkpoint:
+            rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
+            progress = {"step": self.step, "seconds": self.seconds, "rungs": rungs}
+            tensors = {**self._tensors(), "generator": self.generator.get_state()}
+            write_tensors(self.checkpoint, tensors, {"identity": self.identity, "progress": progress})
+
+    def _train_step(self) -> None:
+        with self.turn():
+            started = time.perf_counter()
+            inputs, targets = self.task.batch(self.generator, self.settings.batch, self.device)
+            loss = self.task.loss(self.model, inputs, targets)
+            self.optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            self.optimiser.step()
+            # Reading the loss waits for the device, so that the step has really ended when the turn is given back.
+            value = loss.item()
+            self.seconds += time.perf_counter() - started
+        self.step += 1
+        if not math.isfinite(value):
+            raise Diverged(f"training loss is {value} at step {self.step}", help="lower train.learning_rate")
+        limit = self.settings.time_limit
+        if limit and self.seconds > limit:
+            raise TimeLimit(
+                f"{self.step} of {self.settings.steps} steps took {self.seconds:.1f} s",
+                where="train.time_limit",
+                detail=f"the limit is {limit:g} s",
+                help="raise the limit, or train fewer steps",
+            )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        parts = {"model": tensors_of(self.model), "optimiser": self.optimiser.state()}
+        return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def _restore(self, path: Path) -> None:
+        """Continue from the checkpoint, if there is a whole one. Raises Conflict when it is another training's."""
+        try:
+            tensors, metadata = read_tensors(path)
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            log.warning("training starts anew: %s", error)
+            return
+        if metadata.get("identity") != self.identity:
+            raise _conflict(path, metadata.get("identity") or {}, self.identity)
+        state = tensors.pop("generator", None)
+        if state is None or not copy_into(self._tensors(), tensors):
+            log.warning("training starts anew: %s holds other tensors than this version writes", path)
+            return
+        self.generator.set_state(state)
+        progress = metadata["progress"]
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self.rungs = tuple(Rung(**rung) for rung in progress["rungs"])
+
+
+def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:
+    differing = [key for key in now if stored.get(key) != now[key]]
+    return Conflict(
+        f"the checkpoint belongs to another training: {', '.join(differing)} differ",
+        code="checkpoint-conflict",
+        where=str(path),
+        detail="\n".join(f"{key}: stored {stored.get(key)}, now {now[key]}" for key in differing),
+        help="train with what is stored, or delete the checkpoint to start anew",
+    )
