@@ -179,11 +179,11 @@ class Architecture(Spec):
 def path_of(location: tuple[int | str, ...]) -> str:
     """("blocks", 2, "attention", "softmax", "heads") → blocks[2].attention.heads (the union's tag is left out)."""
     path = ""
-    for part in location:
+    for before, part in zip((None, *location), location, strict=False):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in ATTENTION_SPECS:
-            path += f".{part}" if path else str(part)
+        elif before != "attention":
+            path += f".{part}" if path else part
     return path
 
 

@@ -5,7 +5,7 @@ Shapes: G equally shaped matrices, M rows and N columns each.
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from nas.errors import UsageError
 from nas.study_file import TrainSettings
 
-MUON_LEARNING_RATE = 0.02
-ADAMW_LEARNING_RATE = 3e-3
-"""AdamW's at a fan-in of WIDTH."""
+MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.006}
+"""Of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH."""
+OTHER_LEARNING_RATE = 0.024
+"""Of embeddings, norms and scalars, which AdamW updates in either recipe."""
 WIDTH = 64
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
@@ -92,20 +93,14 @@ class Muon:
 class AdamW:
     """W ← (1 − η λ) W − η m̂ / (√v̂ + ε), m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², m̂, v̂ = m, v / (1 − β₁,₂ᵗ).
 
-    Loshchilov and Hutter 2019 (arXiv:1711.05101). A matrix M × N takes the learning rate times WIDTH / N, as a
-    matrix's update under Adam grows with its fan-in N (Yang et al. 2022, arXiv:2203.03466); embeddings, norms and
-    scalars take it as it is, and the last two no weight decay. State: two values a weight.
+    Loshchilov and Hutter 2019 (arXiv:1711.05101). Each parameter has a learning rate of its own; norms and scalars
+    have no weight decay. State: two values a weight.
 
     Our own, since the first use of anything in torch.optim imports the compiler, for seconds in every process.
     """
 
-    def __init__(
-        self, named: Mapping[str, nn.Parameter], matrices: Container[str], learning_rate: float, weight_decay: float
-    ) -> None:
-        self.named = named
-        self.rates = {
-            name: learning_rate * (WIDTH / p.size(1) if name in matrices else 1.0) for name, p in named.items()
-        }
+    def __init__(self, named: Mapping[str, nn.Parameter], rates: Mapping[str, float], weight_decay: float) -> None:
+        self.named, self.rates = named, rates
         self.decays = {name: weight_decay if p.ndim > 1 else 0.0 for name, p in named.items()}
         self.first = {name: torch.zeros_like(p) for name, p in named.items()}
         self.second = {name: torch.zeros_like(p) for name, p in named.items()}
@@ -160,22 +155,32 @@ class Optimiser:
 def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None = None) -> Optimiser:
     """The optimiser that the settings name, for all parameters of the model.
 
-    "muon" updates the weights of linear layers, unless shared with an embedding, by Muon, and the rest by AdamW,
-    whose rate keeps its ratio to Muon's; "adamw" updates everything. `learning_rate` is the one chosen among the
-    settings'; without any, it is the recipe's own: MUON_LEARNING_RATE or ADAMW_LEARNING_RATE.
+    "muon" updates the weights of linear layers, unless shared with an embedding, by Muon, and the rest by AdamW;
+    "adamw" updates everything. `learning_rate` is the linear layers', the one chosen among the settings'; without
+    any it is the recipe's own. The others' keeps its ratio to it.
+
+    Scaling by width: Muon's rate needs none. AdamW's is divided by a layer's fan-in N, η · WIDTH / N, as the
+    effect of its update grows with N (Yang et al. 2022, arXiv:2203.03466); the others' is the same at every width.
     """
-    recipe = MUON_LEARNING_RATE if settings.optimiser == "muon" else ADAMW_LEARNING_RATE
+    recipe = MATRIX_LEARNING_RATES[settings.optimiser]
     rate = learning_rate or only_rate(settings) or recipe
+    other_rate = OTHER_LEARNING_RATE * rate / recipe
+
     named = dict(model.named_parameters())
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)} - embeddings
     matrices = {name: p for name, p in named.items() if id(p) in linear}
-    decay = settings.weight_decay
+    others = {name: p for name, p in named.items() if id(p) not in linear}
+
+    rates = {**{name: rate * WIDTH / p.size(1) for name, p in matrices.items()}, **dict.fromkeys(others, other_rate)}
+    rules: list[Muon | AdamW]
     if settings.optimiser == "adamw":
-        return Optimiser(named.values(), [AdamW(named, matrices, rate, decay)], settings)
-    rest = {name: p for name, p in named.items() if name not in matrices}
-    rest_rate = rate * ADAMW_LEARNING_RATE / MUON_LEARNING_RATE
-    rules: list[Muon | AdamW] = [Muon(matrices.values(), rate, decay), AdamW(rest, (), rest_rate, decay)]
+        rules = [AdamW(named, rates, settings.weight_decay)]
+    else:
+        rules = [
+            Muon(matrices.values(), rate, settings.weight_decay),
+            AdamW(others, rates, settings.weight_decay),
+        ]
     return Optimiser(named.values(), rules, settings)
 
 

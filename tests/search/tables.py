@@ -1,0 +1,101 @@
+"""Closed-form "training" with simulated seconds: search logic is tested in milliseconds."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nas import study_file
+from nas.architecture import Architecture
+from nas.results import Rung
+from nas.search import serial
+from nas.search.control import Control
+from nas.search.coordinator import Coordinator
+from nas.search.events import Completed, Event, Failed, Job, Measured, Reached
+from nas.search.store import Store, directions
+from nas.study_file import StudyFile
+
+RUNGS = (50, 100, 200)
+
+
+def settings(*overrides: str) -> StudyFile:
+    """The shipped study with objectives that a formula can give."""
+    return study_file.load(Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml", overrides)
+
+
+def cheap(architecture: Architecture) -> dict[str, float]:
+    cost = architecture.depth * architecture.hidden
+    return {"decode_ms_per_token": cost / 100, "peak_inference_mib": cost / 50, "weights_mib": cost * 24 / 384}
+
+
+def loss(architecture: Architecture, step: int) -> float:
+    heads = architecture.blocks[0].attention.heads
+    return 4 - architecture.hidden / 100 - architecture.depth / 5 - heads / 50 - step / 400
+
+
+@dataclass
+class Disk:
+    """What outlives a killed driver besides the database: checkpoints, and a tally of the work done."""
+
+    rungs: dict[int, list[Rung]] = field(default_factory=dict)
+    measured: Counter[int] = field(default_factory=Counter)
+    trained: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+@dataclass
+class TableBody:
+    """Measures, then trains to each rung, which it saves on the disk before it tells. `fails`: ids → reason."""
+
+    job: Job
+    disk: Disk
+    fails: Mapping[str, str] = field(default_factory=dict)
+    told: int = -1
+
+    def step(self) -> Event:
+        architecture = Architecture.model_validate(dict(self.job.architecture))
+        if self.told < 0:
+            self.told = 0
+            if not self.job.metrics:
+                self.disk.measured[self.job.number] += 1
+            return Measured(self.job.metrics or cheap(architecture))
+        if architecture.id in self.fails:
+            return Failed("nan", "planted")
+        saved = self.disk.rungs.setdefault(self.job.number, [])
+        if self.told == len(saved):
+            step = RUNGS[self.told]
+            self.disk.trained[self.job.number, step] += 1
+            saved.append(Rung(step, step / 10, {"val_loss": loss(architecture, step)}))
+        rung = saved[self.told]
+        self.told += 1
+        return Completed(rung, rung.metrics) if self.told == len(RUNGS) else Reached(rung)
+
+
+class Launcher:
+    """Launches of one study over an in-memory storage that outlives each of them."""
+
+    def __init__(self, folder: Path, file: StudyFile, storage: Any = None, fails: Mapping[str, str] | None = None):
+        self.file, self.folder, self.disk, self.fails = file, folder, Disk(), fails or {}
+        self.storage = storage or optuna.storages.InMemoryStorage()
+        optuna.create_study(
+            storage=self.storage, study_name="study", directions=directions(file.objective_list()), load_if_exists=True
+        )
+
+    def coordinator(self, budget: int, **options: Any) -> Coordinator:
+        store = Store(optuna.load_study(storage=self.storage, study_name="study"))
+        return Coordinator(store, self.file, owner="test", budget=budget, **options)
+
+    def body(self, job: Job) -> TableBody:
+        return TableBody(job, self.disk, self.fails)
+
+    def run(self, budget: int, **options: Any) -> Coordinator:
+        """One whole serial launch."""
+        coordinator = self.coordinator(budget, **options)
+        serial.run(coordinator, self.body, Control(self.folder))
+        coordinator.close()
+        return coordinator
+
+    def rows(self) -> list[optuna.trial.FrozenTrial]:
+        return optuna.load_study(storage=self.storage, study_name="study").get_trials()

@@ -1,0 +1,138 @@
+"""Study files: defaults in one place, a round trip, and errors that name line, value and fix."""
+
+from pathlib import Path
+
+import pytest
+
+from nas import study_file
+from nas.errors import InvalidStudyFile, NasError, UsageError
+from nas.toml_table import duration, line_of
+
+FILES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.toml"))
+TINY = next(path for path in FILES if path.name == "tiny_lm.toml")
+MINIMAL = """
+name = "small"
+[space]
+depth = 2
+hidden = 32
+[[space.attention]]
+kind = "softmax"
+[[objectives]]
+metric = "val_loss"
+"""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_files_are_valid_and_their_resolved_form_is_the_same_study(path):
+    file = study_file.load(path)
+    assert study_file.parse(file.to_toml()) == file
+
+
+def test_a_minimal_file_gets_every_default():
+    file = study_file.parse(MINIMAL)
+    assert (file.task.corpus, file.train.steps, file.search.trials, file.measure.batch) == ("python-docs", 200, 24, 1)
+    assert [(o.metric, o.goal) for o in file.objective_list()] == [("val_loss", "min")]
+    assert study_file.parse(file.to_toml()) == file
+
+
+def test_a_goal_may_be_left_to_the_metric():
+    file = study_file.parse(MINIMAL, ["objectives.0.metric=val_accuracy"])
+    assert file.objective_list()[0].goal == "max"
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("train.steps=100", lambda f: f.train.steps == 100),
+        ("space.hidden=[16, 32]", lambda f: f.space.hidden == (16, 32)),
+        ("task.corpus=some/file.txt", lambda f: f.task.corpus == "some/file.txt"),
+        ("objectives.0.metric=params", lambda f: f.objectives[0].metric == "params"),
+        ("train.time_limit=2m", lambda f: f.train.time_limit == 120),
+        ("train.learning_rate=0.01", lambda f: f.train.learning_rate == (0.01,)),
+        ('constraints=[{metric="params",max=10}]', lambda f: f.constraint_list()[0].max == 10),
+    ],
+)
+def test_overrides(override, read):
+    assert read(study_file.parse(MINIMAL, [override]))
+
+
+@pytest.mark.parametrize("override", ["train.steps", "=3", "name.x=3", "objectives.7.metric=params"])
+def test_overrides_that_lead_nowhere_are_usage_errors(override):
+    with pytest.raises(UsageError):
+        study_file.parse(MINIMAL, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement", "message", "help"),
+    [
+        ("hidden = [32", "hiden = [32", "unknown key 'hiden'", "did you mean 'hidden'?"),
+        ('kind = "window"', 'kind = "windw"', "unknown attention kind 'windw'", "did you mean 'window'?"),
+        ("steps = 200", "stepz = 200", "unknown key 'stepz'", "did you mean 'steps'?"),
+        ("window = [8", "windows = [8", "unknown key 'windows'", "did you mean 'window'?"),
+        ("trials = 24", "trials = 0", "search.trials = 0: input should be greater than 0", ""),
+        (
+            'metric = "decode_ms_per_token"',
+            'metric = "decode_ms"',
+            "unknown metric 'decode_ms'",
+            "did you mean 'decode_ms",
+        ),
+        ('metric = "decode_ms_per_token"', 'metric = "val_loss"', "metric 'val_loss' is given twice", "keep one"),
+        ("heads = [1, 2, 4]\nwindow", "heads = [5]\nwindow", "heads=5 of kind 'window' fits no", "divides"),
+        ('sampler = "auto"', 'sampler = "gp"', "search.sampler = 'gp': unknown value", "one of auto"),
+        ("prompt = 32", "prompt = 64", "leaves nothing to decode", "at most 63"),
+        ("depth = { low = 1", "depth = { low = 9", "expected { low = 1, high = 4 }", ""),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text, replacement, message, help):
+    content = TINY.read_text(encoding="utf-8")
+    line = content[: content.index(text)].count("\n") + 1
+    with pytest.raises(InvalidStudyFile) as caught:
+        study_file.parse(content.replace(text, replacement, 1), source="tiny.toml")
+    error = caught.value
+    assert message in error.message
+    assert error.where.startswith(f"tiny.toml:{line}  ")
+    assert help in error.help
+    assert error.exit_code == 2
+
+
+def test_a_baseline_that_cannot_be_built_is_told_with_its_table():
+    content = TINY.read_text(encoding="utf-8").replace("heads = 4 }", "heads = 5 }")
+    with pytest.raises(InvalidStudyFile, match="heads=5 must divide hidden=64") as caught:
+        study_file.parse(content)
+    assert "baselines[0]" in caught.value.where
+
+
+@pytest.mark.parametrize("content", ["name = ", "\x00", "[space\n"])
+def test_what_is_no_toml_says_where(content):
+    with pytest.raises(InvalidStudyFile, match="not valid TOML"):
+        study_file.parse(content)
+
+
+def test_a_missing_or_unreadable_file_is_a_clear_error(tmp_path):
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent.toml", "binary.toml", "."):
+        with pytest.raises(InvalidStudyFile):
+            study_file.load(tmp_path / name)
+
+
+def test_a_missing_table_is_named():
+    with pytest.raises(NasError, match="'space' is missing"):
+        study_file.parse('name = "x"')
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800), (7, 7)])
+def test_durations(text, seconds):
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0m", "-3m", "5 weeks", "m"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+def test_the_line_of_a_key_inside_a_longer_value_is_the_line_of_the_value():
+    text = "a = 1\n[t]\nb = { c = 2 }\n[[l]]\nx = 1\n[[l]]\nx = 2\n"
+    lines = {path: line_of(text, path) for path in ("a", "t", "t.b", "t.b.c", "l[1].x", "l[0]", "absent", "")}
+    expected = {"a": 1, "t": 2, "t.b": 3, "t.b.c": 3, "l[1].x": 7, "l[0]": 4, "absent": None, "": None}
+    assert lines == expected
