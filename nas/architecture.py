@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import ErrorDetails
 
 from nas.errors import InvalidArchitecture, nearest
 
@@ -187,9 +188,15 @@ def path_of(location: tuple[int | str, ...]) -> str:
     return path
 
 
+def first_error(error: ValidationError) -> ErrorDetails:
+    """What to tell first: an unknown key explains why another is missing, not the other way round."""
+    errors = error.errors(include_url=False)
+    return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+
+
 def sentence(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, with path and value."""
-    first = error.errors(include_url=False)[0]
+    first = first_error(error)
     if first["type"] == "union_tag_invalid":
         kind = first["ctx"]["tag"]
         return f"{path_of(first['loc'])}.kind={kind!r} is unknown; {nearest(kind, ATTENTION_SPECS)}"

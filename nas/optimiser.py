@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.errors import UsageError
 from nas.study_file import TrainSettings
 
-MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.006}
+MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
 """Of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH."""
 OTHER_LEARNING_RATE = 0.024
 """Of embeddings, norms and scalars, which AdamW updates in either recipe."""

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from nas.architecture import Architecture, path_of
+from nas.architecture import Architecture, first_error, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space, SpaceSettings
@@ -207,7 +207,7 @@ def parse(text: str, overrides: Sequence[str] = (), source: str = "study file") 
 
 def _explain(error: ValidationError) -> InvalidStudyFile:
     """The first thing that pydantic found wrong, in the file's words."""
-    first = error.errors(include_url=False)[0]
+    first = first_error(error)
     location, value = first["loc"], first.get("input")
     where, name = path_of(location), str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":

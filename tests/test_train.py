@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from nas import artifact, models, train
+from nas import artifact, models, optimiser, train
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach
 from nas.results import Rung
@@ -257,7 +257,8 @@ def test_every_step_and_evaluation_batch_takes_its_turn(trainer: Callable[..., T
 
 
 def test_the_learning_rate_chosen_is_used(trainer: Callable[..., Trainer]) -> None:
-    assert losses(finish(trainer(learning_rate=0.02))) == losses(finish(trainer()))
+    recipe = optimiser.MATRIX_LEARNING_RATES["muon"]
+    assert losses(finish(trainer(learning_rate=recipe))) == losses(finish(trainer()))
     assert losses(finish(trainer(learning_rate=0.01))) != losses(finish(trainer()))
 
 

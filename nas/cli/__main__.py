@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from nas.cli import (
+    bench,
     check,
     doctor,
     front,
@@ -53,6 +54,7 @@ COMMANDS = {
     "check": check.check,
     "doctor": doctor.doctor,
 }
+app.add_typer(bench.bench, name="bench")
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 
