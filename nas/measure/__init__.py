@@ -1,0 +1,8 @@
+"""What an architecture costs on the hardware at hand: time, memory, energy; and the lock that keeps it to oneself."""
+
+from nas.measure.cheap import measure
+from nas.measure.exclusive import DeviceLock
+from nas.measure.hardware import environment, hardware_id
+from nas.measure.memory import peak_mib
+
+__all__ = ["DeviceLock", "environment", "hardware_id", "measure", "peak_mib"]

@@ -1,0 +1,57 @@
+"""Was anybody else at work while we measured? The lock keeps our own trainers away; this notices everyone else."""
+
+import os
+import time
+from typing import Any, Self
+
+import psutil
+import torch
+
+from nas.measure import nvidia
+
+TOLERATED = 0.25
+"""Other load up to this share of one core, or of the GPU, leaves a measurement as good as alone."""
+
+
+class LoadWatch:
+    """`contended` after leaving: True when others took more of the device than is tolerated.
+
+    On a GPU the processor only launches kernels, so other load on it counts when it leaves no core free.
+    """
+
+    contended = False
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def __enter__(self) -> Self:
+        self._start = time.time()
+        self._before = _now()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        wall, busy, own = (b - a for a, b in zip(self._before, _now(), strict=True))
+        foreign = foreign_cores(wall, busy, own)
+        if self._device.type == "cuda":
+            crowded = foreign > (psutil.cpu_count() or 1) - 1
+            self.contended = crowded or nvidia.foreign_share(self._device, self._start) > TOLERATED
+        else:
+            self.contended = foreign > TOLERATED
+
+
+def foreign_cores(wall_s: float, busy_s: float, own_s: float) -> float:
+    """The cores that others kept busy: all busy time of the machine less our own, over the wall-clock time.
+
+    The kernel counts busy time in ticks (10 ms as a rule), so two ticks are forgiven.
+    """
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    return max(0.0, busy_s - own_s - 2 * tick) / max(wall_s, tick)
+
+
+def _now() -> tuple[float, float, float]:
+    """Seconds so far: wall clock, all processors' busy time (a hypervisor's theft included), our own."""
+    times = psutil.cpu_times()
+    # Guests are counted within `user` and `nice`; waiting for a disk leaves the processor free.
+    fields = ("user", "nice", "system", "irq", "softirq", "steal")
+    busy = sum(getattr(times, name, 0.0) for name in fields)
+    return time.perf_counter(), busy, time.process_time()

@@ -1,0 +1,107 @@
+"""Whoever measures a device has it alone: trainers on the same machine pause until the measurement is done.
+
+A reader-writer lock with a turnstile, made of two files and flock(2):
+
+    trainer, each step     turnstile shared → room shared → turnstile free → the step → room free
+    measurer               turnstile alone → room alone → the measurement → room free → turnstile free
+
+A measurer holds the turnstile while it waits for the room to empty, so nobody new walks in and it is never starved.
+The kernel frees the locks of a process that dies, and nothing has to be cleaned up.
+
+A lock belongs to one thread of one process, and is not entered again while it is held. A process that holds one
+must not wait for another lock of the same device: it would wait for itself.
+"""
+
+import fcntl
+import os
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas.errors import OutOfReach
+from nas.measure.hardware import checked_device, gpu_uuid
+
+
+class DeviceLock:
+    """The lock of one device: the machine's CPU, or one GPU (by its UUID, since visible devices are renumbered)."""
+
+    def __init__(self, device: str, folder: Path | None = None) -> None:
+        folder, name = folder or machine_folder(), _name(device)
+        self._turnstile = _open(self, folder / f"{name}.turnstile")
+        self._room = _open(self, folder / f"{name}.room")
+        self._held = False
+
+    @contextmanager
+    def training_step(self) -> Iterator[float]:
+        """Around each step of training or evaluation: many at once. Yields the seconds it waited for measurers."""
+        with self._once():
+            waited = _take(self._turnstile, fcntl.LOCK_SH)
+            try:
+                waited += _take(self._room, fcntl.LOCK_SH)
+            finally:
+                fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+            try:
+                yield waited
+            finally:
+                fcntl.flock(self._room, fcntl.LOCK_UN)
+
+    @contextmanager
+    def measuring(self) -> Iterator[float]:
+        """Around a measurement: alone on the device. Yields the seconds it waited for steps and other measurers."""
+        with self._once():
+            waited = _take(self._turnstile, fcntl.LOCK_EX)
+            try:
+                waited += _take(self._room, fcntl.LOCK_EX)
+                try:
+                    yield waited
+                finally:
+                    fcntl.flock(self._room, fcntl.LOCK_UN)
+            finally:
+                fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        """A second flock on the same file would silently convert the first."""
+        if self._held:
+            raise RuntimeError("this DeviceLock is already held: leave training_step() or measuring() first")
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+
+def machine_folder() -> Path:
+    """What this user's processes on this machine share: locks, and the pace that the machine is known to reach."""
+    return Path(tempfile.gettempdir()) / f"nas-locks-{os.getuid()}"
+
+
+def _name(device: str) -> str:
+    place = checked_device(device)
+    return "cpu" if place.type == "cpu" else f"cuda-{gpu_uuid(place)}"
+
+
+def _open(owner: DeviceLock, path: Path) -> int:
+    """A descriptor of the lock file, closed when the owner goes."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        text, help = f"cannot open a lock file: {error.strerror}", "set TMPDIR to a folder that you may write"
+        raise OutOfReach(text, where=str(path), help=help) from error
+    weakref.finalize(owner, os.close, descriptor)
+    return descriptor
+
+
+def _take(descriptor: int, mode: int) -> float:
+    """Take the lock and return the seconds waited: 0 when it was free."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        start = time.monotonic()
+        fcntl.flock(descriptor, mode)
+        return time.monotonic() - start
+    return 0.0

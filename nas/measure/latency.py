@@ -1,0 +1,189 @@
+"""Latency by the wall clock: the time to read a prompt, and the time of each token generated after it.
+
+One round is one prefill and a burst of decode steps, so both are spread over the whole measurement and a short
+disturbance spoils few readings of either. Decoding goes on from the prompt to the end of the context, and starts
+again from a fresh prefill, so every position counts about as often, and the median is that of whole generations.
+
+B batch, T tokens.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from nas.errors import UsageError
+from nas.measure.pace import Pace
+from nas.results import Measurement
+
+DECODE_READINGS = 8
+"""Decode readings for each prefill reading, at least: they are short, and there is one for every position."""
+MOST_ROUNDS = 3
+PAUSE_SECONDS = 0.01
+"""Rest after a slow round: the disturbance may pass, or the scheduler find a better core."""
+SETTLED = 0.97
+"""Warm-up ends when a batch of rounds takes more than this share of the batch before."""
+WARM_UP_BATCH = 5
+MOST_WARM_UP_BATCHES = 20
+
+
+class Generator(Protocol):
+    """A model that generates: the methods that measuring calls, besides those of every module."""
+
+    def new_state(self, batch: int, context: int) -> Any: ...
+    def prefill(self, tokens_BT: Tensor, state: Any) -> Tensor: ...
+    def decode_step(self, token_B: Tensor, state: Any) -> Tensor: ...
+    def flops(self, tokens: int) -> int: ...
+    def state_bytes(self, batch: int, context: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Batch rows of `context` tokens: the first `prompt` are read at once, the others one by one."""
+
+    tokens_BT: Tensor
+    prompt: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.prompt < self.context:
+            raise UsageError(
+                f"a prompt of {self.prompt} tokens does not fit a context of {self.context}",
+                where="measure.prompt",
+                help=f"use 1 to {self.context - 1}" if self.context > 1 else "use a context of at least 2",
+            )
+
+    @property
+    def batch(self) -> int:
+        return self.tokens_BT.size(0)
+
+    @property
+    def context(self) -> int:
+        return self.tokens_BT.size(1)
+
+    @property
+    def generated(self) -> int:
+        """Tokens of one generation, in each row."""
+        return self.context - self.prompt
+
+
+class Generation:
+    """Reads the prompt and generates to the end of the context, again and again, one timed call at a time."""
+
+    def __init__(self, model: Generator, workload: Workload) -> None:
+        self._model, self._workload = model, workload
+        device = workload.tokens_BT.device
+        self._synchronise: Callable[[], None] = (
+            partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+        )
+        self._tokens_TB = workload.tokens_BT.T.contiguous()
+        self._state: Any = None
+        self._position = workload.context
+
+    def prefill_ms(self) -> float:
+        """Read the prompt into a new state. Decoding goes on with it if the state at hand is full."""
+        state = self._model.new_state(self._workload.batch, self._workload.context)
+        prompt_BT = self._workload.tokens_BT[:, : self._workload.prompt]
+        elapsed = self._timed_ms(lambda: self._model.prefill(prompt_BT, state))
+        if self._position == self._workload.context:
+            self._state, self._position = state, self._workload.prompt
+        return elapsed
+
+    def decode_ms(self) -> float:
+        """Generate one token (in every row)."""
+        if self._position == self._workload.context:
+            self.prefill_ms()
+        token_B = self._tokens_TB[self._position]
+        self._position += 1
+        return self._timed_ms(lambda: self._model.decode_step(token_B, self._state))
+
+    def _timed_ms(self, run: Callable[[], object]) -> float:
+        self._synchronise()
+        start = time.perf_counter_ns()
+        run()
+        self._synchronise()
+        return (time.perf_counter_ns() - start) / 1e6
+
+
+@dataclass(frozen=True)
+class Round:
+    """One prefill and the decode steps after it, with the slowest that the machine's loop was before and after."""
+
+    prefill_ms: float
+    decode_ms: tuple[float, ...]
+    loop_ns: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds to read the prompt, and for each token generated; `slowed`: at less than the machine's pace."""
+
+    prefill_ms: Measurement
+    decode_ms: Measurement
+    slowed: bool
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round], slowed: bool) -> Self:
+        decode_ms = [reading for r in rounds for reading in r.decode_ms]
+        return cls(Measurement.of([r.prefill_ms for r in rounds]), Measurement.of(decode_ms), slowed)
+
+
+def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> Latency:
+    """Rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
+
+    When there are not enough in three times as many, those at the best pace count, and `slowed` says so.
+    """
+    generation = Generation(model, workload)
+    _warm_up(generation)
+    # At least one whole generation, so that every position counts.
+    steps = max(DECODE_READINGS, -(-workload.generated // repeats))
+    rounds: list[Round] = []
+    loop_ns = pace.loop_ns()
+    while True:
+        before = loop_ns
+        prefill_ms = generation.prefill_ms()
+        decode_ms = tuple(generation.decode_ms() for _ in range(steps))
+        loop_ns = pace.loop_ns()
+        rounds.append(Round(prefill_ms, decode_ms, max(before, loop_ns)))
+        full = [r for r in rounds if pace.full(r.loop_ns)]
+        if len(full) >= repeats:
+            return Latency.of(full, slowed=False)
+        if len(rounds) == MOST_ROUNDS * repeats:
+            return Latency.of(sorted(rounds, key=lambda r: r.loop_ns)[:repeats], slowed=True)
+        if not pace.full(loop_ns):
+            time.sleep(PAUSE_SECONDS)  # the next round does not count either, as its pace began slow: it warms up
+
+
+def _warm_up(generation: Generation) -> None:
+    """Until it gets no faster: caches fill, the allocator learns the sizes, the clock frequency rises."""
+    before = float("inf")
+    for _ in range(MOST_WARM_UP_BATCHES):
+        now = median(generation.prefill_ms() + generation.decode_ms() for _ in range(WARM_UP_BATCH))
+        if now > SETTLED * before:
+            return
+        before = now
+
+
+@contextmanager
+def quiet(model: nn.Module, threads: int) -> Iterator[None]:
+    """Evaluation mode, no gradients, that many threads, no garbage collection; all as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    threads_before, collecting = torch.get_num_threads(), gc.isenabled()
+    model.eval()
+    gc.disable()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads_before)
+        if collecting:
+            gc.enable()
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,102 @@
+"""`measure` on real models: every promised name, finite, exact where it can be, and the model as it was."""
+
+import gc
+import math
+
+import pytest
+import torch
+
+from nas.architecture import Architecture
+from nas.attention import MODULES
+from nas.errors import UsageError
+from nas.measure import measure
+from nas.models import build
+from nas.results import METRICS
+from nas.study_file import MeasureSettings
+
+SETTINGS = MeasureSettings(repeats=2)
+PROMISED = {
+    *("peak_inference_mib", "weights_mib", "decode_state_kib", "params", "flops_per_token", "contended"),
+    *(f"prefill_ms{end}" for end in ("", "_p10", "_p90", "_p95", "_count")),
+    *(f"decode_ms_per_token{end}" for end in ("", "_p10", "_p90", "_p95", "_count")),
+}
+
+
+def architecture(kind: str = "softmax", hidden: int = 32) -> Architecture:
+    return Architecture.model_validate({"hidden": hidden, "blocks": [{"attention": {"kind": kind, "heads": 4}}]})
+
+
+@pytest.mark.parametrize("kind", [spec.model_fields["kind"].default for spec in MODULES])
+def test_every_promised_metric_is_there_finite_and_positive(kind):
+    metrics = measure(build(architecture(kind), context=16), 65, 16, SETTINGS, "cpu")
+    assert metrics.keys() - {"energy_mj_per_token"} == PROMISED
+    assert all(name in METRICS or name == "contended" or name.rpartition("_")[0] in METRICS for name in metrics)
+    contended = metrics.pop("contended")
+    assert contended in (0.0, 1.0)
+    assert all(math.isfinite(value) and value > 0 for value in metrics.values())
+
+
+def test_exact_metrics_follow_from_the_model():
+    model = build(architecture(), vocabulary=65, context=16)
+    metrics = measure(model, 65, 16, MeasureSettings(repeats=2, batch=3), "cpu")
+    parameters = sum(p.numel() for p in model.parameters())
+    assert metrics["params"] == parameters
+    assert metrics["weights_mib"] * 2**20 == 4 * (parameters + sum(b.numel() for b in model.buffers()))
+    assert metrics["decode_state_kib"] * 2**10 == model.state_bytes(3, 16)
+    assert metrics["flops_per_token"] * 16 == model.flops(16)
+    assert metrics["peak_inference_mib"] > metrics["weights_mib"] + metrics["decode_state_kib"] / 2**10
+
+
+def test_exact_metrics_repeat_exactly_and_hold_more_for_a_larger_batch():
+    model = build(architecture(), context=16)
+    first, second = (measure(model, 65, 16, SETTINGS, "cpu") for _ in range(2))
+    exact = [name for name in first if name in METRICS and METRICS[name].exact]
+    assert [first[name] for name in exact] == [second[name] for name in exact]
+    larger = measure(model, 65, 16, MeasureSettings(repeats=2, batch=4), "cpu")
+    assert larger["peak_inference_mib"] > first["peak_inference_mib"]
+
+
+def test_the_peak_is_that_of_the_last_step_when_it_needs_most():
+    """With one token as the prompt, only the last decode step attends to the whole context."""
+    model = build(architecture(), context=64)
+    short = measure(model, 65, 16, MeasureSettings(repeats=2, prompt=1), "cpu")
+    long = measure(model, 65, 64, MeasureSettings(repeats=2, prompt=1), "cpu")
+    grown = (long["decode_state_kib"] - short["decode_state_kib"]) / 2**10
+    assert long["peak_inference_mib"] - short["peak_inference_mib"] >= grown > 0
+
+
+def test_training_memory_is_counted_where_a_step_is_given():
+    model = build(architecture(), context=16)
+    optimiser = torch.optim.AdamW(model.parameters())
+    tokens_BT = torch.zeros(8, 16, dtype=torch.long)
+
+    def step() -> None:
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        optimiser.zero_grad()
+        model(tokens_BT).square().mean().backward()
+        optimiser.step()
+
+    metrics = measure(model, 65, 16, SETTINGS, "cpu", step)
+    assert metrics.keys() - {"energy_mj_per_token"} == {*PROMISED, "peak_training_mib"}
+    assert metrics["peak_training_mib"] > 4 * metrics["params"] * 4 / 2**20
+
+
+def test_nothing_is_left_changed():
+    model = build(architecture(), context=16).train()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    found = torch.get_num_threads(), gc.isenabled(), torch.is_grad_enabled(), torch.get_rng_state()
+    measure(model, 65, 16, MeasureSettings(repeats=2, threads=2), "cpu")
+    assert (torch.get_num_threads(), gc.isenabled(), torch.is_grad_enabled()) == found[:3]
+    assert torch.equal(torch.get_rng_state(), found[3])
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("device", "prompt", "message"), [("tpu", None, "unknown device"), ("cpu", 16, "prompt of 16")]
+)
+def test_what_cannot_be_measured_is_refused(device, prompt, message):
+    with pytest.raises(UsageError, match=message):
+        measure(build(architecture(), context=16), 65, 16, MeasureSettings(prompt=prompt), device)

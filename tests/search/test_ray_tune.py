@@ -1,0 +1,95 @@
+"""Ray Tune for real, with trials that cost nothing: placing, slots, failures, dying workers."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.results import Rung
+from nas.search import ray_tune
+from nas.search.control import Control
+from nas.search.coordinator import Coordinator, End
+from nas.search.events import Completed, Failed, Job, Measured
+from nas.search.store import Store, sqlite_url
+from nas.study_file import StudyFile
+from tests.search.tables import cheap, loss, settings
+
+# Ray closes its own sockets and files when its processes end, not when Python looks.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
+    store = Store.create(sqlite_url(folder), file.name, file.objective_list())
+    coordinator = Coordinator(store, file, owner="test", budget=budget, prefetch=True)
+    ray_tune.run(coordinator, factory, Control(folder), **resources)
+    coordinator.close()
+    rows = store.rows()
+    store.close()
+    return coordinator, rows
+
+
+class Mishaps:
+    """A trial that dies with its worker at the first attempt, or fails, or is fine, by its number."""
+
+    def __init__(self, job: Job):
+        self.job, self.told = job, False
+
+    def step(self):
+        architecture = Architecture.model_validate(dict(self.job.architecture))
+        if not self.told:
+            self.told = True
+            return Measured(cheap(architecture))
+        if self.job.number == 1 and self.job.attempt == 1:
+            os._exit(1)
+        if self.job.number == 2:
+            return Failed("nan", "planted")
+        value = loss(architecture, 200)
+        return Completed(Rung(200, 20.0, {"val_loss": value}), {"val_loss": value})
+
+
+def test_failures_dying_workers_and_limits_leave_exactly_the_budget_trained(tmp_path):
+    coordinator, rows = search(tmp_path, settings("constraints.0.max=20"), Mishaps, budget=8, cpus=2)
+    assert coordinator.end is End.BUDGET
+    states = [row.state.name for row in rows]
+    assert states.count("COMPLETE") == 8
+    assert (states[2], rows[2].user_attrs["reason"]) == ("FAIL", "nan")
+    assert (rows[1].user_attrs["attempt"], rows[1].user_attrs["crashes"]) == (2, 1)
+    assert set(states) <= {"COMPLETE", "FAIL", "PRUNED"}
+
+
+class Rendezvous:
+    """Ends only when as many trials as there are slots run at the same time."""
+
+    def __init__(self, job: Job, folder: Path, together: int):
+        self.folder, self.together, self.told = folder, together, False
+        (folder / f"{job.slot}-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+
+    def step(self):
+        if not self.told:
+            self.told = True
+            return Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0})
+        while len(list(self.folder.iterdir())) < self.together:
+            time.sleep(0.1)  # for the others to start; the test's own time limit ends it if they never do
+        return Completed(Rung(1, 1.0, {"val_loss": 1.0}), {"val_loss": 1.0})
+
+
+def test_logical_gpus_give_eight_trials_at_once_with_a_slot_each(tmp_path):
+    (tmp_path / "slots").mkdir()
+    file = settings('resources.device="cpu"', "resources.gpus_per_trial=0.5")
+    factory = partial(Rendezvous, folder=tmp_path / "slots", together=8)
+    coordinator, _ = search(tmp_path, file, factory, budget=8, cpus=8, gpus=4)
+    assert coordinator.counts.trained == 8
+    told = sorted(path.name.split("-") for path in (tmp_path / "slots").iterdir())
+    assert [int(slot) for slot, _ in told] == list(range(8))
+    assert sorted(gpu for _, gpu in told) == [gpu for gpu in "0123" for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "cpus_per_trial", "gpus_per_trial", "slots"),
+    [(2, 0, 1, 0, 2), (8, 4, 1, 0.5, 8), (8, 1, 1, 0.3, 3), (3, 4, 1, 0.5, 3), (8, 4, 1, 2, 2), (1, 0, 2, 0, 0)],
+)
+def test_slots(cpus, gpus, cpus_per_trial, gpus_per_trial, slots):
+    assert ray_tune.slots_of(cpus, gpus, cpus_per_trial, gpus_per_trial) == slots
