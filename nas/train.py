@@ -17,7 +17,7 @@ from torch import Tensor
 from nas import models, optimiser
 from nas.architecture import Architecture
 from nas.artifact import copy_into, read_tensors, tensors_of, write_tensors
-from nas.errors import Conflict, NasError
+from nas.errors import Conflict, NasError, UsageError
 from nas.results import Rung
 from nas.study_file import TrainSettings
 from nas.tasks import Task
@@ -62,6 +62,20 @@ def rung_steps(settings: TrainSettings) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(share * settings.steps)) for share in settings.rungs}))
 
 
+def only_rate(settings: TrainSettings) -> float | None:
+    """The settings' learning rate, where they leave no choice. Raises UsageError where they do."""
+    rates = settings.learning_rate or (None,)
+    if len(rates) > 1:
+        raise UsageError(
+            "the settings offer several learning rates, and none was chosen",
+            code="learning-rate",
+            where="train.learning_rate",
+            detail=", ".join(f"{rate:g}" for rate in rates if rate),
+            help="keep one of them",
+        )
+    return rates[0]
+
+
 class Trainer:
     """Trains one architecture, rung by rung.
 
@@ -98,7 +112,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = models.build(architecture, vocabulary=task.vocabulary, context=task.context).to(device)
-        self.optimiser = optimiser.build(self.model, settings, learning_rate)
+        self.optimiser = optimiser.build(self.model, settings, learning_rate or only_rate(settings))
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.seconds = 0, 0.0
         self.rungs: tuple[Rung, ...] = ()

@@ -1,5 +1,17 @@
 """Shapes and types of the attention and model code are checked at every call while the tests run."""
 
+import tempfile
+
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(["nas.attention", "nas.models"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _locks_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else measures on this machine does not make the tests wait, nor they them."""
+    folder = str(tmp_path_factory.getbasetemp() / "locks")
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.setenv("TMPDIR", folder)
+    (tmp_path_factory.getbasetemp() / "locks").mkdir(exist_ok=True)

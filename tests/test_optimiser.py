@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nas import optimiser
-from nas.errors import UsageError
 from nas.study_file import TrainSettings
 
 
@@ -146,24 +145,6 @@ def test_the_gradient_is_clipped() -> None:
     train(model, optimiser.build(model, settings), 1)
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
-
-
-def test_the_learning_rate_is_the_chosen_one_then_the_only_one_then_the_recipes() -> None:
-    def moved(settings: TrainSettings, chosen: float | None = None) -> Tensor:
-        """How far one step carries a matrix from its start."""
-        model = Tied()
-        before = model.up.weight.detach().clone()
-        train(model, optimiser.build(model, settings, chosen), 1)
-        return model.up.weight.detach() - before
-
-    one_step = {"steps": 1, "warmup": 0.0}
-    recipe = moved(TrainSettings.model_validate(one_step))
-    half = optimiser.MATRIX_LEARNING_RATES["muon"] / 2
-    torch.testing.assert_close(moved(TrainSettings.model_validate(one_step | {"learning_rate": half})), recipe / 2)
-    two = TrainSettings.model_validate(one_step | {"learning_rate": [half, 3 * half]})
-    torch.testing.assert_close(moved(two, 3 * half), recipe * 1.5)
-    with pytest.raises(UsageError, match="several learning rates"):
-        moved(two)
 
 
 def test_adamws_rate_falls_with_the_fan_in() -> None:

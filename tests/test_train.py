@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas import artifact, models, optimiser, train
 from nas.architecture import Architecture
-from nas.errors import Conflict, DataError, OutOfReach
+from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
 from nas.study_file import TaskSettings, TrainSettings
 from nas.tasks import Task, open_task
@@ -256,10 +256,20 @@ def test_every_step_and_evaluation_batch_takes_its_turn(trainer: Callable[..., T
     assert not lock.held
 
 
-def test_the_learning_rate_chosen_is_used(trainer: Callable[..., Trainer]) -> None:
-    recipe = optimiser.MATRIX_LEARNING_RATES["muon"]
-    assert losses(finish(trainer(learning_rate=recipe))) == losses(finish(trainer()))
-    assert losses(finish(trainer(learning_rate=0.01))) != losses(finish(trainer()))
+def test_the_learning_rate_is_the_chosen_one_then_the_only_one_then_the_recipes(
+    trainer: Callable[..., Trainer],
+) -> None:
+    recipe, one, two = optimiser.MATRIX_LEARNING_RATES["muon"], 0.01, 0.02
+
+    def offering(*rates: float) -> TrainSettings:
+        return SETTINGS.model_copy(update={"learning_rate": rates})
+
+    chosen = losses(finish(trainer(learning_rate=one)))
+    assert losses(finish(trainer(offering(one)))) == chosen
+    assert losses(finish(trainer(offering(two, one), learning_rate=one))) == chosen
+    assert losses(finish(trainer())) == losses(finish(trainer(learning_rate=recipe))) != chosen
+    with pytest.raises(UsageError, match="several learning rates"):
+        trainer(offering(one, two))
 
 
 def test_weights_are_saved_and_loaded(trainer: Callable[..., Trainer], task: Task, tmp_path: Path) -> None:

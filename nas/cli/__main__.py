@@ -7,6 +7,7 @@ exit code; anything else is a bug: one line, and the traceback in the log (or on
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "search": search.search,
     "resume": resume.resume,
     "stop": stop.stop,

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.search import Cpus, Executor, Gpus, Json, MaxFailRate, NoProgress, Time, Trials, Verbose
+from nas.cli.options import Json, StudyName, Verbose
+from nas.cli.search import Cpus, Executor, Gpus, MaxFailRate, NoProgress, Time, Trials, checked, run_and_report
 from nas.errors import UsageError
 
 
 def resume(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")],
+    study: StudyName,
     trials: Trials = None,
     retry: Annotated[
         str | None, typer.Option("--retry", metavar="failed", help="Run trials that failed once more, first.")
@@ -27,7 +28,6 @@ def resume(
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """
-    from nas.cli.search import checked, run_and_report
     from nas.search import open_study
 
     if retry not in (None, "failed"):

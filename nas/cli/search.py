@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.errors import InvalidStudyFile, NothingFeasible, TooManyFailures, UsageError
+from nas.cli.options import Json, Overrides, Verbose
+from nas.errors import NothingFeasible, TooManyFailures, UsageError
 
 if TYPE_CHECKING:
     from nas.search.driver import Launch, Outcome
@@ -23,13 +24,7 @@ Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in 
 MaxFailRate = Annotated[
     float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Plain lines instead of a live display.")]
-Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows tracebacks.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("-s", "--set", metavar="key=value", help="Override a key of the file, as in -s train.steps=100."),
-]
 
 
 def search(
@@ -152,24 +147,12 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 
 
 def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
-    import os
-
     from nas.cli.check import describe, print_description
     from nas.cli.output import emit, people
-    from nas.search.driver import resolve_device
-    from nas.search.ray_tune import slots_of
+    from nas.search.resources import slots
 
-    _, gpus = resolve_device(file, launch.gpus)
-    cpus = launch.cpus or float(os.cpu_count() or 1)
-    share = file.resources.gpus_per_trial if gpus else 0.0
-    slots = 1 if launch.executor == "serial" else slots_of(cpus, gpus, file.resources.cpus_per_trial, share)
-    if slots < 1:
-        raise InvalidStudyFile(
-            "not even one trial fits the resources",
-            where="resources",
-            detail=f"cpus {cpus:g}, gpus {gpus:g}; a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
-        )
-    described = describe(file, slots)
+    side_by_side = 1 if launch.executor == "serial" else slots(file, launch.cpus, launch.gpus)
+    described = describe(file, side_by_side)
     if json:
         emit("result", **described)
     else:

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.options import StudyName
+
 
 def stop(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")],
+    study: StudyName,
     now: Annotated[bool, typer.Option("--now", help="Running trials save and stop instead of finishing.")] = False,
 ) -> None:
     """End a running search from another terminal: as one Ctrl-C does, or two with --now.

@@ -14,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-import torch
 from filelock import FileLock, Timeout
 
 from nas import pareto
-from nas.errors import Conflict, OutOfReach, UsageError
+from nas.errors import Conflict, OutOfReach
 from nas.measure import DeviceLock, environment, hardware_id
 from nas.results import METRICS, State
 from nas.search import serial
 from nas.search.control import Control, Level
 from nas.search.coordinator import Coordinator, End, Observer
+from nas.search.resources import refuse_network, resolve_device, slots
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study, write_json
 from nas.search.trial import CHECKPOINT, TrialRun, measure_architecture
@@ -32,8 +31,8 @@ from nas.space import difference
 from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
 
-FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit")
-NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph", "afs")
+# The corpus is compared by its hash, so that its file may move.
+FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     """
     started = time.monotonic()
     device, gpus = resolve_device(file, launch.gpus)
-    file = _without_gpus(file) if device == "cpu" and file.resources.device == "auto" else file
+    file = _with_absolute_corpus(file if gpus else _without_gpus(file))
     task = open_task(file.task)
     with driver_lock(folder):
         store = _open_or_create(folder, file, launch, task)
@@ -86,23 +85,6 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     return Outcome(study, end, control.signal, time.monotonic() - started)
 
 
-def resolve_device(file: StudyFile, gpus: float | None) -> tuple[str, float]:
-    """("cpu" or "cuda", how many GPUs Ray is to count). On `device = "cpu"` asked-for GPUs are logical slots.
-
-    Raises UsageError when GPUs are asked for and the machine has none.
-    """
-    wanted, present = file.resources.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cpu":
-        return "cpu", gpus or 0.0
-    if not present and (gpus or wanted == "cuda"):
-        asked = f"--gpus {gpus:g}" if gpus else 'resources.device = "cuda"'
-        help = 'leave it out, or set resources.device = "cpu" to count GPUs as logical slots'
-        raise UsageError(f"{asked}, but this machine has no GPU", code="no-gpu", where="resources.device", help=help)
-    if gpus and gpus > present:
-        raise UsageError(f"--gpus {gpus:g}, but this machine has {present}", code="no-gpu", help="ask for fewer")
-    return ("cuda", gpus or float(present)) if present else ("cpu", 0.0)
-
-
 @contextmanager
 def driver_lock(folder: Path) -> Iterator[None]:
     """The folder's lock, for one driver at a time; the kernel frees it when the driver dies.
@@ -111,7 +93,7 @@ def driver_lock(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_network(folder)
+        refuse_network(folder)
         lock = FileLock(folder / "driver.lock", timeout=0)
         lock.acquire()
     except Timeout:
@@ -154,7 +136,8 @@ def _search(
         elif coordinator.counts.trained < coordinator.budget:
             from nas.search import ray_tune  # two seconds of imports that the serial executor does without
 
-            ray_tune.run(coordinator, factory, control, cpus=launch.cpus, gpus=gpus)
+            side_by_side = slots(file, launch.cpus, launch.gpus)
+            ray_tune.run(coordinator, factory, control, side_by_side, cpus=launch.cpus, gpus=gpus)
     finally:
         coordinator.close()
     return coordinator.end if control.level() is Level.GO else None
@@ -176,7 +159,8 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
         architecture = baseline.architecture()
         if architecture.id not in known:
             known.add(architecture.id)
-            coordinator.enqueue(architecture, baseline=True)
+            rates = file.train.learning_rate or ()
+            coordinator.enqueue(architecture, rates[0] if len(rates) > 1 else None, baseline=True)
     retried = {row.user_attrs.get("retry_of") for row in rows}
     for row in rows:
         if retry_failed and row.state.name == State.FAIL and row.number not in retried:
@@ -272,17 +256,16 @@ def _clean(study: Study) -> None:
             folder.rmdir()
 
 
+def _with_absolute_corpus(file: StudyFile) -> StudyFile:
+    """Workers, and a later resume, may have another current folder."""
+    path = Path(file.task.corpus)
+    if not path.is_file():
+        return file
+    return file.model_copy(update={"task": file.task.model_copy(update={"corpus": str(path.absolute())})})
+
+
 def _without_gpus(file: StudyFile) -> StudyFile:
     return file.model_copy(update={"resources": file.resources.model_copy(update={"gpus_per_trial": 0.0})})
-
-
-def _refuse_network(folder: Path) -> None:
-    """SQLite's locks do not hold on network file systems."""
-    mounts = [p for p in psutil.disk_partitions(all=True) if folder.absolute().is_relative_to(p.mountpoint)]
-    kind = max(mounts, key=lambda p: len(p.mountpoint)).fstype if mounts else ""
-    if kind in NETWORK_FILE_SYSTEMS:
-        help = "set NAS_RUNS to a folder on a disk of this machine"
-        raise OutOfReach(f"a study cannot live on a network file system ({kind})", where=str(folder), help=help)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -43,30 +43,20 @@ from ray.tune.search import Searcher  # noqa: E402
 log = logging.getLogger("nas")
 
 
-def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: float) -> int:
-    """How many trials run side by side. A fraction of a GPU never spans two of them."""
-    by_cpu = int(cpus / cpus_per_trial + 1e-9)
-    if not gpus_per_trial:
-        return by_cpu
-    by_gpu = int(gpus) * int(1 / gpus_per_trial + 1e-9) if gpus_per_trial <= 1 else int(gpus // gpus_per_trial)
-    return min(by_cpu, by_gpu)
-
-
 def run(
     coordinator: Coordinator,
     factory: BodyFactory,
     control: Control,
+    slots: int,
     *,
     cpus: float | None = None,
-    gpus: float | None = None,
+    gpus: float = 0.0,
 ) -> None:
     """Until the coordinator has nothing more, or the control says stop. Starts Ray on this machine, and ends it.
 
-    `cpus` and `gpus` default to what the machine has; more GPUs than that are logical slots.
+    At most `slots` trials run side by side. `cpus` defaults to what the machine has.
     """
-    resources = coordinator.file.resources
-    cpus, gpus = cpus or float(os.cpu_count() or 1), gpus or 0.0
-    slots = slots_of(cpus, gpus, resources.cpus_per_trial, resources.gpus_per_trial)
+    cpus = cpus or float(os.cpu_count() or 1)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
         try:
@@ -77,6 +67,8 @@ def run(
 
 
 def _start_ray(cpus: float, gpus: float) -> None:
+    # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         ray.init(
             num_cpus=int(cpus),
@@ -106,8 +98,6 @@ def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> None:
         ),
         run_config=tune.RunConfig(name=uuid.uuid4().hex, storage_path=str(folder), verbose=0),
     )
-    for name in ("ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         tuner.fit()
     except Exception as error:

@@ -11,6 +11,7 @@ import torch
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.search import driver
 from nas.search.driver import Launch
+from nas.search.resources import resolve_device
 from nas.search.study import Study, is_running, open_study
 from tests.search.tables import settings
 
@@ -122,6 +123,6 @@ def test_network_file_systems_are_refused(tmp_path, corpus, monkeypatch):
 def test_gpus_that_are_not_there_are_an_error_unless_they_are_logical():
     for overrides, gpus in [((), 4.0), (('resources.device="cuda"',), 4.0), (('resources.device="cuda"',), None)]:
         with pytest.raises(UsageError, match="no GPU"):
-            driver.resolve_device(settings(*overrides), gpus)
-    assert driver.resolve_device(settings('resources.device="cpu"'), 4.0) == ("cpu", 4.0)
-    assert driver.resolve_device(settings("resources.gpus_per_trial=0.5"), None) == ("cpu", 0.0)
+            resolve_device(settings(*overrides), gpus)
+    assert resolve_device(settings('resources.device="cpu"'), 4.0) == ("cpu", 4.0)
+    assert resolve_device(settings("resources.gpus_per_trial=0.5"), None) == ("cpu", 0.0)

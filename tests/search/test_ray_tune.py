@@ -13,6 +13,7 @@ from nas.search import ray_tune
 from nas.search.control import Control
 from nas.search.coordinator import Coordinator, End
 from nas.search.events import Completed, Failed, Job, Measured
+from nas.search.resources import slots, slots_of
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
 from tests.search.tables import cheap, loss, settings
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
     store = Store.create(sqlite_url(folder), file.name, file.objective_list())
     coordinator = Coordinator(store, file, owner="test", budget=budget, prefetch=True)
-    ray_tune.run(coordinator, factory, Control(folder), **resources)
+    ray_tune.run(coordinator, factory, Control(folder), slots(file, **resources), **resources)
     coordinator.close()
     rows = store.rows()
     store.close()
@@ -92,4 +93,4 @@ def test_logical_gpus_give_eight_trials_at_once_with_a_slot_each(tmp_path):
     [(2, 0, 1, 0, 2), (8, 4, 1, 0.5, 8), (8, 1, 1, 0.3, 3), (3, 4, 1, 0.5, 3), (8, 4, 1, 2, 2), (1, 0, 2, 0, 0)],
 )
 def test_slots(cpus, gpus, cpus_per_trial, gpus_per_trial, slots):
-    assert ray_tune.slots_of(cpus, gpus, cpus_per_trial, gpus_per_trial) == slots
+    assert slots_of(cpus, gpus, cpus_per_trial, gpus_per_trial) == slots

@@ -1,0 +1,34 @@
+# Set-up is a virtual environment in .venv; it happens by itself. Only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: search test check setup clean
+
+search: .venv/.run
+	$(BIN)/nas search search_spaces/tiny_lm.toml
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: .venv/.dev
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# What a user needs; the stamp is renewed when the dependencies change.
+.venv/.run: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# What a developer needs besides.
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/.run
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

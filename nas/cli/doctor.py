@@ -1,0 +1,155 @@
+"""`nas doctor`: whether this machine can search, and what to do where it cannot."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+
+from nas.cli.options import Json
+
+LARGE_PACKAGES = ("torch", "ray", "optuna")
+LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do about it."""
+
+    name: str
+    level: Literal["ok", "warn", "fail"]
+    text: str
+    fix: str = ""
+
+
+def doctor(json: Json = False) -> None:
+    """Check this machine.
+
+    Python, packages, processor, memory, GPUs, the folder of runs, the texts at hand: each is ok, warn or fail, with
+    what to do about it.
+
+    Exit codes: 0; 1 when something fails.
+    """
+    from nas.cli.output import emit
+    from nas.cli.tables import answers, table
+
+    findings = list(examine())
+    failed = sum(finding.level == "fail" for finding in findings)
+    if json:
+        for finding in findings:
+            emit("check", **asdict(finding))
+        emit("result", failed=failed)
+    else:
+        shown = table("", "", "")
+        shown.show_header = False
+        for finding in findings:
+            shown.add_row(finding.level, finding.name, "\n".join(filter(None, (finding.text, finding.fix))))
+        answers().print(shown)
+    if failed:
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, in the order in which a search needs things."""
+    yield Finding("python", "ok", platform.python_version())
+    packages = [_package(name) for name in LARGE_PACKAGES]
+    yield from packages
+    if all(finding.level != "fail" for finding in packages):
+        yield from _hardware()
+        yield from _runs()
+        yield from _texts()
+
+
+def _package(name: str) -> Finding:
+    """Installed, and in the range that nas asks for."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "fail", "not installed", "pip install nas")
+    try:
+        wanted = {r.name: r.specifier for r in map(Requirement, requires("nas") or [])}
+    except PackageNotFoundError:
+        return Finding(name, "warn", f"{found}; nas itself is not installed", "pip install -e .")
+    if name in wanted and found not in wanted[name]:
+        return Finding(name, "fail", f"{found}, outside {wanted[name]}", f"pip install '{name}{wanted[name]}'")
+    return Finding(name, "ok", found)
+
+
+def _hardware() -> Iterator[Finding]:
+    from nas.measure import environment
+
+    machine: dict[str, Any] = environment()
+    yield Finding("cpu", "ok", f"{machine['cpu']}, {machine['logical_cores']} logical cores")
+    memory = machine["memory_gib"]
+    if memory < LITTLE_MEMORY_GIB:
+        yield Finding("memory", "warn", f"{memory:g} GiB", "run fewer trials side by side: --cpus 1")
+    else:
+        yield Finding("memory", "ok", f"{memory:g} GiB")
+    gpus = [f"{gpu['name']}, {gpu['memory_gib']:g} GiB" for gpu in machine["gpus"]]
+    if not gpus and shutil.which("nvidia-smi"):
+        yield Finding("gpu", "warn", "there is one, but torch does not see it", "install the CUDA build of torch")
+    else:
+        yield Finding("gpu", "ok", "; ".join(gpus) or "none: studies run on the CPU")
+
+
+def _runs() -> Iterator[Finding]:
+    """The folder of runs, or where it would be made: writable, on a local disk, with room."""
+    from nas.search.resources import network_file_system
+    from nas.search.study import runs_folder
+
+    folder = runs_folder()
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    fix = "set NAS_RUNS to a folder on a disk of this machine that may be written"
+    network = network_file_system(there)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            writable = True
+    except OSError:
+        writable = False
+    if not writable:
+        yield Finding("runs", "fail", f"{folder}: cannot be written", fix)
+    elif network:
+        yield Finding("runs", "fail", f"{folder}: on a network file system ({network})", fix)
+    else:
+        yield Finding("runs", "ok", f"{folder}: writable" + ("" if folder.exists() else ", not made yet"))
+    free = shutil.disk_usage(there).free / GIB
+    level: Literal["ok", "warn", "fail"]
+    level = "fail" if free < NO_DISK_GIB else "warn" if free < LITTLE_DISK_GIB else "ok"
+    yield Finding("disk", level, f"{free:,.1f} GiB free", "" if level == "ok" else "delete studies, or set NAS_RUNS")
+
+
+def _texts() -> Iterator[Finding]:
+    """Which corpora are at hand. Nothing is downloaded."""
+    from nas.errors import DataError
+    from nas.tasks import data
+
+    folder = os.environ.get("NAS_DATA_DIR")
+    if folder and not Path(folder).is_dir():
+        yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name a folder that is there, or unset it")
+    else:
+        yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
+    for name in data.CORPORA:
+        if name == "tinyshakespeare" and not _tinyshakespeare_is_here(folder):
+            yield Finding(name, "ok", "not here yet: the first study that uses it downloads it")
+            continue
+        try:
+            yield Finding(name, "ok", f"{len(data.load(name).text):,} characters")
+        except DataError as error:
+            yield Finding(name, "warn", error.message, error.help)
+
+
+def _tinyshakespeare_is_here(folder: str | None) -> bool:
+    import pooch
+
+    cached: Path = pooch.os_cache("nas") / "tinyshakespeare.txt"
+    return cached.is_file() or (folder is not None and (Path(folder) / "tinyshakespeare.txt.gz").is_file())

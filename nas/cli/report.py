@@ -1,0 +1,40 @@
+"""`nas report`: the Pareto report of a stored study."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import StudyName
+
+
+def report(
+    study: StudyName,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write it; default: reports/STUDY.")
+    ] = None,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write the report of a study.
+
+    One page to look at, and its data as CSV, Parquet, JSON, SVG and PNG. Prints the page's path. An earlier report in
+    that folder is replaced.
+
+    Exit codes: 0; 2 when there is no such study; 4 when the folder holds something else; 5 when the disk refuses.
+    """
+    import webbrowser
+
+    from nas import report as reports
+    from nas.search import open_study
+
+    stored = open_study(study)
+    page = reports.write(stored.record(), out or report_folder(stored.name))
+    typer.echo(page)
+    if open:
+        webbrowser.open(page.absolute().as_uri())
+
+
+def report_folder(study: str) -> Path:
+    """`reports/STUDY` under the current folder, unless NAS_REPORTS names another than `reports`."""
+    return Path(os.environ.get("NAS_REPORTS", "reports")) / study

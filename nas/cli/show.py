@@ -1,0 +1,104 @@
+"""`nas show`: everything about one trial."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from nas.cli.options import Json, StudyName, TrialNumber
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nas.results import TrialResult
+
+
+def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
+    """Show everything about one trial.
+
+    Its architecture block by block, its metrics and rungs, what became of it, and the commands that use it.
+
+    Exit codes: 0; 2 when there is no such study or trial.
+    """
+    from nas.cli.output import emit
+    from nas.search import open_study
+
+    stored = open_study(study)
+    found = stored.trial(trial)
+    front = found.number in {member.number for member in stored.front()}
+    commands = _commands(stored.address, trial)
+    if json:
+        emit("result", study=stored.name, on_front=front, commands=commands, **asdict(found))
+    else:
+        _print(found, front, commands)
+
+
+def _commands(address: str, number: int) -> list[str]:
+    from shlex import quote
+
+    study = quote(address)
+    return [f"nas train {study} {number}", f"nas generate {study} {number} --prompt 'The '"]
+
+
+def _print(trial: "TrialResult", front: bool, commands: list[str]) -> None:
+    from nas.cli.tables import answers
+
+    console = answers()
+    console.print(_facts(trial, front))
+    console.print("", _blocks(trial), sep="\n")
+    if trial.metrics:
+        console.print("", _metrics(trial), sep="\n")
+    if trial.rungs:
+        console.print("", _rungs(trial), sep="\n")
+    console.print("", *commands, sep="\n", soft_wrap=True)
+
+
+def _facts(trial: "TrialResult", front: bool) -> "Table":
+    from nas.cli.tables import pairs, span
+
+    marks = {"on the front": front, "a baseline": trial.baseline, "contended": trial.contended}
+    facts = {
+        "trial": ", ".join([str(trial.number), *(mark for mark, holds in marks.items() if holds)]),
+        "state": f"{trial.state}: {trial.reason}" if trial.reason else str(trial.state),
+        "attempt": str(trial.attempt),
+    }
+    if trial.started and trial.finished:
+        facts["took"] = span(trial.finished - trial.started)
+    over = [name for name, violation in trial.violations.items() if violation > 0]
+    if over:
+        facts["over limit"] = ", ".join(over)
+    return pairs(facts | {"architecture": f"{trial.architecture_id}, hidden {trial.model.hidden}"})
+
+
+def _blocks(trial: "TrialResult") -> "Table":
+    from nas.cli.tables import table
+
+    shown = table("block", "attention", "feed-forward", numbers=("block",))
+    for i, block in enumerate(trial.model.blocks):
+        shown.add_row(
+            str(i), str(block.attention), f"{block.feed_forward}, {block.feed_forward.inner(trial.model.hidden)} wide"
+        )
+    return shown
+
+
+def _metrics(trial: "TrialResult") -> "Table":
+    from nas.cli.tables import number, spread, table
+    from nas.results import METRICS
+
+    shown = table("metric", "value", "unit", "p10–p90", numbers=("value",))
+    known = [name for name in METRICS if name in trial.metrics]
+    # Spreads stand beside their metric, and `contended` among the facts; what is left is the task's own.
+    elsewhere = ("contended", *(f"{name}_" for name in known))
+    own = [name for name in trial.metrics if name not in METRICS and not name.startswith(elsewhere)]
+    for name in [*known, *own]:
+        unit = METRICS[name].unit if name in METRICS else ""
+        shown.add_row(name, number(trial.metrics[name]), unit, spread(trial.metrics, name))
+    return shown
+
+
+def _rungs(trial: "TrialResult") -> "Table":
+    from nas.cli.tables import number, table
+
+    names = [name for name in ("val_loss", "val_accuracy") if name in trial.rungs[0].metrics]
+    shown = table("step", "seconds", *names, numbers=("step", "seconds", *names))
+    for rung in trial.rungs:
+        shown.add_row(str(rung.step), f"{rung.seconds:.1f}", *(number(rung.metrics[name]) for name in names))
+    return shown

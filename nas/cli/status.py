@@ -1,0 +1,115 @@
+"""`nas status`: where a study stands."""
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import Json, StudyName
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from nas.results import StudyRecord, TrialResult
+    from nas.search import Study
+
+REFRESH_SECONDS = 2.0
+
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds until the search ends, or Ctrl-C.")]
+
+
+def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
+    """Show where a study stands.
+
+    Its trials by state and reason, how much of the budget is trained, its front, and the best value of each objective.
+
+    Exit codes: 0, whether the search runs or not; 2 when there is no such study.
+    """
+    from rich.live import Live
+
+    from nas.cli.output import emit
+    from nas.cli.tables import answers
+    from nas.search import open_study
+
+    stored = open_study(study)
+    now = standing(stored)
+    if json:
+        while watch and now["running"]:
+            emit("status", **now)
+            time.sleep(REFRESH_SECONDS)
+            now = standing(stored)
+        emit("result", **now)
+    elif not watch:
+        answers().print(_render(now))
+    else:
+        with Live(_render(now), console=answers(), auto_refresh=False) as live:
+            while now["running"]:
+                time.sleep(REFRESH_SECONDS)
+                now = standing(stored)
+                live.update(_render(now), refresh=True)
+
+
+def standing(study: "Study") -> dict[str, Any]:
+    """All that is shown, as plain data."""
+    from nas import pareto
+    from nas.search.study import is_running
+
+    running, record = is_running(study.folder), study.record()
+    states: dict[str, Counter[str]] = {}
+    for trial in record.trials:
+        states.setdefault(str(trial.state), Counter())[trial.reason] += 1
+    front = pareto.front_of(record)
+    return {
+        "study": study.address,
+        "running": running,
+        "trained": record.trained(),
+        "budget": record.budget,
+        "created": record.created,
+        "elapsed_seconds": _elapsed(record, running),
+        "states": {state: dict(reasons) for state, reasons in states.items()},
+        "front": [trial.number for trial in front],
+        "best": _best(record, front),
+    }
+
+
+def _elapsed(record: "StudyRecord", running: bool) -> float:
+    """From the study's creation to its last result, or to now while it runs."""
+    last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)
+    return max(0.0, (time.time() if running else last) - record.created)
+
+
+def _best(record: "StudyRecord", front: "tuple[TrialResult, ...]") -> list[dict[str, Any]]:
+    rows = []
+    for objective in record.objectives if front else ():
+        choose = min if objective.goal == "min" else max
+        trial = choose(front, key=lambda trial: trial.metrics[objective.metric])
+        row = {"metric": objective.metric, "unit": objective.unit, "goal": objective.goal}
+        rows.append(row | {"value": trial.metrics[objective.metric], "trial": trial.number})
+    return rows
+
+
+def _render(now: dict[str, Any]) -> "RenderableType":
+    from rich.console import Group
+
+    from nas.cli.tables import moment, number, pairs, span, table
+
+    facts = {
+        "study": f"{now['study']}, {'running' if now['running'] else 'not running'}",
+        "trained": f"{now['trained']} of {now['budget']} trials",
+        "elapsed": f"{span(now['elapsed_seconds'])}, created {moment(now['created'])}",
+        "front": ", ".join(map(str, now["front"])) or "no trial yet",
+    }
+    parts: list[RenderableType] = [pairs(facts)]
+    if now["states"]:
+        states = table("state", "trials", "reason", numbers=("trials",))
+        for state, reasons in now["states"].items():
+            for reason, count in reasons.items():
+                states.add_row(state, str(count), reason)
+        parts += ["", states]
+    if now["best"]:
+        best = table("best", "value", "unit", "trial", numbers=("value", "trial"))
+        for row in now["best"]:
+            best.add_row(row["metric"], number(row["value"]), row["unit"], str(row["trial"]))
+        parts += ["", best]
+    return Group(*parts)

@@ -1,0 +1,73 @@
+"""What a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
+
+import os
+from pathlib import Path
+
+import psutil
+import torch
+
+from nas.errors import OutOfReach, UsageError
+from nas.study_file import StudyFile
+
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph", "afs")
+
+
+def resolve_device(file: StudyFile, gpus: float | None) -> tuple[str, float]:
+    """("cpu" or "cuda", how many GPUs Ray is to count). On `device = "cpu"` asked-for GPUs are logical slots.
+
+    Raises UsageError when GPUs are asked for and the machine has none.
+    """
+    wanted, present = file.resources.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu":
+        return "cpu", gpus or 0.0
+    if not present and (gpus or wanted == "cuda"):
+        asked = f"--gpus {gpus:g}" if gpus else 'resources.device = "cuda"'
+        help = 'leave it out, or set resources.device = "cpu" to count GPUs as logical slots'
+        raise UsageError(f"{asked}, but this machine has no GPU", code="no-gpu", where="resources.device", help=help)
+    if gpus and gpus > present:
+        raise UsageError(f"--gpus {gpus:g}, but this machine has {present}", code="no-gpu", help="ask for fewer")
+    return ("cuda", gpus or float(present)) if present else ("cpu", 0.0)
+
+
+def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: float) -> int:
+    """How many trials run side by side. A fraction of a GPU never spans two of them."""
+    by_cpu = int(cpus / cpus_per_trial + 1e-9)
+    if not gpus_per_trial:
+        return by_cpu
+    by_gpu = int(gpus) * int(1 / gpus_per_trial + 1e-9) if gpus_per_trial <= 1 else int(gpus // gpus_per_trial)
+    return min(by_cpu, by_gpu)
+
+
+def slots(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> int:
+    """The same for a study on this machine; `cpus` and `gpus` default to all it has.
+
+    Raises UsageError when not even one trial fits.
+    """
+    _, counted = resolve_device(file, gpus)
+    share = file.resources.gpus_per_trial if counted else 0.0
+    cores = cpus or float(os.cpu_count() or 1)
+    found = slots_of(cores, counted, file.resources.cpus_per_trial, share)
+    if found < 1:
+        raise UsageError(
+            "not even one trial fits the resources",
+            code="no-slot",
+            where="resources",
+            detail=f"there are {cores:g} CPUs and {counted:g} GPUs; "
+            f"a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
+            help="lower resources.cpus_per_trial or resources.gpus_per_trial",
+        )
+    return found
+
+
+def network_file_system(folder: Path) -> str:
+    """The kind of network file system that holds the folder; empty where it is on a disk of this machine."""
+    mounts = [disk for disk in psutil.disk_partitions(all=True) if folder.absolute().is_relative_to(disk.mountpoint)]
+    kind = max(mounts, key=lambda disk: len(disk.mountpoint)).fstype if mounts else ""
+    return kind if kind in NETWORK_FILE_SYSTEMS else ""
+
+
+def refuse_network(folder: Path) -> None:
+    """SQLite's locks do not hold on network file systems. Raises OutOfReach."""
+    if kind := network_file_system(folder):
+        help = "set NAS_RUNS to a folder on a disk of this machine"
+        raise OutOfReach(f"a study cannot live on a network file system ({kind})", where=str(folder), help=help)

@@ -1,0 +1,49 @@
+"""What the training loop asks of a task; one file a task beside this one."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Split = Literal["train", "val", "test"]
+Turn = Callable[[], AbstractContextManager[object]]
+"""Opened around every evaluation batch, so that whoever measures on the same device can go first."""
+
+
+class Task(Protocol):
+    """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
+
+    vocabulary: int
+    context: int
+    symbols: list[str]
+    """The vocabulary in order of token number; saved beside trained weights."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""
+
+    def floors(self, split: Split) -> dict[str, float]:
+        """Losses on that split which cost no neural network."""
+
+    def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of one training step."""
+
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The scalar to make small."""
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: Split = "val",
+        max_tokens: int = ...,
+        device: str = ...,
+        turn: Turn = ...,
+    ) -> dict[str, float]:
+        """Metrics on examples of the split that are the same at every call."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers. Raises DataError for what the vocabulary lacks."""
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of these token numbers."""

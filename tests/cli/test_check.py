@@ -1,0 +1,96 @@
+"""`nas check`, and the description that `nas search --dry-run` shows too."""
+
+import pytest
+
+from nas import models
+from nas.architecture import Architecture
+from nas.cli import check
+from nas.space import Space
+
+
+@pytest.fixture
+def study(settings, tmp_path):
+    path = tmp_path / "demo.toml"
+    path.write_text(settings.to_toml())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr(check, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(check, "DRAWN", 8)
+
+
+def test_describes_the_space_exactly(settings):
+    described = check.describe(settings, slots=1)
+    assert described["space_size"] == Space(settings.space).size() == 48
+    assert len(described["samples"]) == 5
+    assert len({sample["architecture_id"] for sample in described["samples"]}) == 5
+    for sample in described["samples"]:
+        architecture = Architecture.model_validate(sample["architecture"])
+        model = models.build(architecture, vocabulary=len(set(_text(settings))), context=8)
+        assert sample["params"] == sum(p.numel() for p in model.parameters())
+        assert sample["architecture_id"] == architecture.id
+
+
+def test_samples_follow_from_the_seed(settings):
+    other = settings.model_copy(update={"search": settings.search.model_copy(update={"seed": 1})})
+    first, again, changed = (check.describe(s, slots=1)["samples"] for s in (settings, settings, other))
+    assert first == again != changed
+
+
+def test_the_estimate_grows_with_trials_and_steps_and_shrinks_with_slots(settings, monkeypatch):
+    monkeypatch.setattr(check, "_step_seconds", lambda file, task, architecture: architecture.depth * 1.0)
+    more = settings.model_copy(update={"search": settings.search.model_copy(update={"trials": 60})})
+    longer = settings.model_copy(update={"train": settings.train.model_copy(update={"steps": 600})})
+    once = check.describe(settings, slots=1)["seconds"]
+    assert 6 * 6 * 1 <= once <= 6 * 6 * 3  # trials × steps × seconds a step
+    assert check.describe(more, slots=1)["seconds"] == pytest.approx(10 * once)
+    assert check.describe(longer, slots=1)["seconds"] == pytest.approx(100 * once)
+    assert check.describe(settings, slots=4)["seconds"] == pytest.approx(once / 4)
+
+
+def test_real_steps_are_timed(settings):
+    assert check.describe(settings, slots=1)["seconds"] > 0
+
+
+def test_several_learning_rates(settings):
+    train = settings.train.model_copy(update={"learning_rate": (0.01, 0.02)})
+    assert check.describe(settings.model_copy(update={"train": train}), slots=1)["seconds"] > 0
+
+
+def test_prints_it(nas, study):
+    ran = nas("check", study)
+    assert ran.code == 0
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "48 architectures" in ran.out
+    assert "an estimate" in ran.out
+    assert "params <= 9000" in ran.out
+
+
+def test_overrides(nas, study):
+    assert (
+        "2 architectures"
+        in nas(
+            "check",
+            study,
+            "-s",
+            "space.attention=[{kind='linear', heads=2}]",
+            "-s",
+            "space.depth=1",
+            "-s",
+            "space.hidden=16",
+        ).out
+    )
+
+
+def test_what_is_wrong_is_told_with_its_line(nas, study):
+    ran = nas("check", study, "-s", "task.context=1")
+    assert (ran.code, ran.out) == (2, "")
+    assert "task.context" in ran.err
+
+
+def _text(settings) -> str:
+    from nas.tasks.data import load
+
+    return load(settings.task.corpus).text

@@ -1,0 +1,72 @@
+"""`nas generate`."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def trained(nas, runs) -> Path:
+    """Trial 0, trained for a moment."""
+    return Path(nas("train", "demo", 0).out.strip())
+
+
+def test_prints_the_prompt_and_as_many_tokens_as_asked(nas, trained):
+    ran = nas("generate", "demo", 0, "--prompt", "the ", "--tokens", 30)  # beyond the context of 8
+    assert ran.code == 0
+    assert ran.out.startswith("the ")
+    assert len(ran.out) == len("the ") + 30 + len("\n")
+
+
+def test_equal_seeds_give_equal_texts(nas, trained):
+    texts = [nas("generate", "demo", 0, "--prompt", "the", "--tokens", 40, "--seed", seed).out for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_likeliest_token_needs_no_seed(nas, trained):
+    arguments = ("generate", "demo", 0, "--prompt", "the", "--tokens", 20)
+    texts = {nas(*arguments, "--temperature", 0, "--seed", seed).out for seed in (1, 2)}
+    texts.add(nas(*arguments, "--top-k", 1).out)
+    assert len(texts) == 1
+
+
+def test_an_unknown_character_is_named(nas, trained):
+    ran = nas("generate", "demo", 0, "--prompt", "thé")
+    assert (ran.code, ran.out) == (2, "")
+    assert "'é' is not in the vocabulary" in ran.err
+
+
+@pytest.mark.parametrize("options", [("--prompt", ""), ("--prompt", "a", "--temperature", "-1")])
+def test_impossible_options(nas, trained, options):
+    ran = nas("generate", "demo", 0, *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert "error[usage]" in ran.err
+
+
+def test_without_weights_it_says_how_to_get_them(nas):
+    ran = nas("generate", "demo", 0, "--prompt", "the")
+    assert (ran.code, ran.out) == (2, "")
+    assert "help: nas train demo 0" in ran.err
+
+
+def test_the_newest_training_comes_before_the_weights_of_the_search(nas, trained, runs):
+    arguments = ("generate", "demo", 0, "--prompt", "the", "--tokens", 40, "--temperature", 0)
+    first = nas(*arguments).out
+    kept = runs / "demo" / "trials" / "0"
+    shutil.move(trained, kept)
+    assert nas(*arguments).out == first
+    newer = Path(nas("train", "demo", 0, "--steps", 40).out.strip())
+    second = nas(*arguments).out
+    assert second != first
+    older = Path(nas("train", "demo", 0, "--steps", 2).out.strip())
+    os.utime(older / "model.safetensors", (0, 0))
+    assert nas(*arguments).out == second
+    shutil.rmtree(newer)
+    shutil.rmtree(older)
+    assert nas(*arguments).out == first
+
+
+def test_unknown_trial(nas):
+    assert nas("generate", "demo", 99, "--prompt", "the").code == 2

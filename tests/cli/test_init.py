@@ -1,0 +1,32 @@
+"""`nas init`."""
+
+from pathlib import Path
+
+from nas import study_file
+
+
+def test_writes_a_file_that_loads(nas):
+    ran = nas("init")
+    assert (ran.code, ran.out) == (0, "study.toml\n")
+    assert study_file.load("study.toml").name == "study"
+    assert "nas search study.toml" in ran.err
+    assert [path.name for path in Path().iterdir()] == ["study.toml"]
+
+
+def test_the_study_is_named_after_the_file(nas):
+    nas("init", "my first.toml")
+    assert study_file.load("my first.toml").name == "my_first"
+
+
+def test_an_existing_file_stays(nas):
+    Path("study.toml").write_text("mine")
+    ran = nas("init")
+    assert (ran.code, ran.out) == (4, "")
+    assert "error[file-exists]" in ran.err
+    assert Path("study.toml").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there(nas):
+    ran = nas("init", "nowhere/study.toml")
+    assert ran.code == 5
+    assert "nowhere/study.toml" in ran.err

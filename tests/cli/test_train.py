@@ -1,0 +1,133 @@
+"""`nas train`."""
+
+import json
+import logging
+import signal
+from pathlib import Path
+
+import pytest
+
+from nas.artifact import load_weights
+from nas.search import open_study
+from nas.search.sampler import seed_of
+from nas.tasks.language_modelling import LanguageModelling
+
+DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+def metrics_in(folder: Path) -> dict[str, float]:
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    return {name: metrics[name] for name in DETERMINISTIC}
+
+
+@pytest.fixture
+def signal_at_step(monkeypatch):
+    """`signal_at_step(n, SIGINT)`: the signal arrives while step n is computed."""
+    batch = LanguageModelling.batch
+
+    def arrange(step: int, number: int) -> None:
+        steps = iter(range(1, 1000))
+
+        def interrupted(self, generator, size, device="cpu"):
+            if next(steps) == step:
+                signal.raise_signal(number)
+            return batch(self, generator, size, device)
+
+        monkeypatch.setattr(LanguageModelling, "batch", interrupted)
+
+    return arrange
+
+
+def test_trains_tests_and_keeps_everything(nas, runs):
+    ran = nas("train", "demo", 0)
+    seed = seed_of(0, 0)
+    folder = runs / "demo" / "trained" / f"0-s{seed}-6"
+    assert (ran.code, ran.out) == (0, f"{folder}\n")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.safetensors", "architecture.json", "vocabulary.json", "metrics.json"}
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert (stored["trial"], stored["seed"], stored["steps"]) == (0, seed, 6)
+    assert {"val_loss", "test_loss", "test_accuracy"} <= set(stored["metrics"])
+    assert set(stored["floors"]) == {"val", "test"}
+    model, symbols = load_weights(folder)
+    assert len(symbols) == 38
+    assert model(torch_tokens()).shape == (1, 3, 38)
+    assert "step 3 of 6: val_loss" in ran.err
+    assert "5-gram loss" in ran.err
+
+
+def test_repeats_the_trial_as_the_search_would_train_it(nas, runs, settings):
+    from nas.tasks import open_task
+    from nas.train import Trainer
+
+    architecture = open_study("demo").trial(0).model
+    trainer = Trainer(architecture, open_task(settings.task), settings.train, seed=seed_of(0, 0))
+    while not trainer.done:
+        rung = trainer.run_to_next_rung()
+    nas("train", "demo", 0)
+    (folder,) = (runs / "demo" / "trained").iterdir()
+    assert metrics_in(folder)["val_loss"] == rung.metrics["val_loss"]
+
+
+def test_done_already(nas, runs):
+    first = nas("train", "demo", 0)
+    weights = Path(first.out.strip()) / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    again = nas("train", "demo", 0)
+    assert (again.code, again.out) == (0, first.out)
+    assert "Trained already." in again.err
+    assert "5-gram loss" in again.err
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):
+    assert nas("train", "demo", 0, "--steps", 8, "--seed", 1).out.endswith("trained/0-s1-8\n")
+    ran = nas("train", "demo", 0, "--steps", 2, "--out", tmp_path / "here", "--device", "cpu")
+    assert ran.out == f"{tmp_path / 'here'}\n"
+    other = nas("train", "demo", 4, "--steps", 2, "--out", tmp_path / "here")
+    assert other.code == 4
+    assert "trial: stored 0, now 4" in other.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_at_step, monkeypatch, number, code):
+    whole = nas("train", "demo", 0, "--out", tmp_path / "whole")
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context():
+        signal_at_step(4, number)
+        cut = nas("train", "demo", 0)
+    assert (cut.code, cut.out) == (code, "")
+    assert "Saved at step 4 of 6" in cut.err
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    rest = nas("train", "demo", 0)
+    assert "Going on from step 4 of 6." in rest.err
+    assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))
+
+
+def test_other_data_is_refused(nas, runs, corpus, monkeypatch):
+    text = corpus.read_text()
+    try:
+        corpus.write_text(text + "more")
+        ran = nas("train", "demo", 0)
+    finally:
+        corpus.write_text(text)
+    assert (ran.code, ran.out) == (4, "")
+    assert "error[data-changed]" in ran.err
+
+
+def test_an_unknown_device(nas, runs):
+    ran = nas("train", "demo", 0, "--device", "tpu")
+    assert ran.code == 2
+    assert "unknown device 'tpu'" in ran.err
+
+
+def test_the_log_handlers_do_not_pile_up(nas, runs):
+    before = list(logging.getLogger("nas").handlers)
+    nas("train", "demo", 0, "-v")
+    assert logging.getLogger("nas").handlers == before
+
+
+def torch_tokens():
+    import torch
+
+    return torch.zeros(1, 3, dtype=torch.long)

@@ -1,0 +1,69 @@
+"""Drivers killed with SIGKILL for real, in the middle of training, and resumed from the command line."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.results import State
+from nas.search import open_study
+from tests.search.test_driver import TINY
+
+TRIALS = 5
+STUDY = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
+
+
+def launch(folder: Path, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"NAS_RUNS": str(folder / "runs"), "NAS_REPORTS": str(folder / "reports")}
+    command = [sys.executable, "-m", "nas.cli", *arguments, "--no-progress"]
+    with (folder / "errors.txt").open("a") as errors:
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=errors
+        )
+
+
+def rungs(folder: Path) -> int:
+    """Rungs in the database, read beside the running driver."""
+    path = folder / "runs" / "study" / "study.db"
+    if not path.exists():
+        return 0
+    query = "select value_json from trial_user_attributes where key = 'rungs'"
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        found = sum(len(json.loads(text)) for (text,) in connection.execute(query))
+        connection.close()
+    except sqlite3.OperationalError:  # the tables are being made
+        return 0
+    return found
+
+
+def kill_after_a_new_rung(folder: Path, driver: subprocess.Popen, known: int, whole_session: bool) -> None:
+    while driver.poll() is None and rungs(folder) <= known:
+        time.sleep(0.02)  # looking, until there is a rung; the test's own time limit ends it if there never is
+    assert driver.poll() is None, (folder / "errors.txt").read_text()
+    (os.killpg if whole_session else os.kill)(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+
+@pytest.mark.parametrize(("executor", "kills", "whole_session"), [("serial", 2, True), ("ray", 1, False)])
+def test_a_killed_search_is_resumed_without_loss_or_repetition(tmp_path, executor, kills, whole_session):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
+    settings = [*TINY, f"search.trials={TRIALS}", f"task.corpus={corpus}", "train.steps=90"]
+    options = [part for setting in settings for part in ("-s", setting)]
+    driver = launch(tmp_path, "search", str(STUDY), "--study", "study", "--executor", executor, *options)
+    for _ in range(kills):
+        kill_after_a_new_rung(tmp_path, driver, rungs(tmp_path), whole_session)
+        driver = launch(tmp_path, "resume", str(tmp_path / "runs" / "study"), "--executor", executor)
+    assert driver.wait() == 0, (tmp_path / "errors.txt").read_text()
+    trials = open_study(tmp_path / "runs" / "study").trials()
+    assert [trial.state for trial in trials if trial.trained] == [State.COMPLETE] * TRIALS
+    assert all(trial.state in (State.COMPLETE, State.FAIL, State.PRUNED) for trial in trials)
+    assert len({trial.architecture_id for trial in trials}) == len(trials)
+    assert any(trial.attempt > 1 for trial in trials)

@@ -1,0 +1,89 @@
+"""The floors of the house, proved from the source: imports run down or sideways along the order, and in no circle."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import nas
+
+ROOT = Path(nas.__path__[0])
+FLOORS = (
+    ("errors", "architecture", "results", "pareto", "toml_table", "space", "study_file"),
+    ("attention", "models", "tasks", "artifact", "optimiser", "train", "measure"),
+    ("search",),
+    ("report", "bench", "cli"),
+)
+ORDER = [part for floor in FLOORS for part in floor]
+
+
+def name_of(path: Path) -> str:
+    """nas/search/study.py → nas.search.study; a package is named after its folder."""
+    parts = ("nas", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(module: str) -> set[str]:
+    """Every module that it imports, wherever the import stands; `from package import module` names the module."""
+    found = set()
+    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide the floor"
+            full = {alias: f"{node.module}.{alias}" for alias in (a.name for a in node.names)}
+            found |= {full[alias] if full[alias] in SOURCES else str(node.module) for alias in full}
+    return found
+
+
+GRAPH = {module: imports_of(module) for module in SOURCES}
+
+
+def part(module: str) -> str:
+    """nas.search.study → search: the unit that the order speaks of."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def importers(package: str) -> set[str]:
+    return {m for m, imports in GRAPH.items() if any(i.split(".")[0] == package for i in imports)}
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert {part(module) for module in SOURCES} - {""} <= set(ORDER)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_imports_run_to_a_lower_floor_or_sideways_along_the_order(module):
+    mine = [i for i in GRAPH[module] if i.startswith("nas.")]
+    above = [i for i in mine if ORDER.index(part(i)) > ORDER.index(part(module))]
+    assert above == []
+
+
+def test_no_circles():
+    ours = {module: {i for i in imports if i in SOURCES} for module, imports in GRAPH.items()}
+    tuple(TopologicalSorter(ours).static_order())  # raises CycleError, which shows the circle
+
+
+def test_only_the_executor_and_the_benchmarks_import_ray():
+    assert {m for m in importers("ray") if part(m) != "bench"} <= {"nas.search.ray_tune"}
+
+
+def test_only_search_and_the_benchmarks_import_optuna():
+    assert {part(m) for m in importers("optuna")} <= {"search", "bench"}
+
+
+def test_the_ground_floor_imports_no_torch():
+    assert not {m for m in importers("torch") if part(m) in FLOORS[0]}
+
+
+def test_attention_never_imports_models():
+    assert not {m for m, imports in GRAPH.items() if part(m) == "attention" and "models" in map(part, imports)}
+
+
+def test_the_report_reads_stored_results_alone():
+    for module in (m for m in SOURCES if part(m) == "report"):
+        assert not {i for i in GRAPH[module] if part(i) == "search" or i.split(".")[0] in ("torch", "ray", "optuna")}
