@@ -6,16 +6,19 @@ Shapes: G equally shaped matrices, M rows and N columns each.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
+from nas.attention.stacked import Stacked
 from nas.study_file import TrainSettings
 
 MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
 """Of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. The best of a grid on "python-docs" at
 hidden sizes 32 to 96 and 200 to 300 steps; Muon for 1,000 steps did better with half of it (1.33 against 1.40)."""
-OTHER_LEARNING_RATE = 0.024
+OTHER_LEARNING_RATE = 0.012
 """Of embeddings, norms and scalars, which AdamW updates in either recipe."""
 WIDTH = 64
 BETAS = (0.9, 0.95)
@@ -55,36 +58,61 @@ def orthogonalise(x_GMN: Tensor) -> Tensor:
     return (x.mT if tall else x).to(x_GMN.dtype)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """One matrix of those that a weight stacks: `height` rows from `start` on."""
+
+    weight: nn.Parameter
+    start: int
+    height: int
+
+    def values(self) -> Tensor:
+        """A view, to be read and changed in place."""
+        return self.weight.detach().narrow(0, self.start, self.height)
+
+    def gradient(self) -> Tensor:
+        """Zeros where the weight took no part."""
+        grad = self.weight.grad
+        return torch.zeros_like(self.values()) if grad is None else grad.narrow(0, self.start, self.height)
+
+
 class Muon:
     """W ← W − η √max(1, M / N) · orthogonalise(g + μ m), m ← μ m + g: Nesterov momentum, then equal singular values.
 
     Jordan et al. 2024, after Bernstein and Newhouse (arXiv:2409.20325). Such a step changes a layer's output
     equally at every width, so η is not scaled. Weight decay is decoupled: W ← (1 − η λ) W.
-    Equally shaped matrices are stacked and updated as one. State: one value a weight.
+    Each matrix that a weight stacks (`heights`: nas.attention.stacked) is taken by itself, and all of one shape are
+    updated at once. State: one value a weight.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
+    def __init__(
+        self, weights: Iterable[tuple[nn.Parameter, tuple[int, ...]]], learning_rate: float, weight_decay: float
+    ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.groups: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
-        for matrix in matrices:
-            self.groups[matrix.shape].append(matrix)
+        self.groups: dict[torch.Size, list[Rows]] = defaultdict(list)
+        for weight, heights in weights:
+            for start, height in zip(accumulate(heights, initial=0), heights, strict=False):
+                rows = Rows(weight, start, height)
+                self.groups[rows.values().shape].append(rows)
         self.momenta = {
-            shape: torch.stack([torch.zeros_like(w) for w in group]) for shape, group in self.groups.items()
+            shape: torch.stack([torch.zeros_like(rows.values()) for rows in group])
+            for shape, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, share: float) -> None:
         """Update from the gradients at that share of the learning rate."""
         rate = share * self.learning_rate
-        for shape, matrices in self.groups.items():
-            gradient_GMN = torch.stack([torch.zeros_like(w) if w.grad is None else w.grad for w in matrices])
+        for shape, group in self.groups.items():
+            gradient_GMN = torch.stack([rows.gradient() for rows in group])
             momentum_GMN = self.momenta[shape].mul_(MOMENTUM).add_(gradient_GMN)
             update_GMN = orthogonalise(gradient_GMN.add_(momentum_GMN, alpha=MOMENTUM))
             scale = rate * math.sqrt(max(1, shape[0] / shape[1]))
-            for matrix, update_MN in zip(matrices, update_GMN, strict=True):
+            for rows, update_MN in zip(group, update_GMN, strict=True):
+                values_MN = rows.values()
                 if self.weight_decay:
-                    matrix.mul_(1 - rate * self.weight_decay)
-                matrix.add_(update_MN, alpha=-scale)
+                    values_MN.mul_(1 - rate * self.weight_decay)
+                values_MN.add_(update_MN, alpha=-scale)
 
     def state(self) -> dict[str, Tensor]:
         return {f"muon.{m}x{n}": momentum_GMN for (m, n), momentum_GMN in self.momenta.items()}
@@ -168,7 +196,8 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
 
     named = dict(model.named_parameters())
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)} - embeddings
+    layers = {id(module.weight): module for module in model.modules() if isinstance(module, nn.Linear)}
+    linear = layers.keys() - embeddings
     matrices = {name: p for name, p in named.items() if id(p) in linear}
     others = {name: p for name, p in named.items() if id(p) not in linear}
 
@@ -177,5 +206,10 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
     if settings.optimiser == "adamw":
         rules = [AdamW(named, rates, settings.weight_decay)]
     else:
-        rules = [Muon(matrices.values(), rate, settings.weight_decay), AdamW(others, rates, settings.weight_decay)]
+        stacks = [(p, _heights(layers[id(p)])) for p in matrices.values()]
+        rules = [Muon(stacks, rate, settings.weight_decay), AdamW(others, rates, settings.weight_decay)]
     return Optimiser(named.values(), rules, settings)
+
+
+def _heights(layer: nn.Linear) -> tuple[int, ...]:
+    return layer.heights if isinstance(layer, Stacked) else (layer.out_features,)
