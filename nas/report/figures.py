@@ -1,0 +1,102 @@
+"""The figures on paper, each saved as SVG and PNG. Equal studies give equal SVG bytes."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from nas.report import plots, words
+from nas.report.palette import LIGHT
+from nas.report.summary import Summary
+
+# Its keys are a literal type in new versions of matplotlib and plain strings in older ones.
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "nas",
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so every machine draws the same
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LIGHT["faint"],
+    "axes.labelcolor": LIGHT["soft"],
+    "axes.facecolor": "none",
+    "xtick.color": LIGHT["soft"],
+    "ytick.color": LIGHT["soft"],
+    "text.color": LIGHT["ink"],
+    "figure.facecolor": LIGHT["paper"],
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handletextpad": 0.3,
+    "legend.columnspacing": 0.9,
+    "legend.borderaxespad": 0.0,
+}
+SIZE_INCHES = (5.4, 3.6)
+PNG_DPI = 160
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as the page shows it; `kind` is pareto, hypervolume or learning."""
+
+    kind: str
+    name: str
+    caption: str
+    svg: str
+
+
+def draw(summary: Summary, folder: Path) -> list[Drawn]:
+    """Draw whatever has something to show into `folder`, as NAME.svg and NAME.png."""
+    with matplotlib.rc_context(STYLE):
+        return [*_pareto(summary, folder), *_hypervolume(summary, folder), *_learning(summary, folder)]
+
+
+def _pareto(summary: Summary, folder: Path) -> Iterator[Drawn]:
+    for y, x in combinations(summary.axes, 2):
+        name, figure = f"pareto_{y.metric}_{x.metric}", _figure()
+        if plots.pareto(figure.add_subplot(), summary, x, y):
+            yield Drawn("pareto", name, f"{y.metric} against {x.metric}", _save(figure, folder / name))
+
+
+def _hypervolume(summary: Summary, folder: Path) -> Iterator[Drawn]:
+    history = summary.history
+    if history is None:
+        return
+    trials = [float(i) for i, _ in enumerate(history.volumes, start=1)]
+    reference = f"reference point ({', '.join(map(words.number, history.reference))})"
+    for name, xs, label in (
+        ("trials", trials, "trained trials"),
+        ("seconds", history.seconds, "seconds of search"),
+    ):
+        figure = _figure()
+        plots.growth(figure.add_subplot(), xs, history.volumes, label, reference)
+        caption = f"Hypervolume over {label}"
+        yield Drawn("hypervolume", f"hypervolume_{name}", caption, _save(figure, folder / f"hypervolume_{name}"))
+
+
+def _learning(summary: Summary, folder: Path) -> Iterator[Drawn]:
+    figure = _figure()
+    if plots.learning_curves(figure.add_subplot(), summary):
+        caption = "Validation loss at each rung"
+        yield Drawn("learning", "learning_curves", caption, _save(figure, folder / "learning_curves"))
+
+
+def _figure() -> Figure:
+    figure = Figure(figsize=SIZE_INCHES)
+    figure.subplots_adjust(left=0.135, right=0.955, bottom=0.15, top=0.9)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, stem: Path) -> str:
+    """Write both files and return the SVG's text."""
+    figure.savefig(stem.with_suffix(".png"), dpi=PNG_DPI)
+    buffer = io.StringIO()
+    # Without a date and a creator the bytes depend on the study alone.
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    stem.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""The page: one HTML file with its style, its script, its figures and its data, and nothing to load."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from nas.report import words
+from nas.report.figures import Drawn
+from nas.report.inline import inline
+from nas.report.palette import DARK, LIGHT
+from nas.report.plots import spans_decades
+from nas.report.summary import Role, Summary
+from nas.results import Objective, TrialResult
+
+HERE = Path(__file__).parent
+SHOWN_BESIDE = ("weights_mib", "decode_state_kib", "params", "flops_per_token", "prefill_ms", "train_seconds")
+"""What the chart tells of a trial besides its objectives."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as the tables show it. `cells`: (the value to sort by, its text, its spread) for each objective."""
+
+    trial: TrialResult
+    role: Role
+    reason: str
+    flags: tuple[str, ...]
+    cells: tuple[tuple[float | None, str, str], ...]
+    command: str
+
+
+def render(summary: Summary, drawn: list[Drawn]) -> str:
+    """The text of index.html."""
+    rows = [_row(summary, trial) for trial in summary.record.trials]
+    by_number = {row.trial.number: row for row in rows}
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"breakable": breakable, "number": words.number}
+    figures = [(figure, inline(figure)) for figure in drawn]
+    return environment.get_template("page.html").render(
+        summary=summary,
+        record=summary.record,
+        words=words,
+        study=_study(summary),
+        rows=rows,
+        front=[by_number[trial.number] for trial in summary.front],
+        outcomes=words.outcomes(summary),
+        figures={kind: [f for f in figures if f[0].kind == kind] for kind in ("pareto", "hypervolume", "learning")},
+        floors=_floors(summary),
+        confirmed=_confirmed(summary),
+        environment=words.flat(summary.record.environment),
+        data=words.flat({k: v for k, v in summary.record.data.items() if k != "floors"}),
+        steps=_next_steps(summary),
+        settings=tomli_w.dumps(summary.record.settings),
+        themes={"light": LIGHT, "dark": DARK},
+        style=_source("page.css"),
+        script=_source("chart.js") + _source("page.js"),
+        chart=_chart(summary, rows),
+    )
+
+
+def breakable(name: str) -> Markup:
+    """A long metric name that may break after each underscore."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+
+
+def _source(name: str) -> Markup:
+    """Our own style or script, which needs no escaping."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def _study(summary: Summary) -> str:
+    """The study's name as a shell takes it."""
+    return shlex.quote(summary.record.name)
+
+
+def _next_steps(summary: Summary) -> list[tuple[str, str]]:
+    """(what for, command)."""
+    record, study = summary.record, _study(summary)
+    steps = {
+        "go on where it stopped": f"nas resume {study}" if record.trained() < record.budget else "",
+        "run failed trials once more": f"nas resume {study} --retry failed" if summary.with_role(Role.FAILED) else "",
+        "search with twice the budget": f"nas resume {study} --trials {2 * record.budget}",
+        "train the front again with other seeds": f"nas confirm {study}" if summary.front else "",
+    }
+    return [(what, command) for what, command in steps.items() if command]
+
+
+def _row(summary: Summary, trial: TrialResult) -> Row:
+    role = summary.roles[trial.number]
+    flags = {"knee": trial.number == summary.knee, "baseline": trial.baseline, "contended": trial.contended}
+    return Row(
+        trial=trial,
+        role=role,
+        reason=words.reason(trial, role),
+        flags=tuple(name for name, holds in flags.items() if holds),
+        cells=tuple(
+            (value := summary.value(trial, o), words.number(value), words.spread(trial, o.metric))
+            for o in summary.record.objectives
+        ),
+        command=f"nas train {_study(summary)} {trial.number}",
+    )
+
+
+def _floors(summary: Summary) -> list[tuple[str, float | None, float | None]]:
+    """(name, nats on the validation split, nats on the test split)."""
+    floors = summary.record.data.get("floors", {})
+    val, test = floors.get("val", {}), floors.get("test", {})
+    return [(name, val.get(name), test.get(name)) for name in dict.fromkeys([*val, *test])]
+
+
+def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
+    """(trial, seeds, the mean and range of each metric of `confirmed_metrics`)."""
+    return [
+        (trial, len(seeds), [words.mean_and_range(seeds, name) for name in words.confirmed_metrics(summary.record)])
+        for trial, seeds in sorted(summary.record.confirmed.items())
+    ]
+
+
+def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
+    """What the script draws and filters, as JSON: no value in it is NaN or infinite."""
+    axes = []
+    for axis in summary.axes:
+        known = [v for trial in summary.record.trials if (v := summary.value(trial, axis)) is not None]
+        log = bool(known) and spans_decades(known)
+        axes.append({"metric": axis.metric, "label": axis.label, "goal": axis.goal, "log": log})
+    return {
+        "study": _study(summary),
+        "axes": axes,
+        "objectives": len(summary.record.objectives),
+        "knee": summary.knee,
+        "trials": [_point(summary, row) for row in rows],
+    }
+
+
+def _point(summary: Summary, row: Row) -> dict[str, Any]:
+    trial, objectives = row.trial, summary.record.objectives
+    beside = [m for m in SHOWN_BESIDE if m in trial.metrics and m not in {o.metric for o in objectives}]
+    return {
+        "number": trial.number,
+        "role": row.role,
+        "baseline": trial.baseline,
+        "flags": row.flags,
+        "reason": row.reason,
+        "architecture": str(trial.model),
+        "values": [summary.value(trial, axis) for axis in summary.axes],
+        "facts": [_fact(o, text, spread) for o, (_, text, spread) in zip(objectives, row.cells, strict=True)],
+        "beside": [_fact(Objective(m, "min"), words.number(trial.metrics[m]), "") for m in beside],
+    }
+
+
+def _fact(objective: Objective, text: str, spread: str) -> list[str]:
+    unit = f" {objective.unit}" if objective.unit and text != words.ABSENT else ""
+    return [objective.metric, text + unit, spread]

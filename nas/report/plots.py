@@ -1,0 +1,166 @@
+"""What is drawn on a matplotlib axes: a Pareto figure, a growing hypervolume, learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
+
+from nas import pareto as arithmetic
+from nas.report.palette import LIGHT
+from nas.report.summary import Role, Summary
+from nas.report.words import number
+from nas.results import Objective, TrialResult
+
+LOG_SPAN = 30
+"""An axis is logarithmic where its values span more than this factor."""
+SHAPES = {Role.FRONT: "o", Role.DOMINATED: "o", Role.STOPPED: "s", Role.INFEASIBLE: "^", Role.FAILED: "x"}
+COLOURS = {Role.FRONT: "front", Role.INFEASIBLE: "infeasible", Role.FAILED: "failed"}
+LABEL_GAP = 0.035
+"""Labels at the right edge stand at least this share of the axes' height apart."""
+
+
+def pareto(axes: Axes, summary: Summary, x: Objective, y: Objective) -> bool:
+    """Every trial that has a value on both axes, by shape and colour of its role. False when there is none.
+
+    The stepped line is the front of these two axes alone; filled marks are non-dominated over all objectives.
+    """
+    points = {t.number: p for t in summary.record.trials if (p := _point(summary, t, x, y)) is not None}
+    if not points:
+        return False
+    _scale(axes, "x", [across for across, _ in points.values()], x.label)
+    _scale(axes, "y", [up for _, up in points.values()], y.label)
+    _staircase(axes, [points[t.number] for t in summary.eligible if t.number in points], x, y)
+    for role, baseline in [(role, baseline) for role in SHAPES for baseline in (False, True)]:
+        trials = [t for t in summary.with_role(role) if t.number in points and t.baseline is baseline]
+        if trials:
+            _marks(axes, [points[t.number] for t in trials], role, baseline)
+    for trial in summary.front:
+        if trial.number in points:
+            _note(axes, str(trial.number), points[trial.number], offset=(5, 4))
+    _legend(axes)
+    return True
+
+
+def growth(axes: Axes, xs: Sequence[float], volumes: Sequence[float], label: str, reference: str) -> None:
+    """The hypervolume as a staircase: it grows when a trial ends, and never falls."""
+    axes.step([0, *xs], [0, *volumes], where="post", color=LIGHT["front"], linewidth=1.6)
+    axes.set_xlim(0)
+    axes.set_ylim(0)
+    axes.set_xlabel(label)
+    axes.set_ylabel("hypervolume")
+    axes.set_title(reference, loc="left", fontsize=8.5, color=LIGHT["soft"])
+
+
+def learning_curves(axes: Axes, summary: Summary) -> bool:
+    """Validation loss at each rung; the front in colour with its numbers. False when no rung has a loss."""
+    curves = {t.number: c for t in summary.record.trials if (c := _curve(t))}
+    if not curves:
+        return False
+    for role in SHAPES:
+        for i, trial in enumerate(t for t in summary.with_role(role) if t.number in curves):
+            _plot_curve(axes, curves[trial.number], role, label=str(role) if i == 0 else None)
+    losses = [loss for curve in curves.values() for _, loss in curve]
+    _scale(axes, "y", losses, "val_loss (nats/token)")
+    axes.set_xlim(0, max(step for curve in curves.values() for step, _ in curve) * 1.01)
+    axes.set_xlabel("training step")
+    _floors(axes, summary)
+    _end_labels(axes, {t.number: curves[t.number][-1][1] for t in summary.front if t.number in curves})
+    _legend(axes)
+    return True
+
+
+def _point(summary: Summary, trial: TrialResult, x: Objective, y: Objective) -> tuple[float, float] | None:
+    across, up = summary.value(trial, x), summary.value(trial, y)
+    return None if across is None or up is None else (across, up)
+
+
+def _scale(axes: Axes, which: Literal["x", "y"], values: Sequence[float], label: str) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_label_text(label)
+    if spans_decades(values):
+        axes.set(**{f"{which}scale": "log"})
+        axis.set_major_formatter("{x:g}")
+    else:
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > LOG_SPAN
+
+
+def _staircase(axes: Axes, points: Sequence[tuple[float, float]], x: Objective, y: Objective) -> None:
+    """From each member of the front to the next, along the border of what the front dominates."""
+    members = [points[i] for i in arithmetic.front(points, (x.goal, y.goal))] if points else []
+    members.sort(reverse=x.goal == "max")
+    xs, ys = [p[0] for p in members], [p[1] for p in members]
+    axes.step(xs, ys, where="post", color=LIGHT["front"], linewidth=1.1, alpha=0.6, zorder=1)
+
+
+def _marks(axes: Axes, points: Sequence[tuple[float, float]], role: Role, baseline: bool) -> None:
+    colour = LIGHT["baseline" if baseline else COLOURS.get(role, "faint")]
+    marker = "D" if baseline and role in (Role.FRONT, Role.DOMINATED) else SHAPES[role]
+    fill = colour if role is Role.FRONT else "none"
+    name = "baseline" if baseline else str(role)
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    layer = 4 if role is Role.FRONT else 3
+    if marker == "x":  # has no inside to fill
+        axes.scatter(xs, ys, s=26, marker=marker, color=colour, linewidths=1.2, label=name, zorder=layer)
+    else:
+        size = 34 if role is Role.FRONT else 24
+        axes.scatter(xs, ys, s=size, marker=marker, facecolor=fill, edgecolor=colour, label=name, zorder=layer)
+
+
+def _curve(trial: TrialResult) -> list[tuple[int, float]]:
+    points = [(rung.step, rung.metrics.get("val_loss", math.nan)) for rung in trial.rungs]
+    return [(step, loss) for step, loss in points if math.isfinite(loss)]
+
+
+def _plot_curve(axes: Axes, curve: Sequence[tuple[int, float]], role: Role, label: str | None) -> None:
+    """A line with the shape of its role at the end."""
+    steps, losses = zip(*curve, strict=True)
+    axes.plot(
+        steps,
+        losses,
+        color=LIGHT[COLOURS.get(role, "faint")],
+        linewidth=1.5 if role is Role.FRONT else 0.8,
+        zorder=3 if role is Role.FRONT else 2,
+        marker=SHAPES[role],
+        markersize=4,
+        markevery=[-1],
+        markerfacecolor=None if role is Role.FRONT else LIGHT["paper"],
+        label=label,
+    )
+
+
+def _floors(axes: Axes, summary: Summary) -> None:
+    """Losses that cost no neural network, as dashed lines where they fall within the figure."""
+    low, high = axes.get_ylim()
+    for name, nats in summary.record.data.get("floors", {}).get("val", {}).items():
+        if low <= nats <= high:
+            axes.axhline(nats, color=LIGHT["soft"], linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            _note(axes, f"{name} {number(nats)}", (0, nats), offset=(3, 2))
+
+
+def _end_labels(axes: Axes, ends: Mapping[int, float]) -> None:
+    """Trial numbers beside the ends of their curves, moved apart where they would overlap."""
+    to_share = axes.transData - axes.transAxes
+    heights = {trial: float(to_share.transform((0.0, ends[trial]))[1]) for trial in sorted(ends, key=lambda t: ends[t])}
+    for low, high in list(pairwise(heights)) * len(heights):
+        overlap = max(0.0, LABEL_GAP - (heights[high] - heights[low]))
+        heights[low], heights[high] = heights[low] - overlap / 2, heights[high] + overlap / 2
+    for trial, height in heights.items():
+        axes.text(1.012, height, str(trial), transform=axes.transAxes, fontsize=7, va="center", color=LIGHT["front"])
+
+
+def _note(axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int]) -> None:
+    """Small text beside a point, `offset` printer's points away."""
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", fontsize=7.5, color=LIGHT["soft"])
+
+
+def _legend(axes: Axes) -> None:
+    """One line above the figure; every name once."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(handles.values(), handles.keys(), loc="lower left", bbox_to_anchor=(0, 1.02), ncols=6, handlelength=1.2)

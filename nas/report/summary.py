@@ -1,0 +1,130 @@
+"""What a study came to, worked out once for figures and page: the front, its knee, how each trial ended."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Self
+
+from nas import pareto
+from nas.results import Objective, State, StudyRecord, TrialResult
+
+
+class Role(StrEnum):
+    """How a trial ended, as the figures tell it."""
+
+    FRONT = "front"
+    DOMINATED = "dominated"
+    INFEASIBLE = "infeasible"
+    STOPPED = "stopped"
+    """At a rung, because it could no longer reach the front."""
+    FAILED = "failed"
+    UNMEASURED = "unmeasured"
+    """Trained, but without a finite value of every objective."""
+    SKIPPED = "skipped"
+    """Proposed, never trained."""
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class History:
+    """The hypervolume after each trained trial, in order of finish."""
+
+    reference: tuple[float, ...]
+    seconds: tuple[float, ...]
+    """Time since the start during which at least one trial was under way: a night between two launches is left out."""
+    volumes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    record: StudyRecord
+    front: tuple[TrialResult, ...]
+    roles: dict[int, Role]
+    knee: int | None
+    """The trial number of the front's knee; a front of one trial has none."""
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> Self:
+        front = pareto.front_of(record)
+        members = {trial.number for trial in front}
+        roles = {trial.number: _role(trial, record, members) for trial in record.trials}
+        values = [[trial.metrics[objective.metric] for objective in record.objectives] for trial in front]
+        knee = pareto.knee(values, [objective.goal for objective in record.objectives]) if front else None
+        return cls(record, front, roles, front[knee].number if knee is not None and len(front) > 1 else None)
+
+    @property
+    def axes(self) -> tuple[Objective, ...]:
+        """What the charts are drawn over: the objectives; a single one is drawn over the order of the trials."""
+        objectives = self.record.objectives
+        return objectives if len(objectives) > 1 else (*objectives, Objective("trial", "min"))
+
+    def value(self, trial: TrialResult, axis: Objective) -> float | None:
+        """None where the trial has no finite value on that axis."""
+        value = float(trial.number) if axis.metric == "trial" else trial.metrics.get(axis.metric, math.nan)
+        return value if math.isfinite(value) else None
+
+    def with_role(self, *roles: Role) -> list[TrialResult]:
+        return [trial for trial in self.record.trials if self.roles[trial.number] in roles]
+
+    @property
+    def eligible(self) -> list[TrialResult]:
+        return self.with_role(Role.FRONT, Role.DOMINATED)
+
+    def best(self, objective: Objective) -> TrialResult | None:
+        """The front's best member by one objective."""
+        sign = 1 if objective.goal == "min" else -1
+        return min(self.front, key=lambda trial: sign * trial.metrics[objective.metric], default=None)
+
+    @cached_property
+    def history(self) -> History | None:
+        """None while no trial is eligible for the front."""
+        objectives = self.record.objectives
+        goals = [objective.goal for objective in objectives]
+        known = [v for t in self.record.trials if t.eligible and (v := t.values(objectives)) is not None]
+        if not known:
+            return None
+        reference = pareto.reference_point(known, goals)
+        values: list[list[float]] = []
+        volumes: list[float] = []
+        trained = sorted((t for t in self.record.trials if t.trained), key=lambda t: (t.finished or 0.0, t.number))
+        for trial in trained:
+            found = trial.values(objectives) if trial.eligible else None
+            values += [found] if found is not None else []
+            volumes.append(pareto.hypervolume(values, goals, reference) if values else 0.0)
+        busy = _busy_seconds(self.record.trials, [trial.finished or 0.0 for trial in trained])
+        return History(tuple(reference), tuple(busy), tuple(volumes))
+
+    @property
+    def busy_seconds(self) -> float:
+        """Time during which at least one finished trial was under way."""
+        ends = [trial.finished for trial in self.record.trials if trial.finished is not None]
+        return _busy_seconds(self.record.trials, [max(ends)])[0] if ends else 0.0
+
+
+def _role(trial: TrialResult, record: StudyRecord, front: set[int]) -> Role:
+    if trial.number in front:
+        return Role.FRONT
+    match trial.state:
+        case State.FAIL:
+            return Role.FAILED
+        case State.RUNNING | State.WAITING:
+            return Role.OPEN
+        case _ if not trial.feasible:
+            return Role.INFEASIBLE
+        case State.COMPLETE:
+            return Role.UNMEASURED if trial.values(record.objectives) is None else Role.DOMINATED
+        case _:
+            return Role.STOPPED if trial.trained else Role.SKIPPED
+
+
+def _busy_seconds(trials: tuple[TrialResult, ...], moments: list[float]) -> list[float]:
+    """For each moment, the length of the union of all spans from start to finish that lies before it."""
+    spans = sorted((t.started, t.finished) for t in trials if t.started is not None and t.finished is not None)
+    merged: list[tuple[float, float]] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return [sum(min(end, moment) - start for start, end in merged if start < moment) for moment in moments]

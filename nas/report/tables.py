@@ -1,0 +1,80 @@
+"""The trials as a table, and the front in the form that programs read."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas import pareto
+from nas.results import StudyRecord, TrialResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# `contended` is stored among the metrics too; here it is a flag of its own.
+FLAGS = ("baseline", "contended", "on_front")
+
+
+def to_frame(record: StudyRecord) -> "pd.DataFrame":
+    """One row a trial. NaN, or <NA> among the choices, where a trial has no such value.
+
+    Columns: number, state, reason, the flags, architecture_id, architecture, params.*, every metric, violations.*,
+    attempt, started and finished (Unix seconds) and the seconds between them.
+    """
+    import pandas as pd  # half a second to load, and the front's rows do without
+
+    on_front = {trial.number for trial in pareto.front_of(record)}
+    heads = [_head(trial, on_front) for trial in record.trials]
+    params = pd.DataFrame([{f"params.{k}": v for k, v in trial.params.items()} for trial in record.trials])
+    metrics = pd.DataFrame([_metrics(trial) for trial in record.trials], dtype=float)
+    violations = [{f"violations.{k}": v for k, v in trial.violations.items()} for trial in record.trials]
+    tails = [_tail(trial) for trial in record.trials]
+    # A choice that some trials never had is an integer still, not a float with holes.
+    parts = [
+        pd.DataFrame(heads, columns=_HEAD),
+        params.convert_dtypes(),
+        metrics,
+        pd.DataFrame(violations, dtype=float),
+    ]
+    return pd.concat([*parts, pd.DataFrame(tails, columns=_TAIL)], axis=1)
+
+
+def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """The front as `front.json` holds it, best first by the first objective; None for a metric that is not finite."""
+    return [
+        {
+            "number": trial.number,
+            "architecture_id": trial.architecture_id,
+            "architecture": dict(trial.architecture),
+            "metrics": {k: v if math.isfinite(v) else None for k, v in trial.metrics.items()},
+        }
+        for trial in pareto.front_of(record)
+    ]
+
+
+def write(record: StudyRecord, folder: Path) -> None:
+    """trials.csv, trials.parquet and front.json."""
+    frame = to_frame(record)
+    frame.to_csv(folder / "trials.csv", index=False)
+    frame.to_parquet(folder / "trials.parquet", index=False)
+    text = json.dumps(front_rows(record), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "front.json").write_text(text + "\n", encoding="utf-8")
+
+
+_HEAD = ["number", "state", "reason", *FLAGS, "architecture_id", "architecture"]
+_TAIL = ["attempt", "started", "finished", "seconds"]
+
+
+def _head(trial: TrialResult, on_front: set[int]) -> list[Any]:
+    flags = [trial.baseline, trial.contended, trial.number in on_front]
+    return [trial.number, str(trial.state), trial.reason, *flags, trial.architecture_id, str(trial.model)]
+
+
+def _metrics(trial: TrialResult) -> dict[str, float]:
+    return {name: value for name, value in trial.metrics.items() if name not in FLAGS}
+
+
+def _tail(trial: TrialResult) -> list[Any]:
+    started = math.nan if trial.started is None else trial.started
+    finished = math.nan if trial.finished is None else trial.finished
+    return [trial.attempt, started, finished, finished - started]

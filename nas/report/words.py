@@ -1,0 +1,206 @@
+"""Numbers and sentences of the report."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from nas.report.summary import Role, Summary
+from nas.results import State, StudyRecord, TrialResult
+from nas.space import Space, SpaceSettings
+
+ABSENT = "–"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, whole numbers in full."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if value == round(value) or abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:#.4g}".rstrip(".")
+
+
+def spread(trial: TrialResult, metric: str) -> str:
+    """p10–p90 of a repeated measurement, else nothing."""
+    low, high = trial.metrics.get(f"{metric}_p10"), trial.metrics.get(f"{metric}_p90")
+    return "" if low is None or high is None else f"{number(low)}–{number(high)}"
+
+
+def seconds(value: float) -> str:
+    """72 → 1 min 12 s."""
+    whole = round(value)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+
+
+def moment(unix: float) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def listed(items: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else ""
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def searched(record: StudyRecord) -> str:
+    """One sentence: which architectures, trained on what, compared by what."""
+    settings = record.settings
+    aims = listed([f"{'low' if o.goal == 'min' else 'high'} {o.metric}" for o in record.objectives])
+    if "space" not in settings:
+        return f"Architectures compared by {aims}."
+    space = SpaceSettings.model_validate(settings["space"])
+    kinds = listed(sorted({entry["kind"] for entry in space.attention}))
+    sizes = f"hidden size {_range(space.hidden)}, {_range(space.depth)} layers, {kinds} attention"
+    mixed = ", chosen layer by layer" if space.mixed and len(space.attention) > 1 else ""
+    steps, corpus = settings.get("train", {}).get("steps"), record.data.get("name")
+    training = f"trained{f' for {steps:,} steps' if steps else ''}{f' on {corpus}' if corpus else ''}"
+    family = settings.get("family", "decoder").replace("_", "-")
+    count = plural(Space(space).size(), f"{family} architecture")
+    return f"{count} ({sizes}{mixed}), {training}, compared by {aims}."
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
+    """(state, reason, how many), in the order of states in `Role`."""
+    counts: dict[tuple[Role, str], int] = {}
+    for trial in summary.record.trials:
+        key = summary.roles[trial.number], reason(trial, summary.roles[trial.number])
+        counts[key] = counts.get(key, 0) + 1
+    order = list(Role)
+    return [
+        (str(role), why, n) for (role, why), n in sorted(counts.items(), key=lambda i: (order.index(i[0][0]), -i[1]))
+    ]
+
+
+def reason(trial: TrialResult, role: Role) -> str:
+    """Why a trial is not on the front, as a phrase; the stored reason where that says it."""
+    if role is Role.STOPPED:
+        return trial.reason or f"at step {trial.rungs[-1].step:,}: could not reach the front"
+    if role is Role.INFEASIBLE:
+        over = [name for name, violation in trial.violations.items() if violation > 0]
+        return f"over the limit on {listed(over)}"
+    if role is Role.UNMEASURED:
+        return "an objective has no finite value"
+    return trial.reason or {Role.FRONT: "non-dominated", Role.OPEN: str(trial.state).lower()}.get(role, "")
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What a reader must know before the figures."""
+    record, open_trials = summary.record, len(summary.with_role(Role.OPEN))
+    found = []
+    if not record.trained():
+        found.append("No trial has been trained yet.")
+    elif record.trained() < record.budget:
+        found.append(f"The budget is not spent: {record.trained()} of {plural(record.budget, 'trial')} trained.")
+    if open_trials:
+        found.append(f"{plural(open_trials, 'trial')} had not ended when this page was written.")
+    if unmeasured := len(summary.with_role(Role.UNMEASURED)):
+        found.append(f"{plural(unmeasured, 'trial')} ended without a finite value of every objective.")
+    return found
+
+
+def why_empty(summary: Summary) -> str:
+    if not summary.record.trained():
+        return "No trial has been trained yet."
+    complete = [trial for trial in summary.record.trials if trial.state is State.COMPLETE]
+    if not complete:
+        return "No trial has been trained to the end."
+    if not any(trial.feasible for trial in complete):
+        limits = listed([str(constraint) for constraint in summary.record.constraints])
+        return f"No trial that was trained to the end meets the constraints ({limits})."
+    return "No trial that was trained to the end has a finite value of every objective."
+
+
+def line_meaning(summary: Summary) -> str:
+    """What the stepped line of the chart and its filled marks are."""
+    match len(summary.record.objectives):
+        case 1:
+            return "The line follows the best value so far."
+        case 2:
+            return "The line is the front."
+        case count:
+            return (
+                f"The line is the front of the two axes shown; filled marks are on the front of all {count} objectives."
+            )
+
+
+def reference(summary: Summary) -> str:
+    """The hypervolume's reference point, spelled out; nothing where there is none."""
+    if summary.history is None:
+        return ""
+    pairs = zip(summary.record.objectives, summary.history.reference, strict=True)
+    return listed([f"{objective.metric} {number(value)}" for objective, value in pairs])
+
+
+def duration(trial: TrialResult) -> float | None:
+    """Seconds from proposal to result."""
+    return None if trial.started is None or trial.finished is None else round(trial.finished - trial.started, 1)
+
+
+def floor_sentences(summary: Summary) -> list[str]:
+    """How the best loss compares with each floor: on the validation split, and where confirmed on the test split."""
+    record, floors = summary.record, summary.record.data.get("floors", {})
+    sentences = []
+    losses = {t.number: t.metrics["val_loss"] for t in summary.eligible if "val_loss" in t.metrics}
+    if losses and floors.get("val"):
+        sentences.append(_against(losses, floors["val"], "val_loss"))
+    tested = confirmed_means(record, "test_loss")
+    if tested and floors.get("test"):
+        sentences.append(_against(tested, floors["test"], "test_loss, mean of its confirmations"))
+    return sentences
+
+
+def _against(losses: Mapping[int, float], floors: Mapping[str, float], what: str) -> str:
+    best = min(losses, key=lambda n: (losses[n], n))
+    below = [f"the {name} ({number(nats)})" for name, nats in floors.items() if losses[best] < nats]
+    above = [f"the {name} ({number(nats)})" for name, nats in floors.items() if losses[best] >= nats]
+    sides = [f"below {listed(below)}" if below else "", f"not below {listed(above)}" if above else ""]
+    verdict = ", ".join(filter(None, sides))
+    return f"The best trial, {best}, reaches {number(losses[best])} nats per token ({what}): {verdict}."
+
+
+def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:
+    """Trial number → mean over the seeds with which it was trained again."""
+    found = {
+        number: [metrics[metric] for metrics in seeds.values() if metric in metrics]
+        for number, seeds in record.confirmed.items()
+    }
+    return {number: sum(values) / len(values) for number, values in found.items() if values}
+
+
+def confirmed_metrics(record: StudyRecord) -> list[str]:
+    """The objectives and the test figures that confirmations stored."""
+    stored = {name for seeds in record.confirmed.values() for metrics in seeds.values() for name in metrics}
+    return [m for m in (*(o.metric for o in record.objectives), "test_loss", "test_accuracy") if m in stored]
+
+
+def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """2.012 (1.998–2.031) over the seeds."""
+    values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
+    if not values:
+        return ABSENT
+    return f"{number(sum(values) / len(values))} ({number(min(values))}–{number(max(values))})"
+
+
+def flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """Nested data as (dotted path, text) rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in data.items():
+        place = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            rows += flat(value, place)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            rows += [row for i, item in enumerate(value) for row in flat(item, f"{place}[{i}]")]
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((place, text or "none"))
+    return rows

@@ -1,0 +1,136 @@
+"""The page in a browser: it runs without errors, and limits, marks, tables and keys do what they say."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from nas import pareto
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs the system's Chromium at /usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser, page) -> Iterator[Page]:
+    """The open page, with nothing said on its console and nothing asked of any network."""
+    problems: list[str] = []
+
+    def note_requests(route: Route) -> None:
+        problems.append(route.request.url)
+        route.abort()
+
+    tab = browser.new_page(viewport={"width": 1200, "height": 900})
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.route(lambda url: url != page.as_uri(), note_requests)
+    tab.goto(page.as_uri())
+    yield tab
+    tab.close()
+    assert problems == []
+
+
+def members(tab):
+    return [int(row.get_attribute("data-trial")) for row in tab.locator("#front-table tbody tr:visible").all()]
+
+
+def test_dragging_a_limit_filters_the_table_and_gives_the_command(tab, record):
+    front = pareto.front_of(record)
+    assert members(tab) == [trial.number for trial in front]
+    slider = tab.get_by_label("Limit on decode_ms_per_token")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    tab.mouse.up()
+    limit = float(tab.locator("#limits output").nth(1).inner_text())
+    left = [t for t in front if t.metrics["decode_ms_per_token"] <= limit]
+    assert 0 < len(left) < len(front)
+    assert members(tab) == [trial.number for trial in left]
+    # With latency limited, the best loss is what remains to be chosen; the front comes best loss first.
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {left[0].number}")
+    expect(tab.locator("#chosen-where")).to_have_text(f'nas front tiny_lm --where "decode_ms_per_token<={limit:g}"')
+    expect(tab.locator("#within")).to_have_text(f"{len(left)} of {len(front)} are within your limits.")
+    faded = tab.locator(".mark.front.out")
+    assert faded.count() == len(front) - len(left)
+
+
+def test_a_limit_is_lifted_at_the_loose_end(tab, record):
+    slider = tab.get_by_label("Limit on peak_inference_mib")
+    slider.press("Home")
+    assert 0 < len(members(tab)) < len(pareto.front_of(record))
+    slider.press("End")
+    assert len(members(tab)) == len(pareto.front_of(record))
+
+
+def test_limits_that_nothing_meets_are_told(tab):
+    for name in ("val_loss", "decode_ms_per_token"):
+        tab.get_by_label(f"Limit on {name}").press("Home")
+    assert members(tab) == []
+    expect(tab.locator("#chosen")).to_contain_text("No member of the front lies within these limits", ignore_case=True)
+    expect(tab.locator("#chosen-train")).to_be_hidden()
+
+
+def test_the_knee_is_proposed_until_a_mark_is_clicked(tab):
+    knee = json.loads(tab.locator("#data").text_content())["knee"]
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {knee}")
+    mark = tab.locator('.mark[data-trial="22"]')
+    mark.hover()
+    expect(tab.locator("#tip")).to_contain_text("cosine heads=2")
+    mark.click()
+    expect(tab.locator("#chosen-train")).to_have_text("nas train tiny_lm 22")
+
+
+def test_marks_are_reached_and_chosen_by_keys(tab):
+    tab.locator('#chart [tabindex="0"]').focus()
+    tab.keyboard.press("ArrowRight")
+    number = tab.evaluate("document.activeElement.dataset.trial")
+    expect(tab.locator("#tip")).to_contain_text(f"Trial {number}")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {number}")
+    assert tab.evaluate("document.activeElement.dataset.trial") == number
+
+
+def test_axes_change_places_when_the_same_is_asked_for_twice(tab):
+    tab.get_by_label("Horizontal").select_option("val_loss (nats/token)")
+    assert tab.get_by_label("Vertical").input_value() == "1"
+    expect(tab.locator("#chart")).to_contain_text("decode_ms_per_token (ms) ↓ better")
+
+
+def test_the_trials_are_sorted_by_a_click_and_gaps_come_last(tab, record):
+    heading = tab.locator(".sortable th", has_text="val_").first
+    losses = sorted(t.metrics["val_loss"] for t in record.trials if "val_loss" in t.metrics)
+    for expected, direction in ((losses, "ascending"), (losses[::-1], "descending")):
+        heading.get_by_role("button").click()
+        expect(heading).to_have_attribute("aria-sort", direction)
+        cells = [c.get_attribute("data-value") for c in tab.locator(".sortable tbody td:nth-child(4)").all()]
+        assert [float(c) for c in cells[: len(losses)]] == expected
+        assert set(cells[len(losses) :]) == {""}
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_page_never_scrolls_sideways(tab, width):
+    tab.set_viewport_size({"width": width, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_without_a_script_the_figures_and_tables_stand_there(browser, page, record):
+    tab = browser.new_page(java_script_enabled=False)
+    tab.goto(page.as_uri())
+    assert tab.locator("#still svg").count() == 3
+    expect(tab.locator("#still svg").first).to_be_visible()
+    expect(tab.locator("#explorer")).to_be_hidden()
+    assert len(members(tab)) == len(pareto.front_of(record))
+    tab.close()

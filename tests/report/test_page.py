@@ -1,0 +1,191 @@
+"""The page as a file: what is in it, what is not, and that nothing breaks it."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+
+import pytest
+
+from nas import pareto, report
+from nas.results import Objective, State
+
+LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
+
+
+class Reader(HTMLParser):
+    """Text by element, and every attribute that could load something."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self._open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in LOADING]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "script":
+            self.scripts[-1] += data
+        elif self._open and self._open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def read(record, folder) -> Reader:
+    return Reader(report.write(record, folder / "report").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def html(page) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def reader(html) -> Reader:
+    return Reader(html)
+
+
+def test_all_files_are_there(record, page):
+    names = {f"pareto_{a.metric}_{b.metric}" for a, b in combinations(record.objectives, 2)}
+    names |= {"hypervolume_trials", "hypervolume_seconds", "learning_curves"}
+    pictures = {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
+    assert {p.name for p in page.parent.iterdir()} == pictures | {
+        "index.html",
+        "trials.csv",
+        "trials.parquet",
+        "front.json",
+    }
+    assert all(p.stat().st_size > 0 for p in page.parent.iterdir())
+
+
+def test_nothing_is_loaded_from_anywhere(html, reader):
+    assert all(address.startswith(("#", "data:")) for address in reader.addresses)
+    html = html.replace("http://www.w3.org/2000/svg", "")  # a namespace's name, which nobody loads
+    assert not re.search(r"https?:|@import|url\((?!#)|\bfetch\(|XMLHttpRequest|import\(", html)
+    assert "default-src 'none'" in html
+
+
+def test_every_inner_link_has_its_target(html, reader):
+    ids = re.findall(r'\bid="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    used = {address[1:] for address in reader.addresses} | set(re.findall(r"url\(#([^)]*)\)", html))
+    assert used <= set(ids)
+
+
+def test_the_page_tells_what_was_searched_and_found(record, reader):
+    assert "hidden size 32 to 128, 1 to 4 layers, cosine, linear, softmax and window attention" in reader.words
+    assert "trained for 200 steps on python-docs" in reader.words
+    for trial in pareto.front_of(record):
+        assert f"nas train tiny_lm {trial.number}" in reader.words
+    assert "nas resume tiny_lm --retry failed" in reader.words
+    assert "over the limit on weights_mib" in reader.words
+    assert "AMD EPYC 7B13" in reader.words
+    assert record.data["sha256"] in reader.words
+
+
+def test_the_floors_stand_beside_the_best_loss(record, reader):
+    best = min((t for t in record.trials if t.eligible), key=lambda t: t.metrics["val_loss"])
+    assert f"The best trial, {best.number}, reaches 1.973 nats per token" in reader.words
+    assert "below the 1-gram (3.210), the 2-gram (2.530) and the 3-gram (2.160), not below the 4-gram" in reader.words
+
+
+def test_confirmations_are_told_with_their_test_figures(record, tmp_path):
+    seeds = {"1": {"val_loss": 1.96, "test_loss": 1.99}, "2": {"val_loss": 1.98, "test_loss": 1.91}}
+    words = read(replace(record, confirmed={3: seeds}), tmp_path).words
+    assert "1.970 (1.960–1.980)" in words
+    assert "The best trial, 3, reaches 1.950 nats per token (test_loss, mean of its confirmations)" in words
+    assert "not below the 4-gram (1.950)" in words
+
+
+def test_what_is_stored_is_text_and_never_markup(record, tmp_path):
+    attack = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    failed = replace(record.trials[7], reason=attack)
+    environment = {**record.environment, "cpu": attack}
+    evil = replace(record, name=attack, trials=(*record.trials[:7], failed), environment=environment)
+    reader = read(evil, tmp_path)
+    assert len(reader.scripts) == 2
+    assert not reader.handlers
+    assert all(address.startswith("#") for address in reader.addresses)
+    assert reader.words.count("<script>alert(1)</script>") >= 4
+    data = json.loads(reader.scripts[0])
+    assert data["trials"][7]["reason"] == attack
+
+
+def test_data_for_the_script_agrees_with_the_record(record, reader):
+    data = json.loads(reader.scripts[0])
+    assert [t["number"] for t in data["trials"]] == [t.number for t in record.trials]
+    front = {t.number for t in pareto.front_of(record)}
+    assert {t["number"] for t in data["trials"] if t["role"] == "front"} == front
+    assert data["trials"][0]["values"] == record.trials[0].values(record.objectives)
+    assert data["knee"] in front
+
+
+def without(trial, metric):
+    return replace(trial, metrics={k: v for k, v in trial.metrics.items() if k != metric})
+
+
+CASES = {
+    "nothing proposed": (lambda r: {"trials": ()}, "No trial has been trained yet."),
+    "nothing recorded": (
+        lambda r: {"trials": (), "settings": {}, "environment": {}, "data": {}, "created": 0.0},
+        "Architectures compared by low val_loss",
+    ),
+    "nothing finished": (
+        lambda r: {"trials": (replace(r.trials[0], state=State.RUNNING, finished=None, rungs=()),)},
+        "1 trial had not ended when this page was written.",
+    ),
+    "none trained to the end": (
+        lambda r: {"trials": tuple(t for t in r.trials if t.state is not State.COMPLETE)},
+        "The front is empty. No trial has been trained to the end.",
+    ),
+    "none feasible": (
+        lambda r: {"trials": tuple(replace(t, violations={"weights_mib": 1.0}) for t in r.trials)},
+        "meets the constraints (weights_mib <= 2).",
+    ),
+    "a front of one": (lambda r: {"trials": r.trials[:1]}, "No other feasible trial is better in any objective"),
+    "one objective": (lambda r: {"objectives": r.objectives[:1]}, "The line follows the best value so far."),
+    "four objectives": (
+        lambda r: {"objectives": (*r.objectives, Objective("val_accuracy", "max"))},
+        "on the front of all 4 objectives",
+    ),
+    "missing metrics": (
+        lambda r: {"trials": (without(r.trials[0], "val_loss"), *r.trials[1:])},
+        "1 trial ended without a finite value of every objective.",
+    ),
+    "no values at all": (
+        lambda r: {"trials": tuple(replace(t, metrics={}) for t in r.trials)},
+        "There is nothing to draw yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_unusual_studies_are_told_in_words(record, tmp_path, case):
+    change, expected = CASES[case]
+    assert expected in read(replace(record, **change(record)), tmp_path).words
+
+
+def test_an_axis_is_logarithmic_where_values_span_decades(record, tmp_path):
+    grown = [1.6**trial.number * trial.metrics["decode_ms_per_token"] for trial in record.trials]
+    trials = tuple(
+        replace(t, metrics={**t.metrics, "decode_ms_per_token": ms}) for t, ms in zip(record.trials, grown, strict=True)
+    )
+    axes = json.loads(read(replace(record, trials=trials), tmp_path).scripts[0])["axes"]
+    assert [axis["log"] for axis in axes] == [False, True, False]
