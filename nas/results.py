@@ -204,7 +204,7 @@ class StudyRecord:
     budget: int
     created: float
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
-    """Front members trained again: trial number -> seed -> metrics. Empty until `nas confirm`."""
+    """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
 
     def trained(self) -> int:
         return sum(t.trained for t in self.trials)

@@ -87,7 +87,6 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
         "go on where it stopped": f"nas resume {study}" if record.trained() < record.budget else "",
         "run failed trials once more": f"nas resume {study} --retry failed" if summary.with_role(Role.FAILED) else "",
         "search with twice the budget": f"nas resume {study} --trials {2 * record.budget}",
-        "train the front again with other seeds": f"nas confirm {study}" if summary.front else "",
     }
     return [(what, command) for what, command in steps.items() if command]
 
