@@ -1,5 +1,6 @@
 """`nas bench`: measurements against peers, one subcommand each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,3 +27,29 @@ def driver(
         each, startup = result[f"{who}_seconds_per_trial"], result[f"{who}_startup_seconds"]
         typer.echo(f"{who:6} {each:7.3f} s a trial   {startup:6.1f} s to start")
     typer.echo(f"ratio  {result['ratio']:7.1f}")
+
+
+@bench.command("latency")
+def latency(
+    architectures: Annotated[
+        int, typer.Option("--architectures", metavar="N", min=3, help="How many to measure.")
+    ] = 12,
+    trainers: Annotated[int, typer.Option("--trainers", metavar="N", min=1, help="Processes that train beside.")] = 2,
+    file: Annotated[
+        Path, typer.Option("--file", metavar="FILE", help="The study file whose space they are drawn from.")
+    ] = Path("search_spaces/tiny_lm.toml"),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Test and retest of measuring: idle, then while others train on the same CPU; about a minute."""
+    from nas import study_file
+    from nas.bench.latency import TIMED, retest
+    from nas.cli.output import emit
+
+    result = retest(study_file.load(file), architectures, trainers)
+    if json:
+        emit("result", **result)
+        return
+    for name in TIMED:
+        rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
+        typer.echo(f"{name:20} Spearman {rank:.3f}   median difference {off:.1%}")
+    typer.echo(f"contended: {result['contended_idle']:.0%} idle, {result['contended_busy']:.0%} beside trainers")

@@ -1,0 +1,91 @@
+"""Test and retest of measuring: the same architectures measured on an idle machine, and while others train on it.
+
+The trainers take the device's lock around every step, as trials do, so they pause while a measurement runs. Told for
+each timed metric: Spearman's rank correlation between both, and the median relative difference.
+"""
+
+import multiprocessing
+import random
+from collections.abc import Sequence
+from multiprocessing.synchronize import Event
+from statistics import median
+
+import torch
+from scipy.stats import spearmanr
+
+from nas.architecture import Architecture
+from nas.measure import DeviceLock
+from nas.search.trial import measure_architecture
+from nas.space import Space
+from nas.study_file import StudyFile
+from nas.tasks import open_task
+from nas.train import Interrupted, Trainer
+
+TIMED = ("prefill_ms", "decode_ms_per_token")
+
+
+def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) -> dict[str, float]:
+    """Distinct architectures of the file's space, measured idle and then beside `trainers` training processes.
+
+    Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements).
+    """
+    drawn = _draw(Space(file.space), architectures, seed)
+    idle = _measure(file, drawn)
+    context = multiprocessing.get_context("spawn")
+    started, stop = [context.Event() for _ in range(trainers)], context.Event()
+    processes = [context.Process(target=_train, args=(file, drawn[-1], event, stop), daemon=True) for event in started]
+    for process in processes:
+        process.start()
+    try:
+        for event in started:
+            event.wait()
+        busy = _measure(file, drawn)
+    finally:
+        stop.set()
+        for process in processes:
+            process.join()
+    return _compare(idle, busy)
+
+
+def _draw(space: Space, count: int, seed: int) -> list[Architecture]:
+    generator, found = random.Random(seed), dict[str, Architecture]()
+    while len(found) < min(count, space.size()):
+        architecture = space.sample(generator)
+        found[architecture.id] = architecture
+    return list(found.values())
+
+
+def _measure(file: StudyFile, architectures: Sequence[Architecture]) -> list[dict[str, float]]:
+    task, lock, rows = open_task(file.task), DeviceLock("cpu"), list[dict[str, float]]()
+    for architecture in architectures:
+        with lock.measuring():
+            rows.append(measure_architecture(architecture, task, file, "cpu"))
+    return rows
+
+
+def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Event) -> None:
+    """One trainer process: for ever, under the lock, until told to stop."""
+    torch.set_num_threads(1)
+    endless = file.train.model_copy(update={"steps": 10**9, "rungs": (1.0,)})
+
+    def stopped() -> bool:
+        if trainer.step > 1:
+            started.set()
+        return stop.is_set()
+
+    trainer = Trainer(architecture, open_task(file.task), endless, seed=0, lock=DeviceLock("cpu"), should_stop=stopped)
+    try:
+        trainer.run_to_next_rung()
+    except Interrupted:
+        return
+
+
+def _compare(idle: Sequence[dict[str, float]], busy: Sequence[dict[str, float]]) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for name in TIMED:
+        before, after = [row[name] for row in idle], [row[name] for row in busy]
+        result[f"{name}_spearman"] = float(spearmanr(before, after).statistic)
+        result[f"{name}_median_difference"] = median(abs(b / a - 1) for a, b in zip(before, after, strict=True))
+    for kind, rows in (("idle", idle), ("busy", busy)):
+        result[f"contended_{kind}"] = sum(row["contended"] for row in rows) / len(rows)
+    return result
