@@ -1,0 +1,35 @@
+"""What `nas` imports is what an installation without extras brings: read from the source and pyproject.toml."""
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported() -> set[str]:
+    """The top-level packages that any file of nas/ imports, anywhere in it."""
+    found = set()
+    for path in (ROOT / "nas").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"nas"}
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {Requirement(text).name.lower() for text in project["dependencies"]}
+    # Typing of pydantic's errors lives in its core, which pydantic pins to the very version.
+    missing = {
+        name
+        for name in imported() - {"pydantic_core"}
+        if not declared & {distribution.lower() for distribution in packages_distributions()[name]}
+    }
+    assert not missing
