@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,11 +26,11 @@ def imported() -> set[str]:
 
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {Requirement(text).name.lower() for text in project["dependencies"]}
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     # Typing of pydantic's errors lives in its core, which pydantic pins to the very version.
     missing = {
         name
         for name in imported() - {"pydantic_core"}
-        if not declared & {distribution.lower() for distribution in packages_distributions()[name]}
+        if not declared & {canonicalize_name(distribution) for distribution in packages_distributions()[name]}
     }
     assert not missing
