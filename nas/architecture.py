@@ -60,8 +60,11 @@ class Headed(Spec):
         return None
 
     def __str__(self) -> str:
-        fields = self.canonical()
-        return " ".join([str(fields.pop("kind")), *(f"{k}={v}" for k, v in {"heads": self.heads, **fields}.items())])
+        """softmax heads=4 kv_heads=1; keys and values of all heads are not mentioned."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+        if fields.get("kv_heads") == self.heads:
+            del fields["kv_heads"]
+        return " ".join([self.kind, *(f"{name}={value}" for name, value in fields.items())])
 
 
 class Grouped(Headed):

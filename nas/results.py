@@ -155,6 +155,8 @@ class TrialResult:
     rungs: tuple[Rung, ...] = ()
     violations: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    learning_rate: float | None = None
+    """The one that the search chose, where it chose one."""
     baseline: bool = False
     contended: bool = False
     attempt: int = 1

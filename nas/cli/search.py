@@ -119,7 +119,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     from nas import report as reports
     from nas.cli.output import emit, people
     from nas.cli.report import report_folder
-    from nas.search.coordinator import End
+    from nas.search.counts import End
 
     record, console = outcome.study.record(), people()
     front = pareto.front_of(record)

@@ -111,7 +111,7 @@ def _trainer(
         seed=seed,
         device=device,
         checkpoint=folder / CHECKPOINT,
-        learning_rate=trial.params.get("learning_rate"),
+        learning_rate=trial.learning_rate,
         lock=DeviceLock(device),
     )
 

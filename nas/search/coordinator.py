@@ -13,9 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -23,41 +21,21 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.results import METRICS, Rung
+from nas.search.asking import Asking
+from nas.search.counts import ASKS_PER_TRIAL, Counts, End, Failures
 from nas.search.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.search.sampler import Proposal, Proposer, key_of, seed_of
 from nas.search.store import Store
 from nas.space import Space
 from nas.study_file import StudyFile
 
-ASKS_PER_TRIAL = 20
 WORKER_CRASHES = 3
-FEWEST_FAILURES = 5
 
 log = logging.getLogger("nas")
 
 
 Observer = Callable[[dict[str, Any]], None]
 """Is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
-
-
-class End(StrEnum):
-    """Why no more jobs are handed out."""
-
-    BUDGET = "the budget is reached"
-    EXHAUSTED = "the space is exhausted: every architecture has been tried"
-    ASKS = f"{ASKS_PER_TRIAL} proposals a trial were made: too few are feasible"
-    FAILURES = "too many trials failed"
-    STOPPED = "it was told to stop"
-
-
-@dataclass
-class Counts:
-    """Finished rows by outcome."""
-
-    trained: int = 0
-    failed: int = 0
-    infeasible: int = 0
-    failed_in_a_row: int = 0
 
 
 @dataclass
@@ -71,10 +49,7 @@ class Flight:
 
 
 class Coordinator:
-    """One driver's view of one study. `prefetch`: compute the next proposal in a thread while trials run.
-
-    Without prefetching a study with deterministic objectives repeats exactly, interrupted or not.
-    """
+    """One driver's view of one study. `prefetch`: see `nas.search.asking`."""
 
     def __init__(
         self,
@@ -89,20 +64,17 @@ class Coordinator:
         observer: Observer = lambda event: None,
     ) -> None:
         self.store, self.file, self.owner, self.budget = store, file, owner, budget
-        self.max_fail_rate, self.clock, self.observer = max_fail_rate, clock, observer
+        self.clock, self.observer = clock, observer
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
-        self.counts, self.flying = Counts(), dict[int, Flight]()
+        self.counts, self.failures, self.flying = Counts(), Failures(max_fail_rate), dict[int, Flight]()
         self.end: End | None = None
         self._waiting: dict[int, FrozenTrial] = {}
         self._taken: set[str] = set()
         self._rows = 0
         rates = file.train.learning_rate or ()
-        self._proposer = Proposer(Space(file.space), self.objectives, file.search.sampler, file.search.seed, rates)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch else None
-        self._ahead: Future[Proposal | None] | None = None
+        proposer = Proposer(Space(file.space), self.objectives, file.search.sampler, file.search.seed, rates)
+        self._asking, self._proposer = Asking(proposer, prefetch), proposer
         self._recover()
-
-    # ── handing out ────────────────────────────────────────────────────────────────────────────────────────────
 
     def next_job(self) -> Job | None:
         """Claim or create the next row. None while the budget is spoken for, or for good once `end` is set."""
@@ -117,7 +89,8 @@ class Coordinator:
         if self._rows >= ASKS_PER_TRIAL * self.budget:
             self.end = End.ASKS
             return None
-        proposal = self._next_proposal()
+        another = self.counts.trained + len(self.flying) + 1 < self.budget
+        proposal = self._asking.next(self._rows, frozenset(self._taken), another)
         if proposal is None:
             self.end = End.EXHAUSTED
             return None
@@ -139,13 +112,13 @@ class Coordinator:
         params = Space(self.file.space).params_of(architecture) or {}
         if learning_rate is not None:
             params["learning_rate"] = learning_rate
-        proposal = self._call(self._proposer.fixed, params) if params else None
+        proposal = self._asking.call(self._proposer.fixed, params) if params else None
         row = self._attributes(architecture, learning_rate)
         row |= ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
         distributions = proposal.distributions if proposal else {}
         number = self.store.add(TrialState.WAITING, params, distributions, row, {})
         if proposal:
-            self._call(self._proposer.adopt, number, proposal)
+            self._asking.call(self._proposer.adopt, number, proposal)
         self._refresh(number)
         return number
 
@@ -153,8 +126,6 @@ class Coordinator:
         """A failed trial as a new row, to be run before anything new."""
         architecture = Architecture.model_validate(row.user_attrs["architecture"])
         return self.enqueue(architecture, row.user_attrs.get("learning_rate"), retry_of=row.number)
-
-    # ── taking in ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def report(self, job: Job, event: Event) -> bool:
         """Write what happened. True: the trial goes on; False: its body is to be dropped.
@@ -196,10 +167,7 @@ class Coordinator:
         """Put back what is still in flight, so that no row stays RUNNING."""
         for flight in list(self.flying.values()):
             self._release(flight)
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-
-    # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
+        self._asking.close()
 
     def _recover(self) -> None:
         """Rebuild everything from the rows. The caller holds the study's lock: whoever runs a row is dead."""
@@ -219,44 +187,16 @@ class Coordinator:
         if row.state is TrialState.WAITING:
             self._waiting[row.number] = row
         else:
-            self._count(row.state, bool(row.user_attrs.get("rungs")))
-        self._call(self._proposer.absorb, row)
-
-    def _count(self, state: TrialState, has_rungs: bool) -> None:
-        counts = self.counts
-        if state is TrialState.FAIL:
-            counts.failed += 1
-            counts.failed_in_a_row += 1
-        elif state is TrialState.COMPLETE or has_rungs:
-            counts.trained += 1
-            counts.failed_in_a_row = 0
-        else:
-            counts.infeasible += 1
+            self.counts.add(row.state, bool(row.user_attrs.get("rungs")))
+        self._asking.call(self._proposer.absorb, row)
 
     def _budget_is_out(self) -> bool:
         if self.counts.trained >= self.budget:
             self.end = End.BUDGET
-        failed, trained = self.counts.failed, self.counts.trained
-        if failed >= FEWEST_FAILURES and failed > self.max_fail_rate * (failed + trained):
+        elif self.failures.too_many():
             self.end = End.FAILURES
         over = self.end in (End.BUDGET, End.FAILURES, End.STOPPED)
         return over or self.counts.trained + len(self.flying) >= self.budget
-
-    def _next_proposal(self) -> Proposal | None:
-        """The one computed ahead when it still holds, else one computed now; then start on the next."""
-        proposal = None
-        if self._ahead is not None:
-            proposal, self._ahead = self._ahead.result(), None
-        if proposal is None or proposal.key in self._taken:
-            proposal = self._call(self._proposer.propose, self._rows, frozenset(self._taken))
-        if self._pool and proposal and self.counts.trained + len(self.flying) + 1 < self.budget:
-            taken = frozenset(self._taken | {proposal.key})
-            self._ahead = self._pool.submit(self._proposer.propose, self._rows + 1, taken)
-        return proposal
-
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """In the asking thread, which owns the proposer, where there is one."""
-        return self._pool.submit(function, *arguments).result() if self._pool else function(*arguments)
 
     def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
         row = {
@@ -272,7 +212,7 @@ class Coordinator:
         row = self._attributes(proposal.architecture, proposal.learning_rate)
         row |= {"attempt": 1, "owner": self.owner, "slot": slot, "redraws": proposal.redraws}
         number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
-        self._call(self._proposer.adopt, number, proposal)
+        self._asking.call(self._proposer.adopt, number, proposal)
         self._rows = number + 1
         self._taken.add(proposal.key)
         return self._start(number, row, slot)
@@ -361,8 +301,9 @@ class Coordinator:
             if value:
                 self.store.note(number, key, value)
         self.store.tell(number, state, values, violations)
-        self._call(self._proposer.finished, number, state, values, violations)
-        self._count(state, bool(flight.rungs))
+        self._asking.call(self._proposer.finished, number, state, values, violations)
+        self.counts.add(state, bool(flight.rungs))
+        self.failures.add(state)
         del self.flying[number]
         outcome = {"state": state.name, "reason": reason, "metrics": flight.metrics, "violations": violations}
         self._say("finished", number, **outcome, counts=asdict(self.counts))

@@ -22,7 +22,8 @@ from nas.measure import DeviceLock, environment, hardware_id
 from nas.results import METRICS, State
 from nas.search import serial
 from nas.search.control import Control, Level
-from nas.search.coordinator import Coordinator, End, Observer
+from nas.search.coordinator import Coordinator, Observer
+from nas.search.counts import End
 from nas.search.resources import refuse_network, resolve_device, slots
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study, write_json

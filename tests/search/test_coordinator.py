@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.results import Rung
-from nas.search.coordinator import End
+from nas.search.counts import End, Failures
 from nas.search.events import Completed, Failed, Interrupted, Measured, Reached
 from nas.space import Space
 from tests.search.tables import Launcher, cheap, settings
@@ -93,6 +93,34 @@ def test_failures_are_told_with_their_reason_and_end_the_search_when_too_many(tm
     assert coordinator.end is End.FAILURES
     assert {(row.state.name, row.user_attrs["reason"]) for row in launcher.rows()} == {("FAIL", "nan")}
     assert coordinator.counts.failed == 5
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcomes", "too_many"),
+    [
+        (0.5, "FFFF", False),
+        (0.5, "FFFFF", True),
+        (0.5, "CCCCCFFFFF", False),
+        (0.5, "CCCCCFFFFFF", True),
+        (0.9, "C" * 90 + "F" * 9, False),
+        (0.9, "C" * 90 + "F" * 10, True),
+        (1.0, "F" * 50, False),
+    ],
+)
+def test_how_many_failures_are_too_many(limit, outcomes, too_many):
+    failures = Failures(limit)
+    for outcome in outcomes:
+        failures.add(TrialState.FAIL if outcome == "F" else TrialState.COMPLETE)
+    assert failures.too_many() is too_many
+
+
+def test_a_study_that_failed_too_often_may_be_resumed(tmp_path):
+    file = settings()
+    every = {architecture.id: "nan" for _, architecture in Space(file.space).walk()}
+    launcher = Launcher(tmp_path, file, fails=every)
+    assert launcher.run(budget=10).end is End.FAILURES
+    launcher.fails = {}
+    assert launcher.run(budget=10).end is End.BUDGET
 
 
 def test_failed_trials_cost_no_budget_and_may_be_retried(tmp_path):

@@ -11,7 +11,8 @@ from nas.architecture import Architecture
 from nas.results import Rung
 from nas.search import ray_tune
 from nas.search.control import Control
-from nas.search.coordinator import Coordinator, End
+from nas.search.coordinator import Coordinator
+from nas.search.counts import End
 from nas.search.events import Completed, Failed, Job, Measured
 from nas.search.resources import slots, slots_of
 from nas.search.store import Store, sqlite_url

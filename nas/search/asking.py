@@ -1,0 +1,46 @@
+"""Asking for the next architecture, while trials run where that is wanted.
+
+The proposer has one owner: the thread that asks, where there is one, else the caller.
+"""
+
+from collections.abc import Callable, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from nas.search.sampler import Proposal, Proposer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Asking:
+    """A proposer, with one proposal computed ahead if `prefetch`.
+
+    That proposal knows one result less. Without it a study with deterministic objectives repeats exactly.
+    """
+
+    def __init__(self, proposer: Proposer, prefetch: bool) -> None:
+        self.proposer = proposer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch else None
+        self._ahead: Future[Proposal | None] | None = None
+
+    def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
+        """For the trial of that number; None when every architecture is taken. `another`: more will be asked for."""
+        proposal = None
+        if self._ahead is not None:
+            proposal, self._ahead = self._ahead.result(), None
+        if proposal is None or proposal.key in taken:
+            proposal = self.call(self.proposer.propose, number, taken)
+        if self._pool and proposal and another:
+            self._ahead = self._pool.submit(self.proposer.propose, number + 1, taken | {proposal.key})
+        return proposal
+
+    def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """A call of the proposer, made by its owner."""
+        if self._pool:
+            return self._pool.submit(function, *arguments, **options).result()
+        return function(*arguments, **options)
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,60 @@
+"""How far a study is, and why it ends."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from optuna.trial import TrialState
+
+ASKS_PER_TRIAL = 20
+FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
+
+
+class End(StrEnum):
+    """Why no more jobs are handed out."""
+
+    BUDGET = "the budget is reached"
+    EXHAUSTED = "the space is exhausted: every architecture has been tried"
+    ASKS = f"{ASKS_PER_TRIAL} proposals a trial were made: too few are feasible"
+    FAILURES = "too many trials failed"
+    STOPPED = "it was told to stop"
+
+
+@dataclass
+class Counts:
+    """Finished rows by outcome: trained (COMPLETE, or PRUNED at a rung), failed, infeasible (never trained)."""
+
+    trained: int = 0
+    failed: int = 0
+    infeasible: int = 0
+
+    def add(self, state: TrialState, has_rungs: bool) -> None:
+        if state is TrialState.FAIL:
+            self.failed += 1
+        elif state is TrialState.COMPLETE or has_rungs:
+            self.trained += 1
+        else:
+            self.infeasible += 1
+
+
+@dataclass
+class Failures:
+    """Those of one launch: a study that failed too often may be resumed, and is judged anew.
+
+    Too many: more than `limit` of the trials that ended, once five have failed; or ten in a row, unless any share
+    is allowed.
+    """
+
+    limit: float
+    failed: int = 0
+    ended: int = 0
+    in_a_row: int = 0
+
+    def add(self, state: TrialState) -> None:
+        failed = state is TrialState.FAIL
+        self.ended += 1
+        self.failed += failed
+        self.in_a_row = self.in_a_row + 1 if failed else 0
+
+    def too_many(self) -> bool:
+        often = self.failed >= FEWEST_FAILURES and self.failed > self.limit * self.ended
+        return often or (self.limit < 1 and self.in_a_row >= FAILURES_IN_A_ROW)
