@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self, TypeGuard
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
@@ -244,9 +244,16 @@ def difference(stored: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
         place = f"{path}.{key}" if path else key
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             rows += difference(old, new, place)
+        elif _are_tables(old) and _are_tables(new) and len(old) == len(new):
+            for i, (one, other) in enumerate(zip(old, new, strict=True)):
+                rows += difference(one, other, f"{place}[{i}]")
         elif old != new:
             rows.append((place, old, new))
     return rows
+
+
+def _are_tables(value: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    return isinstance(value, Sequence) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def _choose(trial: Chooser, name: str, choices: Sequence[Any]) -> Any:

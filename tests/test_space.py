@@ -86,6 +86,16 @@ def test_choices_that_fit_nothing_are_errors(entry, hidden, message):
 
 
 def test_a_difference_names_each_leaf():
-    stored = {"space": {"hidden": [64, 128], "depth": [1]}, "name": "a"}
+    stored = {
+        "space": {"hidden": [64, 128], "depth": [1]},
+        "name": "a",
+        "objectives": [{"metric": "x"}, {"metric": "y"}],
+    }
     now = {"space": {"hidden": [64], "depth": [1], "mixed": True}, "name": "a"}
-    assert difference(stored, now) == [("space.hidden", [64, 128], [64]), ("space.mixed", None, True)]
+    now["objectives"] = [{"metric": "x"}, {"metric": "z"}]
+    assert difference(stored, now) == [
+        ("objectives[1].metric", "y", "z"),
+        ("space.hidden", [64, 128], [64]),
+        ("space.mixed", None, True),
+    ]
+    assert difference({"l": [{"a": 1}]}, {"l": []}) == [("l", [{"a": 1}], [])]

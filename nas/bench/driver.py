@@ -85,14 +85,14 @@ def _ours(trials: int) -> int:
     from nas.search import ray_tune
     from nas.search.control import Control
     from nas.search.coordinator import Coordinator
-    from nas.search.resources import slots
+    from nas.search.resources import place
     from nas.search.store import Store, sqlite_url
 
     file: StudyFile = parse(STUDY)
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
         store = Store.create(sqlite_url(Path(name)), file.name, file.objective_list())
         coordinator = Coordinator(store, file, owner="bench", budget=trials, prefetch=True)
-        ray_tune.run(coordinator, TrivialBody, Control(Path(name)), slots(file))
+        ray_tune.run(coordinator, TrivialBody, Control(Path(name)), place(file))
         coordinator.close()
         return coordinator.counts.trained
 

@@ -34,10 +34,10 @@ def check(
     """
     from nas import study_file
     from nas.cli.tables import answers
-    from nas.search.resources import slots
+    from nas.search.resources import place
 
     settings = study_file.load(file, overrides or [])
-    print_description(settings, describe(settings, slots(settings)), answers())
+    print_description(settings, describe(settings, place(settings).slots), answers())
 
 
 def describe(file: "StudyFile", slots: int) -> dict[str, Any]:

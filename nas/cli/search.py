@@ -149,9 +149,9 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
     from nas.cli.check import describe, print_description
     from nas.cli.output import emit, people
-    from nas.search.resources import slots
+    from nas.search.resources import place
 
-    side_by_side = 1 if launch.executor == "serial" else slots(file, launch.cpus, launch.gpus)
+    side_by_side = 1 if launch.executor == "serial" else place(file, launch.cpus, launch.gpus).slots
     described = describe(file, side_by_side)
     if json:
         emit("result", **described)

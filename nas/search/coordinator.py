@@ -19,11 +19,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.errors import UsageError
+from nas.errors import OutOfReach, UsageError
 from nas.results import METRICS, Rung
 from nas.search.asking import Asking
 from nas.search.counts import ASKS_PER_TRIAL, Counts, End, Failures
-from nas.search.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.search.sampler import Proposal, Proposer, key_of, seed_of
 from nas.search.store import Store
 from nas.space import Space
@@ -130,7 +130,8 @@ class Coordinator:
     def report(self, job: Job, event: Event) -> bool:
         """Write what happened. True: the trial goes on; False: its body is to be dropped.
 
-        A report of an attempt that is not the current one changes nothing.
+        A report of an attempt that is not the current one changes nothing. Raises OutOfReach when the machine
+        refuses, and UsageError when an objective cannot be measured on it.
         """
         flight = self.flying.get(job.number)
         if flight is None or flight.job.attempt != job.attempt:
@@ -149,6 +150,10 @@ class Coordinator:
                 self._finish(flight, TrialState.FAIL, reason=reason, detail=detail)
             case Interrupted():
                 self._release(flight)
+            case Blocked(message, where, help):
+                self._release(flight)
+                self.stop()
+                raise OutOfReach(message, code="disk", where=where, help=help)
         return False
 
     def crashed(self, job: Job, detail: str) -> None:

@@ -24,7 +24,7 @@ from nas.search import serial
 from nas.search.control import Control, Level
 from nas.search.coordinator import Coordinator, Observer
 from nas.search.counts import End
-from nas.search.resources import refuse_network, resolve_device, slots
+from nas.search.resources import Placement, place, refuse_network
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study, write_json
 from nas.search.trial import CHECKPOINT, TrialRun, measure_architecture
@@ -68,18 +68,18 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray), UsageError.
     """
     started = time.monotonic()
-    device, gpus = resolve_device(file, launch.gpus)
-    file = _with_absolute_corpus(file if gpus else _without_gpus(file))
+    placement = place(file, launch.cpus, launch.gpus)
+    file = _with_absolute_corpus(file if placement.gpus else _without_gpus(file))
     task = open_task(file.task)
     with driver_lock(folder):
         store = _open_or_create(folder, file, launch, task)
         try:
             control = Control(folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name}))
             with control.signals():
-                end = _search(store, folder, file, launch, control, device, gpus, observer)
+                end = _search(Study(folder, store), file, launch, placement, control, observer)
             study = Study(folder, store)
             if end is not None:
-                _measure_front(study, task, device, observer)
+                _measure_front(study, task, placement.device, observer)
                 _clean(study)
         finally:
             store.close()
@@ -110,15 +110,9 @@ def driver_lock(folder: Path) -> Iterator[None]:
 
 
 def _search(
-    store: Store,
-    folder: Path,
-    file: StudyFile,
-    launch: Launch,
-    control: Control,
-    device: str,
-    gpus: float,
-    observer: Observer,
+    study: Study, file: StudyFile, launch: Launch, placement: Placement, control: Control, observer: Observer
 ) -> End | None:
+    store = study.store
     coordinator = Coordinator(
         store,
         file,
@@ -128,17 +122,16 @@ def _search(
         max_fail_rate=launch.max_fail_rate,
         observer=observer,
     )
-    factory = partial(TrialRun, file=file, folder=folder.absolute(), device=device)
+    factory = partial(TrialRun, file=file, folder=study.folder.absolute(), device=placement.device)
     try:
         _enqueue(coordinator, file, launch.retry_failed)
-        observer(_introduction(Study(folder, store), coordinator))
+        observer(_introduction(study, coordinator))
         if launch.executor == "serial":
             serial.run(coordinator, factory, control)
         elif coordinator.counts.trained < coordinator.budget:
             from nas.search import ray_tune  # two seconds of imports that the serial executor does without
 
-            side_by_side = slots(file, launch.cpus, launch.gpus)
-            ray_tune.run(coordinator, factory, control, side_by_side, cpus=launch.cpus, gpus=gpus)
+            ray_tune.run(coordinator, factory, control, placement)
     finally:
         coordinator.close()
     return coordinator.end if control.level() is Level.GO else None
@@ -170,8 +163,7 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
 
 def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -> Store:
     url, described = sqlite_url(folder), task.describe()
-    new = not (folder / "study.db").exists()
-    store = Store.create(url, file.name, file.objective_list()) if new else Store.open(url)
+    store = Store.only(url, file.name, file.objective_list())
     stored, now = store.attributes(), environment() | {"command": launch.command, "seed": file.search.seed}
     if "settings" in stored:
         _compare(stored, file, launch.source, described, now, len(store.rows()))

@@ -58,12 +58,21 @@ class Interrupted:
     """Told to stop; the state is saved, and the row may be claimed again."""
 
 
-Event = Measured | Reached | Completed | Failed | Interrupted
+@dataclass(frozen=True)
+class Blocked:
+    """The machine refuses, through no fault of the trial: its disk is full, say. The whole search has to stop."""
+
+    message: str
+    where: str = ""
+    help: str = ""
+
+
+Event = Measured | Reached | Completed | Failed | Interrupted | Blocked
 
 
 class Body(Protocol):
-    """A trial while it runs. `step()` is called until it returns Completed, Failed or Interrupted, or until the
-    coordinator says that the trial ends."""
+    """A trial while it runs. `step()` is called until it returns another event than Measured or Reached, or
+    until the coordinator says that the trial ends."""
 
     def step(self) -> Event: ...
 

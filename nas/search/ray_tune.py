@@ -20,7 +20,8 @@ from typing import Any
 from nas.errors import NasError, OutOfReach
 from nas.search.control import Control, Level
 from nas.search.coordinator import Coordinator
-from nas.search.events import BodyFactory, Completed, Failed, Interrupted, Job
+from nas.search.events import BodyFactory, Job, Measured, Reached
+from nas.search.resources import Placement
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",
@@ -43,36 +44,24 @@ from ray.tune.search import Searcher  # noqa: E402
 log = logging.getLogger("nas")
 
 
-def run(
-    coordinator: Coordinator,
-    factory: BodyFactory,
-    control: Control,
-    slots: int,
-    *,
-    cpus: float | None = None,
-    gpus: float = 0.0,
-) -> None:
-    """Until the coordinator has nothing more, or the control says stop. Starts Ray on this machine, and ends it.
-
-    At most `slots` trials run side by side. `cpus` defaults to what the machine has.
-    """
-    cpus = cpus or float(os.cpu_count() or 1)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+def run(coordinator: Coordinator, factory: BodyFactory, control: Control, placement: Placement) -> None:
+    """Until the coordinator has nothing more, or the control says stop. Starts Ray on this machine, and ends it."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
         try:
-            _start_ray(cpus, gpus)
-            _fit(_Bridge(coordinator, control, slots), factory, Path(folder))
+            _start_ray(placement)
+            _fit(_Bridge(coordinator, control, placement.slots), factory, Path(folder))
         finally:
             ray.shutdown()
 
 
-def _start_ray(cpus: float, gpus: float) -> None:
+def _start_ray(placement: Placement) -> None:
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         ray.init(
-            num_cpus=int(cpus),
-            num_gpus=int(gpus),
+            num_cpus=int(placement.cpus),
+            num_gpus=int(placement.gpus),
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
@@ -120,7 +109,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def step(self) -> dict[str, Any]:
         event = self._body.step()
-        return {"event": event, "done": isinstance(event, Completed | Failed | Interrupted)}
+        return {"event": event, "done": not isinstance(event, Measured | Reached)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Trials keep their own checkpoints, in the study's folder."""

@@ -1,6 +1,7 @@
 """What a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -38,16 +39,26 @@ def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: fl
     return min(by_cpu, by_gpu)
 
 
-def slots(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> int:
-    """The same for a study on this machine; `cpus` and `gpus` default to all it has.
+@dataclass(frozen=True)
+class Placement:
+    """Where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs."""
 
-    Raises UsageError when not even one trial fits.
+    device: str
+    cpus: float
+    gpus: float
+    slots: int
+
+
+def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:
+    """For a study on this machine; `cpus` and `gpus` default to all it has.
+
+    Raises UsageError when GPUs are asked for and there are none, or when not even one trial fits.
     """
-    _, counted = resolve_device(file, gpus)
+    device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
     cores = cpus or float(os.cpu_count() or 1)
-    found = slots_of(cores, counted, file.resources.cpus_per_trial, share)
-    if found < 1:
+    slots = slots_of(cores, counted, file.resources.cpus_per_trial, share)
+    if slots < 1:
         raise UsageError(
             "not even one trial fits the resources",
             code="no-slot",
@@ -56,7 +67,7 @@ def slots(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
             f"a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
             help="lower resources.cpus_per_trial or resources.gpus_per_trial",
         )
-    return found
+    return Placement(device, cores, counted, slots)
 
 
 def network_file_system(folder: Path) -> str:

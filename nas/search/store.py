@@ -53,6 +53,15 @@ class Store:
         return cls(study)
 
     @classmethod
+    def only(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
+        """The one study of a database, made if there is none: a driver may have been killed while it made it."""
+        try:
+            names = optuna.get_all_study_names(_storage(url))
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise _out_of_reach(error) from error
+        return cls.open(url, names[0]) if names else cls.create(url, name, objectives)
+
+    @classmethod
     def open(cls, url: str, name: str | None = None) -> "Store":
         """The stored study of that name, or the only one. Raises Conflict when there is none."""
         try:

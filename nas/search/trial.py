@@ -10,9 +10,10 @@ import torch
 from nas import models, optimiser
 from nas.architecture import Architecture
 from nas.artifact import save_weights
+from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
 from nas.search.control import told_to_stop
-from nas.search.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.study_file import StudyFile, TaskSettings
 from nas.tasks import Task, open_task
 from nas.train import Diverged, TimeLimit, Trainer
@@ -56,6 +57,8 @@ class TrialRun:
             return Failed("nan", error.render())
         except TimeLimit as error:
             return Failed("timeout", error.render())
+        except OutOfReach as error:
+            return Blocked(error.message, error.where, error.help)
         except (torch.OutOfMemoryError, MemoryError) as error:
             return Failed("oom", str(error))
         except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on

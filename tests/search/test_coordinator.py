@@ -7,10 +7,10 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.architecture import Architecture
-from nas.errors import UsageError
+from nas.errors import OutOfReach, UsageError
 from nas.results import Rung
 from nas.search.counts import End, Failures
-from nas.search.events import Completed, Failed, Interrupted, Measured, Reached
+from nas.search.events import Blocked, Completed, Failed, Interrupted, Measured, Reached
 from nas.space import Space
 from tests.search.tables import Launcher, cheap, settings
 
@@ -245,6 +245,16 @@ def test_an_objective_that_this_machine_cannot_measure_is_an_error(tmp_path):
     launcher = Launcher(tmp_path, settings("objectives.1.metric=energy_mj_per_token"))
     with pytest.raises(UsageError, match="energy_mj_per_token"):
         launcher.run(budget=2)
+
+
+def test_a_machine_that_refuses_stops_the_search_and_blames_no_trial(tmp_path):
+    launcher = Launcher(tmp_path, settings())
+    coordinator = launcher.coordinator(budget=3)
+    job = coordinator.next_job()
+    with pytest.raises(OutOfReach, match="disk is full"):
+        coordinator.report(job, Blocked("the disk is full"))
+    assert launcher.rows()[0].state is TrialState.WAITING
+    assert coordinator.next_job() is None
 
 
 def test_events_tell_the_story_in_order(tmp_path):

@@ -14,7 +14,7 @@ from nas.search.control import Control
 from nas.search.coordinator import Coordinator
 from nas.search.counts import End
 from nas.search.events import Completed, Failed, Job, Measured
-from nas.search.resources import slots, slots_of
+from nas.search.resources import place, slots_of
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
 from tests.search.tables import cheap, loss, settings
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
     store = Store.create(sqlite_url(folder), file.name, file.objective_list())
     coordinator = Coordinator(store, file, owner="test", budget=budget, prefetch=True)
-    ray_tune.run(coordinator, factory, Control(folder), slots(file, **resources), **resources)
+    ray_tune.run(coordinator, factory, Control(folder), place(file, **resources))
     coordinator.close()
     rows = store.rows()
     store.close()

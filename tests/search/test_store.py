@@ -68,6 +68,12 @@ def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
     assert Store.open(sqlite_url(tmp_path)).study.study_name == "study"
 
 
+def test_a_database_without_a_study_gets_one(tmp_path):
+    optuna.storages.RDBStorage(sqlite_url(tmp_path))
+    assert Store.only(sqlite_url(tmp_path), "study", OBJECTIVES).study.study_name == "study"
+    assert Store.only(sqlite_url(tmp_path), "another", OBJECTIVES).study.study_name == "study"
+
+
 def test_a_file_that_is_no_database_is_out_of_reach(tmp_path):
     (tmp_path / "study.db").write_text("this is not SQLite, and long enough to be sure of it" * 10)
     with pytest.raises(OutOfReach, match="not a database"):
