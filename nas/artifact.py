@@ -1,11 +1,10 @@
 """Tensors and JSON on disk: checkpoints while a model trains, a folder of weights when it is done.
 
-Every file is written beside its place and moved there, so that a reader finds the old one or the new one, whole.
+Every file is written whole or not at all (nas.files).
 """
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas import models
+from nas import files, models
 from nas.architecture import Architecture
-from nas.errors import DataError, OutOfReach
+from nas.errors import DataError
 
 WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",
@@ -38,7 +37,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """One safetensors file; each metadata value as JSON, since the format stores strings alone."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     texts = {key: json.dumps(value) for key, value in metadata.items()}
-    _replace(path, lambda beside: save_file(plain, beside, texts))
+
+    def write(beside: Path) -> None:
+        try:
+            save_file(plain, beside, texts)
+        except SafetensorError as error:  # how the library tells that the disk refuses
+            raise OSError(str(error)) from error
+
+    files.replace(path, write)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -51,11 +57,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a mapping)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def save_weights(
@@ -71,9 +72,9 @@ def save_weights(
 
     The weights come last and carry the architecture's id, so that a half-replaced folder is told from a whole one.
     """
-    write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
-    write_json(folder / VOCABULARY, {"context": context, "symbols": symbols})
-    write_json(folder / METRICS, dict(metrics))
+    files.write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
+    files.write_json(folder / VOCABULARY, {"context": context, "symbols": symbols})
+    files.write_json(folder / METRICS, dict(metrics))
     write_tensors(folder / WEIGHTS, tensors_of(model), {"architecture": architecture.id})
 
 
@@ -113,23 +114,3 @@ def copy_into(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:
         for name, tensor in own.items():
             tensor.copy_(stored[name])
     return True
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the place, then move there. Raises OutOfReach when the disk refuses."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        raise OutOfReach(
-            "the file cannot be written",
-            code="disk",
-            where=str(path),
-            detail=str(error),
-            help="free some space, or choose a folder that you may write to",
-        ) from error

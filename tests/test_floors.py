@@ -10,7 +10,7 @@ import nas
 
 ROOT = Path(nas.__path__[0])
 FLOORS = (
-    ("errors", "architecture", "results", "pareto", "toml_table", "space", "study_file"),
+    ("errors", "files", "architecture", "results", "pareto", "toml_table", "space", "study_file"),
     ("attention", "models", "tasks", "artifact", "optimiser", "train", "measure"),
     ("search",),
     ("report", "bench", "cli"),

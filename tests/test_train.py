@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from nas import artifact, models, optimiser, train
+from nas import artifact, files, models, optimiser, train
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
@@ -309,6 +309,6 @@ def test_weights_beside_another_architecture_are_refused(
     run = trainer()
     artifact.save_weights(tmp_path, run.model, ARCHITECTURE, symbols=task.symbols, context=8, metrics={})
     other = Architecture.model_validate({"hidden": 32, "blocks": [BLOCK]})
-    artifact.write_json(tmp_path / "architecture.json", other.model_dump(mode="json"))
+    files.write_json(tmp_path / "architecture.json", other.model_dump(mode="json"))
     with pytest.raises(DataError, match="another architecture"):
         artifact.load_weights(tmp_path)

@@ -71,17 +71,12 @@ def init(
     Exit codes: 0; 4 when the file exists, which stays as it is; 5 when it cannot be written.
     """
     from nas.cli.output import people
-    from nas.errors import Conflict, OutOfReach
+    from nas.errors import Conflict
+    from nas.files import write_text
 
     if path.exists():
         raise Conflict(f"'{path}' exists", code="file-exists", help="name another: nas init other.toml")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(STARTER.replace("NAME", _name(path)), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        help = "name a file in a folder that exists and may be written"
-        raise OutOfReach(f"cannot be written: {error.strerror}", code="disk", where=str(path), help=help) from error
+    write_text(path, STARTER.replace("NAME", _name(path)))
     typer.echo(path)
     people().print(f"Next: nas check {path}, then nas search {path}", soft_wrap=True)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from nas import pareto
+from nas import files, pareto
 from nas.errors import Conflict, OutOfReach
 from nas.measure import DeviceLock, environment, hardware_id
 from nas.results import METRICS, State
@@ -26,7 +26,7 @@ from nas.search.coordinator import Coordinator, Observer
 from nas.search.counts import End
 from nas.search.resources import Placement, place, refuse_network
 from nas.search.store import Store, sqlite_url
-from nas.search.study import Study, write_json
+from nas.search.study import Study
 from nas.search.trial import CHECKPOINT, TrialRun, measure_architecture
 from nas.space import difference
 from nas.study_file import StudyFile
@@ -176,11 +176,8 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -
     budget = launch.trials or max(file.search.trials, stored.get("budget", 0))
     if budget != stored.get("budget"):
         store.set_attribute("budget", budget)
-    try:
-        _write_text(folder / "study.toml", file.to_toml())
-        write_json(folder / "environment.json", now)
-    except OSError as error:
-        raise OutOfReach(f"cannot be written: {error.strerror}", code="disk", where=str(folder)) from error
+    files.write_text(folder / "study.toml", file.to_toml())
+    files.write_json(folder / "environment.json", now)
     return store
 
 
@@ -259,9 +256,3 @@ def _with_absolute_corpus(file: StudyFile) -> StudyFile:
 
 def _without_gpus(file: StudyFile) -> StudyFile:
     return file.model_copy(update={"resources": file.resources.model_copy(update={"gpus_per_trial": 0.0})})
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -4,7 +4,6 @@ A study lives in a folder: `study.db` (the truth), `study.toml` (the resolved fi
 `trials/NUMBER/`. Folders stand under `runs/`, or where NAS_RUNS says.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -132,10 +131,3 @@ def _confirmed(attributes: Mapping[str, Any]) -> dict[int, dict[str, dict[str, f
             number, seed = key.removeprefix(CONFIRMED).split(":")
             found.setdefault(int(number), {})[seed] = metrics
     return found
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)

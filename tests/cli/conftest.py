@@ -14,6 +14,7 @@ from filelock import FileLock
 from nas import study_file
 from nas.architecture import Architecture
 from nas.cli.__main__ import main
+from nas.files import write_json
 from nas.measure import environment
 from nas.results import Measurement, Rung
 from nas.search import serial
@@ -21,7 +22,6 @@ from nas.search.control import Control
 from nas.search.coordinator import Coordinator
 from nas.search.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.search.store import Store, sqlite_url
-from nas.search.study import write_json
 from nas.study_file import StudyFile
 from nas.tasks import open_task
 

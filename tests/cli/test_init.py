@@ -26,7 +26,13 @@ def test_an_existing_file_stays(nas):
     assert Path("study.toml").read_text() == "mine"
 
 
-def test_a_folder_that_is_not_there(nas):
-    ran = nas("init", "nowhere/study.toml")
+def test_a_folder_that_is_not_there_is_made(nas):
+    assert nas("init", "new/study.toml").code == 0
+    assert Path("new/study.toml").exists()
+
+
+def test_a_place_that_cannot_be_written(nas):
+    Path("file").write_text("in the way")
+    ran = nas("init", "file/study.toml")
     assert ran.code == 5
-    assert "nowhere/study.toml" in ran.err
+    assert "file/study.toml" in ran.err
