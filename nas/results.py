@@ -155,6 +155,8 @@ class TrialResult:
     rungs: tuple[Rung, ...] = ()
     violations: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    detail: str = ""
+    """The message or the end of the traceback behind the reason."""
     learning_rate: float | None = None
     """The one that the search chose, where it chose one."""
     baseline: bool = False

@@ -24,8 +24,9 @@ from nas.tasks import Task
 
 log = logging.getLogger(__name__)
 
-UNIFORM_MARGIN = 1.01
-"""A loss above that of guessing evenly, by more than this factor, means that training has blown up."""
+UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
+"""A loss above that of guessing evenly, by more than this factor, means that training has blown up: at the last rung,
+and at those before it. After a few steps a sound model may still be 5 % worse than guessing."""
 
 
 class Diverged(NasError):
@@ -138,7 +139,7 @@ class Trainer:
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
         )
         uniform = math.log(self.task.vocabulary)
-        if not metrics["val_loss"] <= UNIFORM_MARGIN * uniform:
+        if not metrics["val_loss"] <= (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * uniform:
             raise Diverged(
                 f"validation loss {metrics['val_loss']:.3f} after {self.step} steps, where guessing evenly gives "
                 f"{uniform:.3f}",

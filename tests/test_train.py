@@ -226,6 +226,14 @@ def test_a_validation_loss_above_the_uniform_level_ends_training(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_early_rung_may_be_somewhat_worse_than_guessing(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context: Breaks(vocabulary, 3.0, 0))
+    run = trainer()
+    assert run.run_to_next_rung().metrics["val_loss"] > math.log(run.task.vocabulary)
+
+
 def test_the_time_limit_ends_training(trainer: Callable[..., Trainer]) -> None:
     run = trainer(SETTINGS.model_copy(update={"time_limit": 1e-9}))
     with pytest.raises(TimeLimit, match="1 of 12 steps") as caught:

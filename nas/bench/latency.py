@@ -5,6 +5,7 @@ each timed metric: Spearman's rank correlation between both, and the median rela
 """
 
 import multiprocessing
+import os
 import random
 from collections.abc import Sequence
 from multiprocessing.synchronize import Event
@@ -15,7 +16,7 @@ from scipy.stats import spearmanr
 
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
-from nas.search.trial import measure_architecture
+from nas.search.trial import measure_alone
 from nas.space import Space
 from nas.study_file import StudyFile
 from nas.tasks import open_task
@@ -56,22 +57,20 @@ def _draw(space: Space, count: int, seed: int) -> list[Architecture]:
 
 
 def _measure(file: StudyFile, architectures: Sequence[Architecture]) -> list[dict[str, float]]:
-    task, lock, rows = open_task(file.task), DeviceLock("cpu"), list[dict[str, float]]()
-    for architecture in architectures:
-        with lock.measuring():
-            rows.append(measure_architecture(architecture, task, file, "cpu"))
-    return rows
+    task, lock = open_task(file.task), DeviceLock("cpu")
+    return [measure_alone(architecture, task, file, "cpu", lock) for architecture in architectures]
 
 
 def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Event) -> None:
-    """One trainer process: for ever, under the lock, until told to stop."""
+    """One trainer process: for ever, under the lock, until told to stop or left alone."""
     torch.set_num_threads(1)
+    parent = os.getppid()
     endless = file.train.model_copy(update={"steps": 10**9, "rungs": (1.0,)})
 
     def stopped() -> bool:
         if trainer.step > 1:
             started.set()
-        return stop.is_set()
+        return stop.is_set() or os.getppid() != parent
 
     trainer = Trainer(architecture, open_task(file.task), endless, seed=0, lock=DeviceLock("cpu"), should_stop=stopped)
     try:

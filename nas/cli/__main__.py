@@ -62,7 +62,7 @@ for _name, _command in COMMANDS.items():
 
 def main() -> None:
     """The entry point. Exit codes: nas.errors; 130 and 143 after a signal."""
-    loud = any(argument.startswith("-vv") for argument in sys.argv)
+    loud = sum(a.count("v") for a in sys.argv if a.strip("v") == "-") + sys.argv.count("--verbose") > 1
     try:
         app()
     except NasError as error:

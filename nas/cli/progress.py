@@ -16,8 +16,8 @@ from nas.cli.output import emit, people
 from nas.study_file import StudyFile
 
 STOPPING = {
-    "FINISH": "Finishing the running trials; nothing new starts. Ctrl-C again: save and stop now.",
-    "NOW": "Saving and stopping. Ctrl-C again: kill everything (nothing is lost).",
+    "FINISH": "Finishing the running trials; nothing new starts. Another Ctrl-C: save and stop now.",
+    "NOW": "Saving and stopping. Another Ctrl-C: kill everything (nothing is lost).",
 }
 
 

@@ -124,7 +124,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     record, console = outcome.study.record(), people()
     front = pareto.front_of(record)
     page = reports.write(record, report_folder(record.name)) if record.trained() else None
-    ended = str(outcome.end or "it was interrupted; what ran is saved")
+    ended = str(outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; what ran is saved")
     if json:
         counts = {"trained": record.trained(), "budget": record.budget, "front": [t.number for t in front]}
         emit("result", study=record.name, end=ended, report=str(page) if page else None, **counts)
@@ -148,7 +148,8 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 
 def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
     from nas.cli.check import describe, print_description
-    from nas.cli.output import emit, people
+    from nas.cli.output import emit
+    from nas.cli.tables import answers
     from nas.search.resources import place
 
     side_by_side = 1 if launch.executor == "serial" else place(file, launch.cpus, launch.gpus).slots
@@ -156,4 +157,4 @@ def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
     if json:
         emit("result", **described)
     else:
-        print_description(file, described, people())
+        print_description(file, described, answers())

@@ -65,6 +65,8 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
     over = [name for name, violation in trial.violations.items() if violation > 0]
     if over:
         facts["over limit"] = ", ".join(over)
+    if trial.detail:
+        facts["detail"] = trial.detail.strip()
     return pairs(facts | {"architecture": f"{trial.architecture_id}, hidden {trial.model.hidden}"})
 
 

@@ -25,7 +25,7 @@ from nas.results import Measurement
 
 DECODE_READINGS = 8
 """Decode readings for each prefill reading, at least: they are short, and there is one for every position."""
-MOST_ROUNDS = 3
+MOST_ROUNDS = 8
 PAUSE_SECONDS = 0.01
 """Rest after a slow round: the disturbance may pass, or the scheduler find a better core."""
 SETTLED = 0.97
@@ -137,7 +137,7 @@ class Latency:
 def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> Latency:
     """Rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
 
-    When there are not enough in three times as many, those at the best pace count, and `slowed` says so.
+    When there are not enough in MOST_ROUNDS times as many, those at the best pace count, and `slowed` says so.
     """
     generation = Generation(model, workload)
     _warm_up(generation)

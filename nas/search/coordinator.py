@@ -131,7 +131,7 @@ class Coordinator:
         """Write what happened. True: the trial goes on; False: its body is to be dropped.
 
         A report of an attempt that is not the current one changes nothing. Raises OutOfReach when the machine
-        refuses, and UsageError when an objective cannot be measured on it.
+        refuses, and UsageError when an objective or a limited metric cannot be measured on it.
         """
         flight = self.flying.get(job.number)
         if flight is None or flight.job.attempt != job.attempt:
@@ -255,13 +255,13 @@ class Coordinator:
 
     def _measured(self, flight: Flight, metrics: Mapping[str, float]) -> bool:
         flight.metrics.update(metrics)
-        for objective in self.objectives:
-            if METRICS[objective.metric].cheap and objective.metric not in flight.metrics:
-                self.end = End.STOPPED
+        for name in [o.metric for o in self.objectives] + [c.metric for c in self.constraints]:
+            if METRICS[name].cheap and name not in flight.metrics:
+                self.stop()
                 raise UsageError(
-                    f"objective '{objective.metric}' cannot be measured on this machine",
+                    f"'{name}' cannot be measured on this machine",
                     code="not-measurable",
-                    help="leave it out of the objectives, or run where the hardware counts it",
+                    help="leave it out of objectives and constraints, or run where the hardware counts it",
                 )
         self.store.note(flight.job.number, "metrics", flight.metrics)
         self._say("measured", flight.job.number, metrics=dict(metrics))

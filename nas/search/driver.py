@@ -17,7 +17,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from nas import files, pareto
-from nas.errors import Conflict, OutOfReach
+from nas.errors import Conflict, OutOfReach, UsageError
 from nas.measure import DeviceLock, environment, hardware_id
 from nas.results import METRICS, State
 from nas.search import serial
@@ -27,7 +27,7 @@ from nas.search.counts import End
 from nas.search.resources import Placement, place, refuse_network
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study
-from nas.search.trial import CHECKPOINT, TrialRun, measure_architecture
+from nas.search.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.space import difference
 from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
@@ -173,11 +173,15 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -
         store.set_attribute("environment", now)
         store.set_attribute("created", time.time())
         store.set_attribute("settings", file.resolved())
+        files.write_text(folder / "study.toml", file.to_toml())
+        files.write_json(folder / "environment.json", now)
     budget = launch.trials or max(file.search.trials, stored.get("budget", 0))
+    trained = sum(trial.trained for trial in Study(folder, store).trials())
+    if budget < trained:
+        text = f"study '{file.name}' has trained {trained} trials, more than --trials {budget}"
+        raise UsageError(text, where="--trials", help="give the total that you want, earlier trials counted")
     if budget != stored.get("budget"):
         store.set_attribute("budget", budget)
-    files.write_text(folder / "study.toml", file.to_toml())
-    files.write_json(folder / "environment.json", now)
     return store
 
 
@@ -225,10 +229,11 @@ def _measure_front(study: Study, task: Task, device: str, observer: Observer) ->
     lock = DeviceLock(device)
     while left := [trial for trial in pareto.front_of(study.record()) if trial.number not in done]:
         for trial in left:
-            with lock.measuring():
-                metrics = measure_architecture(trial.model, task, study.file, device)
-            study.remeasured(trial.number, metrics)
+            metrics = measure_alone(trial.model, task, study.file, device, lock)
             done.add(trial.number)
+            if metrics["contended"] and not trial.contended:
+                continue  # the first measurement was the better one
+            study.remeasured(trial.number, metrics)
             observer({"type": "remeasured", "trial": trial.number, "metrics": metrics})
 
 

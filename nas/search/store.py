@@ -171,6 +171,7 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         rungs=tuple(Rung(**rung) for rung in attributes.get("rungs", [])),
         violations={c.metric: c.violation(metrics) for c in constraints} if newer else row.constraints,
         reason=attributes.get("reason", ""),
+        detail=attributes.get("detail", ""),
         learning_rate=attributes.get("learning_rate"),
         baseline=attributes.get("baseline", False),
         contended=bool(metrics.get("contended", 0.0)),

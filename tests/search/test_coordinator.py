@@ -190,7 +190,7 @@ def test_a_result_that_is_not_finite_never_becomes_complete(tmp_path):
     launcher = Launcher(tmp_path, settings())
     coordinator = launcher.coordinator(budget=1)
     job = coordinator.next_job()
-    coordinator.report(job, Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0}))
+    coordinator.report(job, Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0, "weights_mib": 1.0}))
     coordinator.report(job, Completed(Rung(200, 20.0, {}), {"val_loss": float("nan")}))
     row = launcher.rows()[0]
     assert (row.state, row.user_attrs["reason"]) == (TrialState.FAIL, "nan")

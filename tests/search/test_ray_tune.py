@@ -72,7 +72,7 @@ class Rendezvous:
     def step(self):
         if not self.told:
             self.told = True
-            return Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0})
+            return Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0, "weights_mib": 1.0})
         while len(list(self.folder.iterdir())) < self.together:
             time.sleep(0.1)  # for the others to start; the test's own time limit ends it if they never do
         return Completed(Rung(1, 1.0, {"val_loss": 1.0}), {"val_loss": 1.0})
