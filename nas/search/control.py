@@ -46,6 +46,7 @@ class Control:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
         """The signal that ended the search, if one did: the exit code is 128 + this."""
+        self._handling = False
         self._level = Level.GO
         for name in (NOW_FILE, FINISH_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -69,8 +70,8 @@ class Control:
     def signals(self) -> Iterator[None]:
         """Own SIGINT and SIGTERM while the search runs; the former handlers come back afterwards."""
         former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in former:
-            signal.signal(number, self._handle)
+        self._handling = True
+        self.install_handlers()
         try:
             yield
         finally:
@@ -78,6 +79,12 @@ class Control:
                 signal.signal(number, handler)
             for name in (NOW_FILE, FINISH_FILE):
                 (self.folder / name).unlink(missing_ok=True)
+
+    def install_handlers(self) -> None:
+        """Within `signals()`, and once more when Ray has started: its own handler for SIGTERM aborts."""
+        if self._handling:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._level is Level.NOW:

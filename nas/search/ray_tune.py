@@ -50,6 +50,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: Control, placem
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
         try:
             _start_ray(placement)
+            control.install_handlers()
             _fit(_Bridge(coordinator, control, placement.slots), factory, Path(folder))
         finally:
             ray.shutdown()

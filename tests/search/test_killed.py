@@ -28,6 +28,14 @@ def launch(folder: Path, *arguments: str) -> subprocess.Popen:
         )
 
 
+def search(folder: Path, executor: str) -> subprocess.Popen:
+    corpus = folder / "corpus.txt"
+    corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
+    settings = [*TINY, f"search.trials={TRIALS}", f"task.corpus={corpus}", "train.steps=90"]
+    options = [part for setting in settings for part in ("-s", setting)]
+    return launch(folder, "search", str(STUDY), "--study", "study", "--executor", executor, *options)
+
+
 def rungs(folder: Path) -> int:
     """Rungs in the database, read beside the running driver."""
     path = folder / "runs" / "study" / "study.db"
@@ -51,13 +59,19 @@ def kill_after_a_new_rung(folder: Path, driver: subprocess.Popen, known: int, wh
     driver.wait()
 
 
+def test_sigterm_saves_and_exits_with_143_though_ray_has_a_handler_of_its_own(tmp_path):
+    driver = search(tmp_path, "ray")
+    while driver.poll() is None and not rungs(tmp_path):
+        time.sleep(0.02)
+    driver.terminate()
+    assert driver.wait() == 143, (tmp_path / "errors.txt").read_text()
+    states = {trial.state for trial in open_study(tmp_path / "runs" / "study").trials()}
+    assert State.RUNNING not in states
+
+
 @pytest.mark.parametrize(("executor", "kills", "whole_session"), [("serial", 2, True), ("ray", 1, False)])
 def test_a_killed_search_is_resumed_without_loss_or_repetition(tmp_path, executor, kills, whole_session):
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
-    settings = [*TINY, f"search.trials={TRIALS}", f"task.corpus={corpus}", "train.steps=90"]
-    options = [part for setting in settings for part in ("-s", setting)]
-    driver = launch(tmp_path, "search", str(STUDY), "--study", "study", "--executor", executor, *options)
+    driver = search(tmp_path, executor)
     for _ in range(kills):
         kill_after_a_new_rung(tmp_path, driver, rungs(tmp_path), whole_session)
         driver = launch(tmp_path, "resume", str(tmp_path / "runs" / "study"), "--executor", executor)
