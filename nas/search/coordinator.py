@@ -279,12 +279,13 @@ class Coordinator:
         self._say("rung", flight.job.number, **asdict(rung))
 
     def _complete(self, flight: Flight, metrics: Mapping[str, float]) -> None:
-        flight.metrics.update(metrics)
-        values = [flight.metrics.get(o.metric, math.nan) for o in self.objectives]
+        merged = {**flight.metrics, **metrics}
+        values = [merged.get(o.metric, math.nan) for o in self.objectives]
         if not all(math.isfinite(value) for value in values):
             names = [o.metric for o, v in zip(self.objectives, values, strict=True) if not math.isfinite(v)]
             self._finish(flight, TrialState.FAIL, reason="nan", detail=f"not finite: {', '.join(names)}")
             return
+        flight.metrics = merged
         self.store.note(flight.job.number, "metrics", flight.metrics)
         self._finish(flight, TrialState.COMPLETE, values=values)
 

@@ -1,5 +1,6 @@
 """Budgets, duplicates, limits, failures: what the coordinator promises, on tables."""
 
+import math
 import random
 from collections import Counter
 
@@ -188,12 +189,14 @@ def test_a_rung_told_twice_is_kept_once(tmp_path):
 
 def test_a_result_that_is_not_finite_never_becomes_complete(tmp_path):
     launcher = Launcher(tmp_path, settings())
-    coordinator = launcher.coordinator(budget=1)
+    told = []
+    coordinator = launcher.coordinator(budget=1, observer=told.append)
     job = coordinator.next_job()
     coordinator.report(job, Measured({"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0, "weights_mib": 1.0}))
     coordinator.report(job, Completed(Rung(200, 20.0, {}), {"val_loss": float("nan")}))
     row = launcher.rows()[0]
     assert (row.state, row.user_attrs["reason"]) == (TrialState.FAIL, "nan")
+    assert all(math.isfinite(value) for event in told for value in event.get("metrics", {}).values())
 
 
 def test_a_trial_whose_worker_dies_three_times_is_given_up(tmp_path):

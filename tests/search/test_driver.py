@@ -1,7 +1,6 @@
 """A launch: what it refuses, what it stores, and a real search end to end."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
@@ -10,6 +9,7 @@ import torch
 
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.search import driver
+from nas.search.control import request_stop
 from nas.search.driver import Launch
 from nas.search.resources import resolve_device
 from nas.search.study import Study, is_running, open_study
@@ -66,8 +66,13 @@ def test_deterministic_objectives_repeat_exactly_interrupted_or_not(tmp_path, co
     file = tiny(corpus, *EXACT)
     once = losses(driver.run(file, tmp_path / "a", SERIAL).study)
     assert losses(driver.run(file, tmp_path / "b", SERIAL).study) == once
-    stopped = driver.run(file, tmp_path / "c", replace(SERIAL, seconds=0.5))
-    assert stopped.end is None
+
+    def stop_in_the_second_trial(event):
+        if event["type"] == "rung" and event["trial"] == 1:
+            request_stop(tmp_path / "c", now=True)
+
+    assert driver.run(file, tmp_path / "c", SERIAL, stop_in_the_second_trial).end is None
+    assert [t.state for t in open_study(tmp_path / "c").trials()] == ["COMPLETE", "WAITING"]
     assert losses(driver.run(file, tmp_path / "c", SERIAL).study) == once
 
 
