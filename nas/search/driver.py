@@ -231,10 +231,10 @@ def _measure_front(study: Study, task: Task, device: str, observer: Observer) ->
         for trial in left:
             metrics = measure_alone(trial.model, task, study.file, device, lock)
             done.add(trial.number)
-            if metrics["contended"] and not trial.contended:
-                continue  # the first measurement was the better one
-            study.remeasured(trial.number, metrics)
-            observer({"type": "remeasured", "trial": trial.number, "metrics": metrics})
+            better = trial.contended or not metrics["contended"]
+            if better:
+                study.remeasured(trial.number, metrics)
+            observer({"type": "remeasured", "trial": trial.number, "metrics": metrics, "kept": better})
 
 
 def _clean(study: Study) -> None:
