@@ -7,140 +7,116 @@ folders, in caches.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import groupby
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 
 from nas.errors import InvalidArchitecture, nearest
+from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, Spec, having
 
+Family = Literal["decoder", "encoder", "encoder_decoder", "recurrent"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
-class Spec(BaseModel):
-    """A frozen value that knows its canonical form."""
+Cross = Annotated[Softmax | Cosine | Additive, Field(discriminator="kind")]
+"""Attention to what an encoder made of the source."""
+CROSS_KINDS: tuple[str, ...] = tuple(spec.model_fields["kind"].default for spec in get_args(get_args(Cross)[0]))
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def canonical(self) -> dict[str, Any]:
-        """Plain data with every field at its default left out, so that a new field keeps old ids."""
-        data: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            default = field.get_default(call_default_factory=True, validated_data=self.__dict__)
-            if name == "kind" or value != default:
-                data[name] = _plain(value)
-        return data
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return value.canonical()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-class Headed(Spec):
-    """What every kind with heads shares: `heads` of equal size, side by side in the hidden size."""
-
-    kind: str
-    heads: PositiveInt = 4
-
-    def problem(self, hidden: int) -> tuple[str, str] | None:
-        """(`field=value must ...`, the fix) when this cannot be built at that hidden size, else None."""
-        if hidden % self.heads:
-            return f"heads={self.heads} must divide hidden={hidden}", f"use one of {_divisors(hidden)}"
-        if hidden // self.heads % 2:
-            even = [h for h in range(1, hidden + 1) if hidden % h == 0 and hidden // h % 2 == 0]
-            text = (
-                f"heads={self.heads} gives heads of odd size {hidden // self.heads}, which rotary positions cannot turn"
-            )
-            return text, f"use one of {', '.join(map(str, even))}" if even else "use an even hidden size"
-        return None
-
-    def __str__(self) -> str:
-        """softmax heads=4 kv_heads=1; keys and values of all heads are not mentioned."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
-        if fields.get("kv_heads") == self.heads:
-            del fields["kv_heads"]
-        return " ".join([self.kind, *(f"{name}={value}" for name, value in fields.items())])
-
-
-class Grouped(Headed):
-    """Heads whose keys and values may be shared: kv_heads = heads (MHA), fewer (GQA), or 1 (MQA)."""
-
-    kv_heads: PositiveInt = Field(default_factory=lambda data: data.get("heads", 4))
-
-    def problem(self, hidden: int) -> tuple[str, str] | None:
-        if self.heads % self.kv_heads:
-            return f"kv_heads={self.kv_heads} must divide heads={self.heads}", f"use one of {_divisors(self.heads)}"
-        return super().problem(hidden)
-
-
-class Softmax(Grouped):
-    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762; GQA: arXiv:2305.13245)."""
-
-    kind: Literal["softmax"] = "softmax"
-
-
-class Cosine(Grouped):
-    """Unit-length queries and keys with a learned temperature (Henry et al. 2020, arXiv:2010.04245)."""
-
-    kind: Literal["cosine"] = "cosine"
-
-
-class Window(Grouped):
-    """Each token sees itself and the `window` − 1 tokens before it (Beltagy et al. 2020, arXiv:2004.05150)."""
-
-    kind: Literal["window"] = "window"
-    window: PositiveInt = 32
-
-
-class Linear(Headed):
-    """Kernel attention with the feature map ELU + 1 (Katharopoulos et al. 2020, arXiv:2006.16236)."""
-
-    kind: Literal["linear"] = "linear"
-
-
-Attention = Annotated[Softmax | Cosine | Window | Linear, Field(discriminator="kind")]
-ATTENTION_SPECS: dict[str, type[Headed]] = {
-    spec.model_fields["kind"].default: spec for spec in get_args(get_args(Attention)[0])
-}
+UNIONS = ("attention", "cross", "space")
+"""Fields that hold one of several kinds; pydantic puts the kind's tag behind them, which no message needs."""
 
 
 class FeedForward(Spec):
-    """The block's second half: two matrices (gelu), or three with a gate (swiglu, Shazeer 2020, arXiv:2002.05202).
+    """The block's second half: two matrices (gelu, relu2), three with a gate (swiglu), or none.
 
-    `ratio` is the inner size over the hidden size. swiglu takes two thirds of it, so that equal ratios cost
-    about equal parameters.
+    swiglu: Shazeer 2020, arXiv:2002.05202; relu2, the square of relu: So et al. 2021, arXiv:2109.08668. `ratio` is the
+    inner size over the hidden size. swiglu takes two thirds of it, so that equal ratios cost about equal parameters.
     """
 
-    kind: Literal["swiglu", "gelu"] = "swiglu"
+    kind: Literal["swiglu", "gelu", "relu2", "none"] = "swiglu"
     ratio: float = Field(default=4.0, gt=0, le=16)
+    bias: bool = False
 
     def inner(self, hidden: int) -> int:
-        """The inner size, a multiple of 8 (at least 8)."""
+        """The inner size, a multiple of 8 (at least 8); 0 where there is none."""
+        if self.kind == "none":
+            return 0
         size = hidden * self.ratio * (2 / 3 if self.kind == "swiglu" else 1)
         return max(8, round(size / 8) * 8)
 
     def __str__(self) -> str:
-        return self.kind if self.ratio == 4 else f"{self.kind}×{self.ratio:g}"
+        ratio = "" if self.ratio == 4 else f"×{self.ratio:g}"
+        return f"{self.kind}{ratio}{' bias' if self.bias else ''}" if self.kind != "none" else ""
 
 
 class Block(Spec):
-    """One layer: attention, then feed-forward, each behind its norm with a residual."""
+    """One layer: attention, then feed-forward, each with a norm and a residual.
+
+    `residual`: sequential, x + f(norm(x)) twice (pre-norm); parallel, x + attention(norm(x)) + feed_forward(norm(x))
+    (arXiv:2204.02311); post, norm(x + f(x)) twice, as in the first Transformer. `norm`: rms, without a gain, or layer,
+    with gain and bias. `cross`: attention to the source, between the two.
+    """
 
     attention: Attention
     feed_forward: FeedForward = FeedForward()
+    position: Position = Field(default_factory=lambda data: _default_position(data.get("attention")))
+    norm: Literal["rms", "layer"] = "rms"
+    residual: Literal["sequential", "parallel", "post"] = "sequential"
+    cross: Cross | None = None
+
+    def problem(self, hidden: int, form: Form) -> Problem | None:
+        """(`field.value must ...`, the fix) when this cannot be built at that hidden size, else None."""
+        kind, feed_forward = self.attention.kind, self.feed_forward
+        if form not in self.attention.forms:
+            return f"attention.kind={kind!r} has no {form} form", f"use one of {', '.join(having(form))}"
+        if problem := self.attention.problem(hidden, self.position):
+            text, fix = problem
+            return (text.replace("kind=", "attention.kind=") if "position" in text else f"attention.{text}"), fix
+        if self.cross and (problem := self.cross.problem(hidden, "none")):
+            return f"cross.{problem[0]}", problem[1]
+        if feed_forward.kind == "none" and (feed_forward.ratio != 4 or feed_forward.bias):
+            return "feed_forward.kind='none' has neither ratio nor bias", "leave them out"
+        branches = (kind != "none") + (feed_forward.kind != "none") + (self.cross is not None)
+        if branches == 1 and self.residual == "parallel":
+            return "residual='parallel' has one branch alone", "use 'sequential', which is the same"
+        if branches == 0:
+            return "attention.kind='none' with feed_forward.kind='none' does nothing", "give it one of the two"
+        return None
+
+    def __str__(self) -> str:
+        parts = [str(self.attention), f"to source: {self.cross}," if self.cross else "", str(self.feed_forward)]
+        extras = [
+            self.position if self.position != _default_position(self.attention) else "",
+            "layer-norm" if self.norm == "layer" else "",
+            self.residual if self.residual != "sequential" else "",
+        ]
+        return " ".join(filter(None, [*parts, *extras]))
+
+
+def _default_position(attention: Any) -> Position:
+    """The kind's own; any, where the kind itself was found wrong."""
+    position: Position = attention.positions[0] if attention else "none"
+    return position
 
 
 class Architecture(Spec):
-    """A whole model without its vocabulary and context, which belong to the task."""
+    """A whole model without its vocabulary and context, which belong to the task.
 
-    family: Literal["decoder"] = "decoder"
+    `tied`: embedding and output layer are one matrix. `repeat`: how often the stack of blocks is passed, with the same
+    weights (Lan et al. 2020, arXiv:1909.11942). `pooling`: how an encoder makes one vector of a text.
+    """
+
+    family: Family = "decoder"
     hidden: PositiveInt
     blocks: tuple[Block, ...] = Field(min_length=1)
+    encoder_blocks: tuple[Block, ...] = ()
+    tied: bool = True
+    repeat: PositiveInt = 1
+    pooling: Literal["mean", "first"] = "mean"
 
     @model_validator(mode="wrap")
     @classmethod
@@ -150,12 +126,46 @@ class Architecture(Spec):
             architecture = handler(data)
         except ValidationError as error:
             raise InvalidArchitecture(sentence(error)) from error
-        for i, block in enumerate(architecture.blocks):
-            problem = block.attention.problem(architecture.hidden)
-            if problem:
-                text, fix = problem
-                raise InvalidArchitecture(f"blocks[{i}].attention.{text}; {fix}")
+        for path, text, fix in architecture._problems():
+            raise InvalidArchitecture(f"{path}{text}; {fix}")
         return architecture
+
+    def _problems(self) -> Iterator[tuple[str, str, str]]:
+        """(path, what is wrong, the fix) of everything that keeps it from being built."""
+        family, seq2seq = self.family, self.family in ("encoder_decoder", "recurrent")
+        if self.encoder_blocks and not seq2seq:
+            yield "", f"encoder_blocks do not belong to family={family!r}", "leave them out"
+        if family == "encoder_decoder" and not self.encoder_blocks:
+            yield "", "family='encoder_decoder' needs encoder_blocks", "give at least one"
+        if self.pooling != "mean" and family != "encoder":
+            yield "", f"pooling={self.pooling!r} does not belong to family={family!r}", "leave it out"
+        if family == "recurrent":
+            yield from self._problems_of_recurrent()
+        else:
+            stacks = (("blocks", self.blocks), ("encoder_blocks", self.encoder_blocks))
+            for name, i, block in ((name, i, block) for name, blocks in stacks for i, block in enumerate(blocks)):
+                form: Form = "bidirectional" if family == "encoder" or name == "encoder_blocks" else "causal"
+                if problem := block.problem(self.hidden, form):
+                    yield f"{name}[{i}].", *problem
+                wanted = family == "encoder_decoder" and name == "blocks"
+                if wanted != bool(block.cross):
+                    what = f"cross={block.cross.kind!r} has no source" if block.cross else "cross is missing"
+                    fix = f"use one of {', '.join(CROSS_KINDS)}" if wanted else "leave it out"
+                    yield f"{name}[{i}].", what, fix
+
+    def _problems_of_recurrent(self) -> Iterator[tuple[str, str, str]]:
+        if self.repeat != 1:
+            yield "", f"repeat={self.repeat} does not belong to family='recurrent'", "leave it out"
+        for name, blocks in (("blocks", self.blocks), ("encoder_blocks", self.encoder_blocks)):
+            for i, block in enumerate(blocks):
+                attends = bool(self.encoder_blocks) and name == "blocks" and i == 0
+                cross = block.cross if attends else None
+                if block != LSTM_LAYER.model_copy(update={"cross": cross}) or attends != bool(cross):
+                    plain = "{ attention = { kind = 'lstm' }, feed_forward = { kind = 'none' } }"
+                    fix = f"use {plain}" + (f" with cross, one of {', '.join(CROSS_KINDS)}" if attends else "")
+                    yield f"{name}[{i}]: ", "a layer of family='recurrent' is an LSTM and nothing else", fix
+                elif cross and (problem := cross.problem(self.hidden, "none")):
+                    yield f"{name}[{i}].cross.", *problem
 
     @cached_property
     def id(self) -> str:
@@ -168,16 +178,22 @@ class Architecture(Spec):
         return len(self.blocks)
 
     def __str__(self) -> str:
-        """One line for tables: hidden 64, depth 2, softmax heads=4."""
-        layers = [f"{b.attention} {b.feed_forward}" for b in self.blocks]
-        runs: list[tuple[str, int]] = []
-        for layer in layers:
-            if runs and runs[-1][0] == layer:
-                runs[-1] = (layer, runs[-1][1] + 1)
-            else:
-                runs.append((layer, 1))
-        text = " + ".join(f"{n}× {layer}" if n > 1 else layer for layer, n in runs)
-        return f"hidden {self.hidden}: {text}"
+        """One line for tables: hidden 64: 2× softmax heads=4 swiglu."""
+        family = "" if self.family == "decoder" else f"{self.family.replace('_', '-')} "
+        stacks = " → ".join(filter(None, (_runs(self.encoder_blocks), _runs(self.blocks))))
+        extras = ["" if self.tied else "untied", f"passed {self.repeat} times" if self.repeat > 1 else ""]
+        extras.append(f"{self.pooling} token" if self.pooling != "mean" else "")
+        return ", ".join([f"{family}hidden {self.hidden}: {stacks}", *filter(None, extras)])
+
+
+LSTM_LAYER = Block.model_validate({"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}})
+"""What the recurrent family is made of."""
+
+
+def _runs(blocks: tuple[Block, ...]) -> str:
+    """Equal neighbours once, with their number."""
+    runs = [(text, len(list(run))) for text, run in groupby(map(str, blocks))]
+    return " + ".join(f"{n}× {text}" if n > 1 else text for text, n in runs)
 
 
 def path_of(location: tuple[int | str, ...]) -> str:
@@ -186,14 +202,17 @@ def path_of(location: tuple[int | str, ...]) -> str:
     for before, part in zip((None, *location), location, strict=False):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif before != "attention":
+        elif before not in UNIONS:
             path += f".{part}" if path else part
     return path
 
 
 def first_error(error: ValidationError) -> ErrorDetails:
-    """What to tell first: an unknown key explains why another is missing, not the other way round."""
-    errors = error.errors(include_url=False)
+    """What to tell first: an unknown key explains why another is missing, not the other way round.
+
+    Defaults that could not be worked out because of another error are no error of their own.
+    """
+    errors = [e for e in error.errors(include_url=False) if e["type"] != "default_factory_not_called"]
     return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
 
 
@@ -202,12 +221,9 @@ def sentence(error: ValidationError) -> str:
     first = first_error(error)
     if first["type"] == "union_tag_invalid":
         kind = first["ctx"]["tag"]
-        return f"{path_of(first['loc'])}.kind={kind!r} is unknown; {nearest(kind, ATTENTION_SPECS)}"
+        known = CROSS_KINDS if first["loc"][-1] == "cross" else ATTENTION_SPECS
+        return f"{path_of(first['loc'])}.kind={kind!r} is unknown; {nearest(kind, known)}"
     path, value = path_of(first["loc"]), first.get("input")
     if first["type"] in ("missing", "extra_forbidden", "json_invalid") or isinstance(value, (dict, list)):
         return f"{path or 'architecture'}: {first['msg'].lower()}"
     return f"{path}={value!r}: {first['msg'].lower()}"
-
-
-def _divisors(n: int) -> str:
-    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)

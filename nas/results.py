@@ -17,6 +17,9 @@ from nas.errors import UsageError, nearest
 
 Goal = Literal["min", "max"]
 
+ATTENTION_MAPS = "attention_maps.json"
+"""In the folder of a trained trial: what `nas.attention_maps` makes of it."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -37,6 +40,7 @@ METRICS: dict[str, Metric] = {
         Metric("val_accuracy", "max", "", "share of validation tokens predicted right", exact=True),
         Metric("bits_per_char", "min", "bits", "validation loss per character", exact=True),
         Metric("perplexity", "min", "", "exp of the validation loss", exact=True),
+        Metric("exact_match", "max", "", "share of answers right as a whole", exact=True),
         Metric("prefill_ms", "min", "ms", "time to read the prompt (median)", cheap=True),
         Metric("decode_ms_per_token", "min", "ms", "time per generated token (median)", cheap=True),
         Metric("peak_inference_mib", "min", "MiB", "peak memory of prefill and decoding", cheap=True, exact=True),
@@ -209,6 +213,8 @@ class StudyRecord:
     created: float
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
+    attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """What front members look at, as `nas.attention_maps` stores it; only a record for the report has them."""
 
     def trained(self) -> int:
         return sum(t.trained for t in self.trials)

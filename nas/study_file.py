@@ -17,13 +17,16 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 
-from nas.architecture import Architecture, first_error, path_of
+from nas.architecture import LSTM_LAYER, Architecture, Family, first_error, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
+from nas.kinds import Position
 from nas.results import Constraint, Goal, Objective, metric
-from nas.space import Space, SpaceSettings
+from nas.space import Space
+from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, duration, line_of
 
 
@@ -33,10 +36,25 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+FAMILIES_OF: dict[str, tuple[Family, ...]] = {
+    "language_modelling": ("decoder", "recurrent"),
+    "masked_language_modelling": ("encoder",),
+    "copy_spans": ("encoder_decoder", "recurrent"),
+    "reverse_spans": ("encoder_decoder", "recurrent"),
+}
+"""The families that can learn each task."""
+DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
+"""Metrics of generating, which an encoder does not do."""
+WITH_SOURCE = ("copy_spans", "reverse_spans")
+"""Tasks that read one text and write another."""
+
+
 class TaskSettings(Table):
     """What is learned, from which text, with how many tokens in sight."""
 
-    kind: Literal["language_modelling"] = "language_modelling"
+    kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
+        "language_modelling"
+    )
     corpus: str = "python-docs"
     context: int = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
@@ -102,25 +120,47 @@ class ResourceSettings(Table):
 
 
 class BaselineSettings(Table):
-    """An architecture in short: `depth` equal blocks."""
+    """An architecture in short: `depth` equal blocks, and `encoder_depth` of them where there is a source.
 
+    `family`: by default the study's first. `cross` and what else a block may have stand for every block.
+    """
+
+    family: Family | None = None
     hidden: PositiveInt
     depth: PositiveInt
-    attention: dict[str, Any]
+    encoder_depth: PositiveInt | None = None
+    attention: dict[str, Any] | None = None
     feed_forward: dict[str, Any] = Field(default_factory=dict)
+    cross: dict[str, Any] | None = None
+    position: Position | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    residual: Literal["sequential", "parallel", "post"] = "sequential"
+    tied: bool = True
+    repeat: PositiveInt = 1
 
-    def architecture(self) -> Architecture:
-        block = {"attention": self.attention, "feed_forward": self.feed_forward}
-        return Architecture.model_validate({"hidden": self.hidden, "blocks": [block] * self.depth})
+    def architecture(self, family: Family) -> Architecture:
+        """With the study's first family, unless it names its own. Raises InvalidArchitecture."""
+        family = self.family or family
+        block: dict[str, Any] = {"norm": self.norm, "residual": self.residual, "feed_forward": self.feed_forward}
+        block |= {"attention": self.attention} if self.attention else {}
+        block |= {"position": self.position} if self.position else {}
+        crossing = {"cross": self.cross} if self.cross else {}
+        if family == "recurrent":
+            block = LSTM_LAYER.canonical() | ({"attention": self.attention} if self.attention else {})
+            blocks = [block | crossing, *[block] * (self.depth - 1)]
+        else:
+            blocks = [block | crossing] * self.depth
+        whole = {"family": family, "hidden": self.hidden, "blocks": blocks, "tied": self.tied, "repeat": self.repeat}
+        return Architecture.model_validate(whole | {"encoder_blocks": [block] * (self.encoder_depth or 0)})
 
 
 class StudyFile(Table):
     """A whole study, resolved."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    family: Literal["decoder"] = "decoder"
+    family: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ("decoder",)
     task: TaskSettings = TaskSettings()
-    space: SpaceSettings
+    space: AnySpace
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
     objectives: tuple[ObjectiveSettings, ...] = Field(min_length=1, max_length=4)
@@ -144,7 +184,7 @@ class StudyFile(Table):
                 if entry.metric in seen:
                     raise InvalidStudyFile(f"metric '{entry.metric}' is given twice", where=where, help="keep one")
                 seen.add(entry.metric)
-        Space(self.space)
+        self._searchable()
         if self.measure.prompt is not None and self.measure.prompt >= self.task.context:
             raise InvalidStudyFile(
                 f"a prompt of {self.measure.prompt} tokens leaves nothing to decode in context {self.task.context}",
@@ -153,10 +193,44 @@ class StudyFile(Table):
             )
         for i, baseline in enumerate(self.baselines):
             try:
-                baseline.architecture()
+                baseline.architecture(self.family[0])
             except InvalidArchitecture as error:
                 raise InvalidStudyFile(error.message, code=error.code, where=f"baselines[{i}]") from None
         return self
+
+    def _searchable(self) -> None:
+        """Raises InvalidStudyFile when the families, their spaces and the task do not go together."""
+        able = FAMILIES_OF[self.task.kind]
+        for family in (f for f in self.family if f not in able):
+            text = f"family '{family}' cannot learn the task '{self.task.kind}'"
+            tasks = ", ".join(f"'{task}'" for task, families in FAMILIES_OF.items() if family in families)
+            help = f"use family {' or '.join(able)}, or one of the tasks {tasks}"
+            raise InvalidStudyFile(text, where="family", help=help)
+        places = {family: place_of(family, self.space) for family in self.family}
+        Space(self.spaces(), places)
+        sourced = self.task.kind in WITH_SOURCE
+        for family, settings in self.spaces().items():
+            if family == "recurrent" and sourced != bool(settings.encoder_depth):
+                text = "has a source to read" if sourced else "has no source to read"
+                help = "give encoder_depth and [[cross]]" if sourced else "leave encoder_depth and cross out"
+                where = f"{places[family]}.encoder_depth"
+                raise InvalidStudyFile(f"the task '{self.task.kind}' {text}", where=where, help=help)
+        if self.family == ("encoder",):
+            used = [(f"objectives[{i}]", o.metric) for i, o in enumerate(self.objectives)]
+            used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
+            for where, name in used:
+                if name in DECODING:
+                    text = f"an encoder does not generate, so it has no '{name}'"
+                    raise InvalidStudyFile(text, where=f"{where}.metric", help="use prefill_ms")
+
+    def spaces(self) -> dict[Family, SpaceSettings]:
+        """The space of each family."""
+        return by_family(self.family, self.space)
+
+    @field_serializer("family")
+    def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
+        """As one writes it: the name, where there is one."""
+        return family[0] if len(family) == 1 else list(family)
 
     def objective_list(self) -> tuple[Objective, ...]:
         return tuple(Objective(o.metric, o.goal or metric(o.metric).goal) for o in self.objectives)
@@ -227,10 +301,16 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     """The valid keys of the table at that location."""
     model: Any = StudyFile
     for part in location:
-        if isinstance(part, str):
+        if part in TAGS:
+            model = TAGS[part]
+        elif isinstance(part, str):
             annotation = model.model_fields[part].annotation
             model = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
     return list(model.model_fields)
+
+
+TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces}
+"""What pydantic puts behind `space` in a location."""
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str) -> InvalidStudyFile:

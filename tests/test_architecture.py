@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nas.architecture import ATTENTION_SPECS, Architecture, Block, FeedForward, Softmax, Window
+from nas.architecture import Architecture, Block, FeedForward
 from nas.errors import InvalidArchitecture
+from nas.kinds import ATTENTION_SPECS, Softmax, Window, having
 
 
 def decoder(hidden: int = 64, **attention: object) -> Architecture:
@@ -16,20 +17,26 @@ def decoder(hidden: int = 64, **attention: object) -> Architecture:
 
 
 @st.composite
+def blocks(draw: st.DrawFn, heads: int) -> dict[str, object]:
+    kind = draw(st.sampled_from(having("causal")))
+    fields = ATTENTION_SPECS[kind].model_fields
+    attention = {"kind": kind} | ({"heads": heads} if "heads" in fields else {})
+    if "kv_heads" in fields:
+        attention["kv_heads"] = draw(st.sampled_from([d for d in (1, 2, 4, 8) if heads % d == 0]))
+    if kind == "window":
+        attention["window"] = draw(st.integers(1, 64))
+    feed_forward = {"kind": draw(st.sampled_from(["swiglu", "gelu", "relu2"])), "ratio": draw(st.floats(0.5, 8))}
+    block = {"attention": attention, "feed_forward": feed_forward, "norm": draw(st.sampled_from(["rms", "layer"]))}
+    return block | {"position": draw(st.sampled_from(ATTENTION_SPECS[kind].positions))}
+
+
+@st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
     heads = draw(st.sampled_from([1, 2, 4, 8]))
-    hidden = heads * 2 * draw(st.integers(1, 16))
-    blocks = []
-    for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(sorted(ATTENTION_SPECS)))
-        attention = {"kind": kind, "heads": heads}
-        if "kv_heads" in ATTENTION_SPECS[kind].model_fields:
-            attention["kv_heads"] = draw(st.sampled_from([d for d in (1, 2, 4, 8) if heads % d == 0]))
-        if kind == "window":
-            attention["window"] = draw(st.integers(1, 64))
-        feed_forward = {"kind": draw(st.sampled_from(["swiglu", "gelu"])), "ratio": draw(st.floats(0.5, 8))}
-        blocks.append({"attention": attention, "feed_forward": feed_forward})
-    return Architecture(hidden=hidden, blocks=blocks)
+    hidden = heads * 4 * draw(st.integers(1, 8))
+    tied, repeat = draw(st.booleans()), draw(st.integers(1, 3))
+    stack = draw(st.lists(blocks(heads), min_size=1, max_size=4))
+    return Architecture(hidden=hidden, blocks=stack, tied=tied, repeat=repeat)
 
 
 @given(architectures())
@@ -73,6 +80,82 @@ def test_what_cannot_be_built_is_rejected_with_path_value_and_fix(attention, mes
     with pytest.raises(InvalidArchitecture) as caught:
         decoder(**attention)
     assert message in str(caught.value)
+
+
+SOFTMAX, LSTM = {"attention": {"kind": "softmax"}}, {"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}}
+CROSS = {**SOFTMAX, "cross": {"kind": "additive"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"blocks": [{"attention": {"kind": "linformer"}}]}, "blocks[0].attention.kind='linformer' has no causal form"),
+        (
+            {"blocks": [{"attention": {"kind": "linear"}, "position": "alibi"}]},
+            "blocks[0].attention.kind='linear' takes no position='alibi'; use one of rope, learned, sinusoidal, none",
+        ),
+        (
+            {"blocks": [{"attention": {"kind": "none"}, "feed_forward": {"kind": "none"}}]},
+            "blocks[0].attention.kind='none' with feed_forward.kind='none' does nothing; give it one of the two",
+        ),
+        (
+            {"blocks": [{**SOFTMAX, "feed_forward": {"kind": "none"}, "residual": "parallel"}]},
+            "blocks[0].residual='parallel' has one branch alone; use 'sequential', which is the same",
+        ),
+        (
+            {"blocks": [{**SOFTMAX, "feed_forward": {"kind": "none", "ratio": 2}}]},
+            "blocks[0].feed_forward.kind='none' has neither ratio nor bias; leave them out",
+        ),
+        ({"blocks": [CROSS]}, "blocks[0].cross='additive' has no source; leave it out"),
+        ({"blocks": [SOFTMAX], "encoder_blocks": [SOFTMAX]}, "encoder_blocks do not belong to family='decoder'"),
+        ({"blocks": [SOFTMAX], "pooling": "first"}, "pooling='first' does not belong to family='decoder'"),
+        (
+            {"family": "encoder_decoder", "blocks": [SOFTMAX], "encoder_blocks": [SOFTMAX]},
+            "blocks[0].cross is missing; use one of softmax, cosine, additive",
+        ),
+        ({"family": "encoder_decoder", "blocks": [CROSS]}, "family='encoder_decoder' needs encoder_blocks"),
+        (
+            {
+                "family": "encoder_decoder",
+                "blocks": [CROSS | {"cross": {"kind": "window"}}],
+                "encoder_blocks": [SOFTMAX],
+            },
+            "blocks[0].cross.kind='window' is unknown; one of additive, cosine, softmax",
+        ),
+        (
+            {"family": "encoder_decoder", "blocks": [CROSS | {"cross": {"kind": "softmax", "heads": 3}}]}
+            | {"encoder_blocks": [SOFTMAX]},
+            "blocks[0].cross.heads=3 must divide hidden=64",
+        ),
+        ({"family": "encoder", "blocks": [{"attention": {"kind": "retention"}}]}, "has no bidirectional form"),
+        ({"family": "recurrent", "blocks": [SOFTMAX]}, "blocks[0]: a layer of family='recurrent' is an LSTM"),
+        ({"family": "recurrent", "blocks": [LSTM], "repeat": 2}, "repeat=2 does not belong to family='recurrent'"),
+        ({"family": "recurrent", "blocks": [LSTM], "encoder_blocks": [LSTM]}, "with cross, one of softmax, cosine"),
+    ],
+)
+def test_what_does_not_belong_together_is_rejected(fields, message):
+    with pytest.raises(InvalidArchitecture) as caught:
+        Architecture(hidden=64, **fields)
+    assert message in str(caught.value)
+
+
+def test_every_family_has_its_line():
+    lines = {
+        str(Architecture(hidden=64, **fields))
+        for fields in (
+            {"family": "recurrent", "blocks": [LSTM] * 2, "tied": False},
+            {"family": "encoder", "blocks": [{**SOFTMAX, "norm": "layer", "residual": "post"}], "pooling": "first"},
+            {"family": "encoder_decoder", "blocks": [CROSS], "encoder_blocks": [SOFTMAX | {"position": "alibi"}] * 2},
+            {"blocks": [{"attention": {"kind": "none"}}], "repeat": 3},
+        )
+    }
+    assert lines == {
+        "recurrent hidden 64: 2× lstm, untied",
+        "encoder hidden 64: softmax heads=4 swiglu layer-norm post, first token",
+        "encoder-decoder hidden 64: 2× softmax heads=4 swiglu alibi"
+        " → softmax heads=4 to source: additive heads=4, swiglu",
+        "hidden 64: none swiglu, passed 3 times",
+    }
 
 
 def test_an_architecture_needs_a_block():

@@ -14,11 +14,11 @@ import torch
 import typer
 
 from nas import errors, study_file
-from nas.architecture import ATTENTION_SPECS, Grouped
 from nas.attention import MODULES, build
-from nas.attention.linear import CHUNK
+from nas.attention.kernel import CHUNK
 from nas.cli.__main__ import app, main
 from nas.errors import NasError, UsageError
+from nas.kinds import ATTENTION_SPECS, Grouped, Headed
 from nas.results import METRICS
 from nas.search import driver
 from nas.search.control import request_stop
@@ -133,7 +133,7 @@ def test_fenced_commands_parse(page):
 def test_study_files_in_fences_and_overrides_without_a_shown_error_are_accepted(page):
     for block in fences(page, "toml"):
         tomllib.loads(block)
-        assert Space(study_file.parse(block).space).size() > 0
+        assert Space(study_file.parse(block).spaces()).size() > 0
     for parameters in (parsed(a) for a in command_lines(page, "sh") if a[0] == "check"):
         study_file.load(ROOT / parameters["file"], parameters["overrides"] or [])
 
@@ -197,9 +197,10 @@ def test_every_event_is_told_with_its_keys(events):
 
 
 def settings_in(annotation: Any) -> type[Table] | None:
-    """The class of settings in an annotation: itself, or what a tuple holds."""
-    found = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Table)]
-    return found[0] if found else None
+    """The class of settings in an annotation: itself, or the first that it holds."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := settings_in(inner))), None)
 
 
 def tables(model: type[Table] = StudyFile, path: str = "") -> Iterator[tuple[str, type[Table]]]:
@@ -240,13 +241,21 @@ def test_every_key_is_told_with_its_default_and_its_values(heading):
         assert {f'"{value}"' for value in literals(field.annotation)} <= set(spans(kind))
 
 
+def named_kinds(kinds: list[str]) -> str:
+    """In few words: the kinds, or those that are left out."""
+    others = [kind for kind in ATTENTION_SPECS if kind not in kinds]
+    if len(others) < len(kinds):
+        return f"all but {', '.join(others)}" if others else "all"
+    return ", ".join(kinds)
+
+
 def test_every_field_of_an_attention_entry_is_told():
     table = {spans(row[0])[0]: row[1:] for row in rows(sections("study_file.md")["[[space.attention]]"])}
     kinds_of: dict[str, list[str]] = {}
     for kind, spec in ATTENTION_SPECS.items():
         for name in spec.model_fields:
             kinds_of.setdefault(name, []).append(kind)
-    told = {name: "all" if len(kinds) == len(ATTENTION_SPECS) else ", ".join(kinds) for name, kinds in kinds_of.items()}
+    told = {name: named_kinds(kinds) for name, kinds in kinds_of.items()}
     assert {name: row[0] for name, row in table.items()} == told
     for spec in ATTENTION_SPECS.values():
         for name, field in ((n, f) for n, f in spec.model_fields.items() if n != "kind" and not f.default_factory):
@@ -280,12 +289,14 @@ def test_the_costs_and_sources_of_a_kind_are_those_of_its_module(kind):
     row = next(row for row in rows(page["Attention kinds"]) if row[0].startswith(f"[{kind}]"))
     T = C = 4 * CHUNK
     D, H, w, fields = 32, 4, 16, {"kv_heads": 2} if issubclass(KINDS[kind], Grouped) else {}
+    headed = issubclass(KINDS[kind], Headed)
     E, K = D // H, fields.get("kv_heads", H)
     symbols = {"T": T, "C": C, "D": D, "H": H, "E": E, "K": K, "w": w, "c": CHUNK, "min": min}
-    flops, state = (eval(cell.replace("·", "*").replace("²", "**2"), symbols) for cell in row[1:3])
-    spec = KINDS[kind](heads=H, **fields, **({"window": w} if "window" in KINDS[kind].model_fields else {}))
-    layer = build(spec, D, C)
-    assert layer.flops(T) == flops + 4 * T * D * (H + K) * E
+    symbols |= {"L": 32, "R": E // 2, "b": 16, "g": 0, "n": 4, "s": 4, "m": 32, "r": 32, "u": 2**20 // (T * D)}
+    flops, state = (eval(cell.replace("·", "*").replace("²", "**2").replace("−", "-"), symbols) for cell in row[1:3])
+    fields |= ({"heads": H} if headed else {}) | ({"window": w} if "window" in KINDS[kind].model_fields else {})
+    layer = build(KINDS[kind](**fields), D, C, causal="causal" in KINDS[kind].forms)
+    assert layer.flops(T) == flops + (4 * T * D * (H + K) * E if headed else 0)
     assert layer.state_bytes(1, C) == 4 * state
     assert spans(row[3]) == [name for name in KINDS[kind].model_fields if name != "kind"]
     if row[4] == "yes":

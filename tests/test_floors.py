@@ -10,8 +10,11 @@ import nas
 
 ROOT = Path(nas.__path__[0])
 FLOORS = (
-    ("errors", "files", "architecture", "results", "pareto", "toml_table", "space", "study_file"),
-    ("attention", "models", "tasks", "artifact", "optimiser", "train", "measure"),
+    (
+        *("errors", "files", "kinds", "architecture", "results", "pareto"),
+        *("toml_table", "space_settings", "choosing", "space", "study_file"),
+    ),
+    ("attention", "models", "tasks", "artifact", "attention_maps", "optimiser", "train", "measure"),
     ("search",),
     ("report", "bench", "cli"),
 )

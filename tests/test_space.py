@@ -7,7 +7,9 @@ import pytest
 
 from nas.architecture import Architecture
 from nas.errors import InvalidStudyFile
-from nas.space import RandomChooser, Space, SpaceSettings, difference
+from nas.choosing import RandomChooser
+from nas.space import Space
+from nas.space_settings import SpaceSettings, difference
 
 SOFTMAX = {"kind": "softmax", "heads": [1, 2, 4], "kv_heads": [1, "half", "all"]}
 LINEAR = {"kind": "linear", "heads": [1, 4]}
@@ -15,9 +17,15 @@ WINDOW = {"kind": "window", "heads": 2, "window": [8, 16]}
 
 
 def space(*attention: dict, hidden=(32, 64), depth=(1, 2), **more) -> Space:
-    return Space(SpaceSettings(depth=list(depth), hidden=list(hidden), attention=attention, **more))
+    return Space({"decoder": SpaceSettings(depth=list(depth), hidden=list(hidden), attention=attention, **more)})
 
 
+def settings(*attention: dict, hidden=(32,), depth=(1, 2), **more) -> SpaceSettings:
+    return SpaceSettings(depth=list(depth), hidden=list(hidden), attention=attention, **more)
+
+
+CROSSES = [{"kind": "additive", "heads": [1, 3]}, {"kind": "softmax", "heads": 2}]
+LSTMS = {"depth": [1, 2], "hidden": [32, 48]}
 SPACES = {
     "one kind": space(SOFTMAX),
     "three kinds": space(SOFTMAX, LINEAR, WINDOW),
@@ -26,6 +34,36 @@ SPACES = {
     "feed-forward": space(LINEAR, feed_forward={"kind": ["swiglu", "gelu"], "ratio": [2, 4]}),
     "the same kind twice, overlapping": space(SOFTMAX, {"kind": "softmax", "heads": [4, 8], "kv_heads": [1, 4]}),
     "a kind that fits one size only": space(LINEAR, {"kind": "cosine", "heads": [3]}, hidden=(32, 36)),
+    "positions that suit some kinds": space(LINEAR, WINDOW, position=["rope", "alibi", "none"]),
+    "everything about a block": space(
+        {"kind": "softmax", "heads": 2, "head_size": [8, 16], "qk_norm": [True, False]},
+        {"kind": "none"},
+        feed_forward={"kind": ["gelu", "none"], "ratio": [2, 4], "bias": [True, False]},
+        norm=["rms", "layer"],
+        residual=["sequential", "parallel", "post"],
+        tied=[True, False],
+        repeat=[1, 2],
+        hidden=(32,),
+    ),
+    "encoders": Space({"encoder": settings(LINEAR, {"kind": "linformer", "rank": [4, 8]}, mixed=True)}),
+    "two sides": Space(
+        {"encoder_decoder": settings(LINEAR, WINDOW, encoder_depth=[1, 2], cross=CROSSES, hidden=(32, 36))}
+    ),
+    "two sides, each its own, mixed": Space(
+        {
+            "encoder_decoder": settings(
+                {"kind": "linear", "heads": [1, 2]},
+                encoder_attention=[WINDOW],
+                encoder_depth=1,
+                cross=CROSSES[:1],
+                mixed=True,
+                hidden=(36,),
+            )
+        }
+    ),
+    "recurrent": Space({"recurrent": SpaceSettings(**LSTMS, tied=[True, False])}),
+    "recurrent with a source": Space({"recurrent": SpaceSettings(**LSTMS, encoder_depth=[1, 2], cross=CROSSES)}),
+    "two families": Space({"decoder": settings(LINEAR, SOFTMAX), "recurrent": SpaceSettings(**LSTMS)}),
 }
 
 
@@ -66,8 +104,8 @@ def test_what_lies_outside_has_no_parameters():
 
 
 def test_relative_kv_heads_follow_the_heads():
-    specs = SPACES["one kind"].specs[64]
-    assert {(spec.heads, spec.kv_heads) for spec in specs} == {(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)}
+    specs = SPACES["one kind"].families["decoder"].stack.menu.mixers[64]
+    assert {(spec.heads, spec.kv_heads) for spec, _ in specs} == {(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +120,42 @@ def test_relative_kv_heads_follow_the_heads():
 def test_choices_that_fit_nothing_are_errors(entry, hidden, message):
     with pytest.raises(InvalidStudyFile) as caught:
         space(entry, hidden=hidden)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"position": ["alibi"]}, "kind 'linear' takes no position of alibi"),
+        ({"encoder_depth": [1]}, "'encoder_depth' does not belong to family 'decoder'"),
+        ({"feed_forward": {"kind": "none"}, "residual": "parallel"}, "kind 'linear' fits no choice of feed_forward"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_errors(more, message):
+    with pytest.raises(InvalidStudyFile) as caught:
+        space(LINEAR, **more)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "message"),
+    [
+        ("encoder", {"attention": [{"kind": "retention"}]}, "attention kind 'retention' cannot stand here"),
+        ("encoder", {}, "'space.attention' is missing"),
+        ("encoder_decoder", {"attention": [LINEAR], "encoder_depth": 1}, "'space.cross' is missing"),
+        (
+            "encoder_decoder",
+            {"attention": [LINEAR], "encoder_depth": 1, "cross": [{"kind": "window"}]},
+            "attention kind 'window' cannot stand here",
+        ),
+        ("recurrent", {"attention": [LINEAR]}, "'attention' does not belong to family 'recurrent'"),
+        ("recurrent", {"encoder_depth": 1}, "'space.cross' is missing"),
+        ("recurrent", {"cross": CROSSES}, "'space.encoder_depth' is missing"),
+    ],
+)
+def test_each_family_has_its_own_keys(family, keys, message):
+    with pytest.raises(InvalidStudyFile) as caught:
+        Space({family: SpaceSettings(depth=1, hidden=32, **keys)})
     assert message in str(caught.value)
 
 

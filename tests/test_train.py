@@ -294,7 +294,7 @@ def test_weights_are_saved_and_loaded(trainer: Callable[..., Trainer], task: Tas
     model, symbols = artifact.load_weights(folder)
     assert symbols == task.symbols
     assert not model.training
-    tokens_BT, _ = task.batch(torch.Generator().manual_seed(0), 2, "cpu")
+    (tokens_BT,), _ = task.batch(torch.Generator().manual_seed(0), 2, "cpu")
     with torch.inference_mode():
         assert torch.equal(model(tokens_BT), run.model.eval()(tokens_BT))
 

@@ -1,6 +1,6 @@
-"""What every attention mechanism is made of, and what it promises.
+"""What every attention mechanism promises, and the frame that those with heads share.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden = H·E, H heads, K heads of keys and values, E head size.
+Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, K heads of keys and values, E head size.
 Heads of queries and keys lie side by side in one tensor where both take the same step: M = H + K.
 """
 
@@ -11,32 +11,30 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nas.architecture import Grouped, Headed
+from nas.attention.alibi import Alibi
 from nas.attention.rotary import Rotary
 from nas.attention.stacked import Stacked
-from nas.attention.state import State
+from nas.attention.state import Memory, State
 from nas.errors import UsageError
+from nas.kinds import Grouped, Headed, Kind, Position, Softmax
 
 AnyState = TypeVar("AnyState", bound=State)
 
 
 class Attention(nn.Module, ABC, Generic[AnyState]):
-    """y = W_out · mix(W_qkv · x): one matrix makes queries, keys and values of all heads, one joins the heads again.
+    """Mixes tokens: `forward` over whole sequences, `step` over new tokens and a state, to the same outputs.
 
-    A kind says how the heads mix tokens: `forward` over whole sequences, `step` over new tokens and a state. Both give
-    the same outputs, the future never changes the past, ignored tokens change nothing, and the stated costs are the
-    real ones (tests/attention/test_attention_contract.py).
+    The future never changes the past, ignored tokens change nothing, and the stated costs are the real ones
+    (tests/attention/test_attention_contract.py). A kind with the cross form also has `remember` and `recall`.
     """
 
-    def __init__(self, spec: Headed, hidden: int, context: int, causal: bool = True) -> None:
+    out: nn.Linear | None
+    """The matrix that writes the result, where there is one; a model scales it by its depth."""
+
+    def __init__(self, spec: Kind, hidden: int, context: int, causal: bool, position: Position) -> None:
         super().__init__()
-        self.hidden, self.context, self.causal = hidden, context, causal
-        self.heads, self.head_size = spec.heads, hidden // spec.heads
-        self.kv_heads = spec.kv_heads if isinstance(spec, Grouped) else spec.heads
-        kv_size = self.kv_heads * self.head_size
-        self.qkv = Stacked(hidden, (hidden, kv_size, kv_size))
-        self.out = nn.Linear(hidden, hidden, bias=False)
-        self.rotary = Rotary(self.head_size, context)
+        self.spec, self.hidden, self.context = spec, hidden, context
+        self.causal, self.position = causal, position
 
     @abstractmethod
     def forward(
@@ -51,6 +49,10 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
         tokens mean nothing, but are finite.
         """
 
+    @abstractmethod
+    def step(self, x_BTD: Float[Tensor, "B T D"], state: AnyState) -> Float[Tensor, "B T D"]:
+        """Attend causally from T new tokens to all so far: the prompt in prefill, one token in decoding."""
+
     def new_state(self, batch: int, context: int) -> AnyState:
         """An empty state for sequences of up to `context` tokens, on the device and in the dtype of this module."""
         if not self.causal:
@@ -60,20 +62,76 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
         return self._empty_state(batch, context)
 
     @abstractmethod
-    def step(self, x_BTD: Float[Tensor, "B T D"], state: AnyState) -> Float[Tensor, "B T D"]:
-        """Attend causally from T new tokens to all so far: the prompt in prefill, one token in decoding."""
-
-    @abstractmethod
-    def flops(self, tokens: int) -> int:
-        """Matrix products of `forward` over one sequence of `tokens`, within itself; a multiply-add counts as two."""
-
-    @abstractmethod
     def state_bytes(self, batch: int, context: int) -> int:
         """The size of `new_state(batch, context)`."""
 
     @abstractmethod
+    def flops(self, tokens: int, source: int | None = None) -> int:
+        """Matrix products of `forward` over one sequence of `tokens`; a multiply-add counts as two.
+
+        Within itself, or to a memory of `source` tokens.
+        """
+
+    def remember(self, memory_BSD: Tensor, padding_BS: Tensor | None = None) -> Memory:
+        """What cross-attention reads of a memory, computed once and recalled at every step."""
+        raise self._has_no("cross form: its tokens have no place in another sequence")
+
+    def recall(self, x_BTD: Tensor, memory: Memory) -> Tensor:
+        """`forward(x, memory, padding)` from what `remember` made."""
+        raise self._has_no("cross form: its tokens have no place in another sequence")
+
+    def memory_bytes(self, batch: int, source: int) -> int:
+        """The size of what `remember` makes of `source` tokens, without the padding mask."""
+        raise self._has_no("cross form: its tokens have no place in another sequence")
+
+    def weights(
+        self, x_BTD: Tensor, memory_BSD: Tensor | None = None, padding_BT: Tensor | None = None
+    ) -> Float[Tensor, "B H T S"]:
+        """The share of each token s in what token t takes over, for each head, as `forward` uses it.
+
+        Explicit kinds give exactly what they multiply values by. Kinds without a softmax give the implied weights
+        divided by the sum of their sizes. Raises UsageError for a kind that has none.
+        """
+        raise self._has_no("attention weights to show")
+
+    @abstractmethod
     def _empty_state(self, batch: int, context: int) -> AnyState:
         """`new_state` for a context that fits."""
+
+    def _check_fits(self, tokens: int) -> None:
+        if tokens > self.context:
+            raise UsageError(
+                f"{tokens} tokens exceed context={self.context}, for which the model was built",
+                code="context-full",
+                help="shorten the sequence, or build with a larger context",
+            )
+
+    def _has_no(self, what: str) -> UsageError:
+        return UsageError(f"{self.spec.kind} attention has no {what}", code="attention-form")
+
+    def _new(self, *shape: int) -> Tensor:
+        """Zeros on the device and in the dtype of this module."""
+        return next(self.parameters()).new_zeros(shape)
+
+    def _item_bytes(self) -> int:
+        return next(self.parameters()).element_size()
+
+
+class HeadedAttention(Attention[AnyState]):
+    """y = W_out · mix(W_qkv · x): one matrix makes queries, keys and values of all heads, one joins the heads again."""
+
+    out: nn.Linear
+
+    def __init__(self, spec: Headed, hidden: int, context: int, causal: bool, position: Position) -> None:
+        super().__init__(spec, hidden, context, causal, position)
+        self.heads, self.head_size = spec.heads, spec.size(hidden)
+        self.kv_heads = spec.kv_heads if isinstance(spec, Grouped) else spec.heads
+        self.width, self.kv_width = self.heads * self.head_size, self.kv_heads * self.head_size
+        bias = isinstance(spec, Softmax) and spec.bias
+        self.qkv = Stacked(hidden, (self.width, self.kv_width, self.kv_width), bias)
+        self.out = nn.Linear(self.width, hidden, bias=bias)
+        self.rotary = Rotary(self.head_size, context) if position == "rope" else None
+        self.alibi = Alibi(self.heads) if position == "alibi" else None
 
     def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys side by side (B, T, M, E), ready to compare but for their positions; values (B, T, K, E)."""
@@ -85,15 +143,36 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
     def _project_turned(self, x_BTD: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, T, H, E), keys and values (B, T, K, E) of tokens from position `start` on."""
         qk_BTME, v_BTKE = self._project(x_BTD)
-        q_BTHE, k_BTKE = self.rotary(qk_BTME, start).split((self.heads, self.kv_heads), dim=2)
+        q_BTHE, k_BTKE = self._turn(qk_BTME, start).tensor_split((self.heads,), dim=2)
         return q_BTHE, k_BTKE, v_BTKE
 
-    def _project_across(self, x_BTD: Tensor, memory_BSD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of x (B, T, H, E); keys and values of the memory (B, S, K, E)."""
-        W_q, W_kv = self.qkv.weight.tensor_split((self.hidden,))
-        q_BTHE = F.linear(x_BTD, W_q).view(*x_BTD.shape[:2], self.heads, -1)
-        k_BSKE, v_BSKE = F.linear(memory_BSD, W_kv).view(*memory_BSD.shape[:2], 2 * self.kv_heads, -1).chunk(2, dim=2)
-        return self._feature(q_BTHE, slice(self.heads)), self._feature(k_BSKE, slice(self.heads, None)), v_BSKE
+    def _turn(self, qk_BTME: Tensor, start: int = 0) -> Tensor:
+        """By their positions, where those are rotary."""
+        if self.rotary is None:
+            self._check_fits(start + qk_BTME.size(1))
+            return qk_BTME
+        turned_BTME: Tensor = self.rotary(qk_BTME, start)
+        return turned_BTME
+
+    def _project_queries(self, x_BTD: Tensor) -> Tensor:
+        """Queries alone (B, T, H, E), without positions, for cross-attention."""
+        q_BTD = F.linear(x_BTD, self.qkv.weight[: self.width], self._bias_of(slice(self.width)))
+        return self._feature(q_BTD.view(*x_BTD.shape[:2], self.heads, -1), slice(self.heads))
+
+    def _project_memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a memory (B, S, K, E), without positions."""
+        # In two products: what is kept of one must not keep the storage of the other.
+        keys, values = slice(self.width, self.width + self.kv_width), slice(self.width + self.kv_width, None)
+        k_BSKE, v_BSKE = (
+            F.linear(memory_BSD, self.qkv.weight[rows], self._bias_of(rows)).view(
+                *memory_BSD.shape[:2], self.kv_heads, -1
+            )
+            for rows in (keys, values)
+        )
+        return self._feature(k_BSKE, slice(self.heads, None)), v_BSKE
+
+    def _bias_of(self, rows: slice) -> Tensor | None:
+        return None if self.qkv.bias is None else self.qkv.bias[rows]
 
     def _feature(self, qk_BTME: Tensor, heads: slice) -> Tensor:
         """What is compared in place of queries and keys; `heads` says which of the M are given."""
@@ -103,12 +182,11 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
         joined_BTD: Tensor = self.out(y_BTD)
         return joined_BTD
 
-    def _projection_flops(self, tokens: int) -> int:
-        return 4 * tokens * self.hidden * (self.heads + self.kv_heads) * self.head_size
-
-    def _new(self, *shape: int) -> Tensor:
-        """Zeros on the device and in the dtype that this module computes in."""
-        return self.rotary.cos_C1E.new_zeros(shape)
+    def _projection_flops(self, tokens: int, source: int | None = None) -> int:
+        """Of W_qkv and W_out: queries and outputs for `tokens`, keys and values for `source` (default: the same)."""
+        source = tokens if source is None else source
+        return 4 * self.hidden * (tokens * self.width + source * self.kv_width)
 
     def _cache_bytes(self, batch: int, tokens: int) -> int:
-        return 2 * batch * tokens * self.kv_heads * self.head_size * self.rotary.cos_C1E.element_size()
+        """Keys and values of so many tokens."""
+        return 2 * batch * tokens * self.kv_width * self._item_bytes()

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import Cosine
-from nas.attention.softmax import SoftmaxAttention
+from nas.attention.softmax import DotProductAttention
+from nas.kinds import Cosine, Position
 
 
-class CosineAttention(SoftmaxAttention):
+class CosineAttention(DotProductAttention):
     """softmax(τ · q̂ k̂ᵀ) v, with q̂, k̂ of unit length and τ learned per head (Henry et al. 2020, arXiv:2010.04245).
 
     τ starts at log2(C² − C) for the context C, as in the paper. Ours: it is learned per head in log space, so it
@@ -24,8 +24,8 @@ class CosineAttention(SoftmaxAttention):
 
     score_scale = 1.0
 
-    def __init__(self, spec: Cosine, hidden: int, context: int, causal: bool = True) -> None:
-        super().__init__(spec, hidden, context, causal)
+    def __init__(self, spec: Cosine, hidden: int, context: int, causal: bool, position: Position) -> None:
+        super().__init__(spec, hidden, context, causal, position)
         start = math.log2(max(2, context * context - context))
         self.log_temperature_H = nn.Parameter(torch.full((spec.heads,), math.log(start)))
 

@@ -10,6 +10,6 @@ class Stacked(nn.Linear):
     of each by themselves (`weight.split(heights)`).
     """
 
-    def __init__(self, width: int, heights: tuple[int, ...]) -> None:
-        super().__init__(width, sum(heights), bias=False)
+    def __init__(self, width: int, heights: tuple[int, ...], bias: bool = False) -> None:
+        super().__init__(width, sum(heights), bias=bias)
         self.heights = heights

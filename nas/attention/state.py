@@ -1,15 +1,33 @@
 """What decoding remembers: tensors made once for a context and filled in place.
 
 Shapes: B batch, T new tokens, S tokens to attend to, C context (or window), H heads, K heads of keys and values,
-E head size. Positions are turned into keys before they are stored, so that a cached key is final.
+E head size, F features of a key. Positions are turned into keys before they are stored, so that a cached key is final.
 """
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas.errors import UsageError
+
+
+def select(held: Any, rows_N: Tensor) -> Any:
+    """What a state or a memory holds, of these rows of its batch in this order; a row may come several times.
+
+    Every tensor of a state has the batch first, so that this needs no word from any kind.
+    """
+    if isinstance(held, Tensor):
+        return held[rows_N]
+    if isinstance(held, list):
+        return [select(part, rows_N) for part in held]
+    if is_dataclass(held):
+        chosen = copy(held)
+        vars(chosen).update({name: select(part, rows_N) for name, part in vars(held).items()})
+        return chosen
+    return held
 
 
 @dataclass
@@ -32,6 +50,15 @@ class State:
         return start
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What cross-attention reads: keys and values of a memory, and which of its tokens are real (None: all)."""
+
+    keys_BSKE: Tensor
+    values_BSKE: Tensor
+    visible_B11S: Tensor | None = None
+
+
 @dataclass
 class KeyValueCache(State):
     """Keys and values of all tokens so far, in order."""
@@ -49,49 +76,76 @@ class KeyValueCache(State):
 
 @dataclass
 class RingCache(State):
-    """Keys and values of the last C = min(window, context) tokens: position t lies in slot t mod C."""
+    """Keys and values of the `first` tokens, for good, and of the last C − first after them.
+
+    Position t lies in slot t up to there, then in slot first + (t − first) mod (C − first).
+    """
 
     keys_BKCE: Tensor
     values_BKCE: Tensor
+    first: int = 0
 
     def append_one(self, start: int, k_B1KE: Tensor, v_B1KE: Tensor) -> tuple[Tensor, Tensor]:
         """Store the token at position `start`, over the oldest one, and return all that are held, in no order."""
-        C = self.keys_BKCE.size(2)
-        held = min(start + 1, C)
-        self.keys_BKCE.narrow(2, start % C, 1).copy_(k_B1KE.transpose(1, 2))
-        self.values_BKCE.narrow(2, start % C, 1).copy_(v_B1KE.transpose(1, 2))
+        slot = start if start < self.first else self.first + (start - self.first) % self._ring
+        self.keys_BKCE.narrow(2, slot, 1).copy_(k_B1KE.transpose(1, 2))
+        self.values_BKCE.narrow(2, slot, 1).copy_(v_B1KE.transpose(1, 2))
+        held = min(start + 1, self.keys_BKCE.size(2))
         return self.keys_BKCE.narrow(2, 0, held), self.values_BKCE.narrow(2, 0, held)
 
-    def append(self, start: int, k_BTKE: Tensor, v_BTKE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store T tokens from position `start` on; return them behind those held before, (B, S, K, E), in order."""
-        T, C = k_BTKE.size(1), self.keys_BKCE.size(2)
-        before = self._slots(max(0, start - C), start)
-        k_BSKE = torch.cat((self.keys_BKCE[:, :, before].transpose(1, 2), k_BTKE), dim=1)
-        v_BSKE = torch.cat((self.values_BKCE[:, :, before].transpose(1, 2), v_BTKE), dim=1)
-        kept = min(T, C)
-        slots = self._slots(start + T - kept, start + T)
-        self.keys_BKCE[:, :, slots] = k_BTKE[:, T - kept :].transpose(1, 2)
-        self.values_BKCE[:, :, slots] = v_BTKE[:, T - kept :].transpose(1, 2)
+    def append(self, start: int, k_BTKE: Tensor, v_BTKE: Tensor, held: int) -> tuple[Tensor, Tensor]:
+        """Store T tokens from position `start` on; return them behind the `held` before, (B, S, K, E), in order."""
+        T, first, device = k_BTKE.size(1), self.first, self.keys_BKCE.device
+        before_k_BKSE, before_v_BKSE = self.at(torch.arange(start - held, start, device=device))
+        k_BSKE = torch.cat((before_k_BKSE.transpose(1, 2), k_BTKE), dim=1)
+        v_BSKE = torch.cat((before_v_BKSE.transpose(1, 2), v_BTKE), dim=1)
+        # A slot is written once, by the last token that belongs there.
+        leading_T = torch.arange(min(T, max(0, first - start)), device=device)
+        last_T = torch.arange(max(len(leading_T), T - self._ring), T, device=device)
+        new_T = torch.cat((leading_T, last_T))
+        slots_T = self._slots(start + new_T)
+        self.keys_BKCE[:, :, slots_T] = k_BTKE[:, new_T].transpose(1, 2)
+        self.values_BKCE[:, :, slots_T] = v_BTKE[:, new_T].transpose(1, 2)
         return k_BSKE, v_BSKE
 
-    def _slots(self, start: int, end: int) -> Tensor:
-        return torch.arange(start, end, device=self.keys_BKCE.device) % self.keys_BKCE.size(2)
+    def at(self, positions_S: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, K, S, E) of tokens that are held."""
+        slots_S = self._slots(positions_S)
+        return self.keys_BKCE.index_select(2, slots_S), self.values_BKCE.index_select(2, slots_S)
+
+    def leading(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of those of the `first` tokens that were seen, (B, G, K, E)."""
+        seen = min(self.first, self.length)
+        return self.keys_BKCE[:, :, :seen].transpose(1, 2), self.values_BKCE[:, :, :seen].transpose(1, 2)
+
+    def positions(self) -> Tensor:
+        """Of what each slot holds, up to the last that holds anything."""
+        last = self.length - 1
+        slots_S = torch.arange(min(self.length, self.keys_BKCE.size(2)), device=self.keys_BKCE.device)
+        return torch.where(slots_S < self.first, slots_S, last - (last - slots_S) % self._ring)
+
+    @property
+    def _ring(self) -> int:
+        return self.keys_BKCE.size(2) - self.first
+
+    def _slots(self, positions_S: Tensor) -> Tensor:
+        return torch.where(positions_S < self.first, positions_S, self.first + (positions_S - self.first) % self._ring)
 
 
 @dataclass
 class Sums(State):
-    """What linear attention keeps: Σ k vᵀ with turned keys, and Σ φ(k). Of one size, whatever the context."""
+    """What kernel attention keeps: Σ ψ(k) vᵀ and Σ φ(k), ψ being φ with positions. One size, whatever the context."""
 
-    products_BHEE: Tensor
-    keys_BHE: Tensor
+    products_BHFE: Tensor
+    keys_BHF: Tensor
 
-    def add(self, turned_k_BTHE: Tensor, v_BTHE: Tensor, k_BTHE: Tensor) -> None:
+    def add(self, placed_k_BTHF: Tensor, v_BTHE: Tensor, k_BTHF: Tensor) -> None:
         """Count T tokens in."""
-        self.products_BHEE.add_(turned_k_BTHE.permute(0, 2, 3, 1) @ v_BTHE.transpose(1, 2))
-        self.keys_BHE.add_(k_BTHE.sum(1))
+        self.products_BHFE.add_(placed_k_BTHF.permute(0, 2, 3, 1) @ v_BTHE.transpose(1, 2))
+        self.keys_BHF.add_(k_BTHF.sum(1))
 
-    def add_one(self, turned_k_B1HE: Tensor, v_B1HE: Tensor, k_B1HE: Tensor) -> tuple[Tensor, Tensor]:
+    def add_one(self, placed_k_B1HF: Tensor, v_B1HE: Tensor, k_B1HF: Tensor) -> tuple[Tensor, Tensor]:
         """Count one token in and return both sums."""
-        self.products_BHEE.addcmul_(turned_k_B1HE.squeeze(1)[..., None], v_B1HE.transpose(1, 2))
-        self.keys_BHE.add_(k_B1HE.squeeze(1))
-        return self.products_BHEE, self.keys_BHE
+        self.products_BHFE.addcmul_(placed_k_B1HF.squeeze(1)[..., None], v_B1HE.transpose(1, 2))
+        self.keys_BHF.add_(k_B1HF.squeeze(1))
+        return self.products_BHFE, self.keys_BHF

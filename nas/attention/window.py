@@ -1,111 +1,71 @@
-"""Sliding-window attention: near tokens only, at a cost linear in the context.
+"""Sliding-window attention: near tokens only, and a few that all see, at a cost linear in the context.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, K heads of keys and values, E head size,
-w window, N blocks of w queries, R keys within reach of a block (2·w, or 3·w looking both ways).
+Shapes: B batch, S tokens attended to, H heads, K heads of keys and values, E head size, C context.
 """
 
+from dataclasses import dataclass
+
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nas.architecture import Window
-from nas.attention.base import Attention
-from nas.attention.dot_product import attend, attend_one
+from nas.attention.dot_product import attend_one
+from nas.attention.gathered import Pattern
+from nas.attention.sparse import SparseAttention
 from nas.attention.state import RingCache
-from nas.errors import UsageError
+from nas.kinds import Position, Window
 
 
-class WindowAttention(Attention[RingCache]):
-    """softmax(q kᵀ / √E) v over positions t − w < s ≤ t (Beltagy et al. 2020, arXiv:2004.05150); GQA as in softmax.
+@dataclass(frozen=True)
+class Near:
+    """t sees s when |t − s| < w, or when s is among the first g tokens; t among them sees all. Causal: of the past."""
 
-    Ours: blocks of w queries attend to their own block and the one before, gathered side by side, so the work is a
-    band of 2·w keys a query and no T×T mask exists. Without causality w − 1 tokens on each side are seen.
+    window: int
+    global_tokens: int
+    causal: bool
 
-    Time O(T·w·D); decode state 2·min(w, C)·K·E values, a ring that the newest token overwrites at its oldest.
+    def __call__(self, t: Tensor, s: Tensor) -> Tensor:
+        seen = ((t - s).abs() < self.window) | (s < self.global_tokens)
+        return seen & (s <= t) if self.causal else seen | (t < self.global_tokens)
+
+
+class WindowAttention(SparseAttention):
+    """softmax(q kᵀ / √E) v over positions t − w < s ≤ t and s < g (Beltagy et al. 2020, arXiv:2004.05150).
+
+    The g global tokens are seen by all later ones, as attention sinks (Xiao et al. 2023, arXiv:2309.17453); GQA as in
+    softmax. Without causality w − 1 tokens on each side are seen, and global tokens see all. Ours: global tokens have
+    no projections of their own; blocks of w/4 queries (w/2 with global tokens, at least 16) attend to what their
+    neighbours hold, so that the work is a band of 5·w/4 keys a query, or 3·w/2 + g, and no T×T mask exists.
+
+    Time O(T·(w + g)·D); decode state 2·min(w + g, C)·K·E values: the g first, and a ring that the newest token
+    overwrites at its oldest.
     """
 
-    band_RR: Tensor
-
-    def __init__(self, spec: Window, hidden: int, context: int, causal: bool = True) -> None:
-        super().__init__(spec, hidden, context, causal)
-        self.window = spec.window
-        self.reach = spec.window * (2 if causal else 3)
-        distance_RR = torch.arange(min(self.reach, context))
-        distance_RR = distance_RR[:, None] - distance_RR
-        band_RR = distance_RR.abs() < spec.window
-        self.register_buffer("band_RR", band_RR.tril() if causal else band_RR, persistent=False)
-
-    def forward(
-        self,
-        x_BTD: Float[Tensor, "B T D"],
-        memory_BSD: Float[Tensor, "B S D"] | None = None,
-        padding_BT: Bool[Tensor, "B _"] | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        if memory_BSD is not None:
-            raise UsageError(
-                "window attention cannot attend to a memory: its tokens have no distance from those of x",
-                help="use softmax, cosine or linear for cross-attention",
-            )
-        q_BTHE, k_BTKE, v_BTKE = self._project_turned(x_BTD)
-        return self._join(self._attend(q_BTHE, k_BTKE, v_BTKE, padding_BT))
-
-    def step(self, x_BTD: Float[Tensor, "B T D"], state: RingCache) -> Float[Tensor, "B T D"]:
-        T = x_BTD.size(1)
-        start = state.advance(T)
-        q_BTHE, k_BTKE, v_BTKE = self._project_turned(x_BTD, start)
-        if T == 1:
-            return self._join(attend_one(q_BTHE, *state.append_one(start, k_BTKE, v_BTKE)))
-        k_BSKE, v_BSKE = state.append(start, k_BTKE, v_BTKE)
-        # Empty queries stand in for the tokens held before, so that one path serves every prompt.
-        held = k_BSKE.size(1) - T
-        q_BSHE = F.pad(q_BTHE, (0, 0, 0, 0, held, 0))
-        return self._join(self._attend(q_BSHE, k_BSKE, v_BSKE, None)[:, held:])
-
-    def flops(self, tokens: int) -> int:
-        if tokens <= self.reach:
-            return self._projection_flops(tokens) + 4 * tokens * tokens * self.hidden
-        padded = tokens + -tokens % self.window
-        return self._projection_flops(tokens) + 4 * padded * self.reach * self.hidden
+    def __init__(self, spec: Window, hidden: int, context: int, causal: bool, position: Position) -> None:
+        w, g = spec.window, spec.global_tokens
+        # Fewer queries in a block see fewer keys for nothing; but global tokens are copied in front of every block, and
+        # all other keys with them.
+        block = max(16, w // (2 if g else 4))
+        behind = -(-(w - 1) // block)
+        reach = tuple(range(-behind, 1 if causal else behind + 1))
+        super().__init__(spec, hidden, context, causal, position, Pattern(Near(w, g, causal), block, reach, g))
+        self.window, self.global_tokens = w, g
 
     def state_bytes(self, batch: int, context: int) -> int:
-        return self._cache_bytes(batch, min(self.window, context))
+        return self._cache_bytes(batch, min(self.window + self.global_tokens, context))
 
     def _empty_state(self, batch: int, context: int) -> RingCache:
-        shape = (batch, self.kv_heads, min(self.window, context), self.head_size)
-        return RingCache(context, self._new(*shape), self._new(*shape))
+        slots = min(self.window + self.global_tokens, context)
+        shape = (batch, self.kv_heads, slots, self.head_size)
+        # Of a context hardly longer than the window, later global tokens never leave it.
+        return RingCache(context, self._new(*shape), self._new(*shape), first=max(0, slots - self.window))
 
-    def _attend(self, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, padding_BT: Tensor | None) -> Tensor:
-        T = q_BTHE.size(1)
-        if self.reach < T:
-            return self._attend_in_blocks(q_BTHE, k_BTKE, v_BTKE, padding_BT)
-        # A block's band is as wide as the whole sequence: blocks would save nothing.
-        visible = self.band_RR[:T, :T]
-        if padding_BT is not None:
-            visible = visible & ~padding_BT[:, None, None, :]
-        return attend(q_BTHE, k_BTKE, v_BTKE, visible=visible)
+    def _needed(self, start: int) -> int:
+        return min(start, self.window - 1)
 
-    def _attend_in_blocks(self, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, padding_BT: Tensor | None) -> Tensor:
-        B, T, H, E = q_BTHE.shape
-        real_BT = q_BTHE.new_ones(1, T, dtype=torch.bool) if padding_BT is None else ~padding_BT
-        real_BN1R = self._in_reach(real_BT[..., None, None]).flatten(2)[:, :, None]
-        # The band's second block of rows is what a block sees of its neighbours, where they exist.
-        visible_BNwR = real_BN1R & self.band_RR[self.window : 2 * self.window]
-        blocks = visible_BNwR.size(1)
-        q_BTHE = F.pad(q_BTHE, (0, 0, 0, 0, 0, blocks * self.window - T))
-        y = attend(
-            q_BTHE.reshape(B * blocks, self.window, H, E),
-            self._in_reach(k_BTKE).flatten(0, 1),
-            self._in_reach(v_BTKE).flatten(0, 1),
-            visible=visible_BNwR.expand(B, -1, -1, -1).flatten(0, 1)[:, None],
-        )
-        return y.reshape(B, -1, self.hidden)[:, :T]
-
-    def _in_reach(self, tokens_BTKE: Tensor) -> Tensor:
-        """The tokens that each block can see, (B, N, R, K, E): its own and the neighbouring blocks', zeros outside."""
-        w, T = self.window, tokens_BTKE.size(1)
-        blocks, neighbours = -(-T // w), self.reach // w
-        behind = (blocks + neighbours - 1) * w - w - T
-        padded = F.pad(tokens_BTKE, (0, 0, 0, 0, w, behind))
-        shifted = [padded.narrow(1, i * w, blocks * w) for i in range(neighbours)]
-        return torch.cat([s.view(s.size(0), blocks, w, *s.shape[2:]) for s in shifted], dim=2)
+    def _attend_one(self, q_B1HE: Tensor, k_B1KE: Tensor, v_B1KE: Tensor, state: RingCache, start: int) -> Tensor:
+        k_BKSE, v_BKSE = state.append_one(start, k_B1KE, v_B1KE)
+        if self.alibi is None:
+            return attend_one(q_B1HE, k_BKSE, v_BKSE)
+        key_S = state.positions()
+        bias_HS = self.alibi(torch.full_like(key_S[:1], start), key_S)[:, 0]
+        return attend_one(q_B1HE, k_BKSE, v_BKSE, bias_HS=bias_HS)

@@ -30,7 +30,7 @@ def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) ->
 
     Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements).
     """
-    drawn = _draw(Space(file.space), architectures, seed)
+    drawn = _draw(Space(file.spaces()), architectures, seed)
     idle = _measure(file, drawn)
     context = multiprocessing.get_context("spawn")
     started, stop = [context.Event() for _ in range(trainers)], context.Event()

@@ -48,7 +48,7 @@ def describe(file: "StudyFile", slots: int) -> dict[str, Any]:
     from nas.space import Space
     from nas.tasks import open_task
 
-    space, task = Space(file.space), open_task(file.task)
+    space, task = Space(file.spaces()), open_task(file.task)
     generator = random.Random(file.search.seed)
     drawn = [space.sample(generator) for _ in range(DRAWN)]
     params = {architecture.id: parameters(architecture, task) for architecture in drawn}

@@ -1,7 +1,7 @@
 """`nas generate`: text from a trained trial."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,9 @@ from nas.cli.options import StudyName, TrialNumber
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
-    from nas.models import Decoder
+    from torch import Tensor
+
+    from nas.models.seq2seq import Seq2Seq
     from nas.search import Study
 
 
@@ -20,27 +22,42 @@ def generate(
     tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=0, help="How many to add.")] = 200,
     temperature: Annotated[float, typer.Option("--temperature", help="0: always the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest.")] = None,
+    beams: Annotated[int, typer.Option("--beams", metavar="N", min=1, help="Answers kept side by side.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another text.")] = 0,
 ) -> None:
     """Write text with a trained trial.
 
-    Prints the prompt and what the model makes of it. The weights are the newest that `nas train` wrote for the trial,
-    else those that the search kept for its front.
+    Prints the prompt and what the model makes of it; of a model with a source, its answer to the prompt. The weights
+    are the newest that `nas train` wrote for the trial, else those that the search kept for its front.
 
-    Exit codes: 0; 2 when there are no weights, or the prompt holds a character that the model never saw.
+    Exit codes: 0; 2 when there are no weights, the prompt holds a character that the model never saw, or the model
+    does not generate.
     """
     import torch
 
     from nas.artifact import load_weights
+    from nas.models import Decoder
+    from nas.models.seq2seq import Seq2Seq
     from nas.search import open_study
-    from nas.tasks.language_modelling import encode
+    from nas.tasks.text import encode
 
-    module, symbols = load_weights(weights_of(open_study(study), trial))
-    model = cast("Decoder", module)
+    model, symbols = load_weights(weights_of(open_study(study), trial))
     prompt_1T = torch.tensor([encode(prompt, symbols)], dtype=torch.long)
-    generator = torch.Generator().manual_seed(seed)
-    text_1U = model.generate(prompt_1T, tokens, temperature=temperature, top_k=top_k, generator=generator)
-    typer.echo("".join(symbols[token] for token in text_1U[0].tolist()))
+    if isinstance(model, Seq2Seq):
+        text_U = answer(model, prompt_1T, min(tokens, model.context), beams, symbols)
+    elif isinstance(model, Decoder):
+        generator = torch.Generator().manual_seed(seed)
+        text_U = model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist()
+    else:
+        raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
+    typer.echo("".join(symbols[token] for token in text_U))
+
+
+def answer(model: "Seq2Seq", source_1S: "Tensor", steps: int, beams: int, symbols: list[str]) -> list[int]:
+    """What the model answers, up to its end."""
+    start, stop = symbols.index("<start>"), symbols.index("<end>")
+    written: list[int] = model.generate(source_1S, steps, start, stop, beams)[0].tolist()
+    return written[: written.index(stop)] if stop in written else written
 
 
 def weights_of(study: "Study", number: int) -> Path:

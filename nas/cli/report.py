@@ -29,7 +29,7 @@ def report(
     from nas.search import open_study
 
     stored = open_study(study)
-    page = reports.write(stored.record(), out or report_folder(stored.name))
+    page = reports.write(stored.record_for_report(), out or report_folder(stored.name))
     typer.echo(page)
     if open:
         webbrowser.open(page.absolute().as_uri())

@@ -121,7 +121,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     from nas.cli.report import report_folder
     from nas.search.counts import End
 
-    record, console = outcome.study.record(), people()
+    record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
     page = reports.write(record, report_folder(record.name)) if record.trained() else None
     ended = str(outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; what ran is saved")

@@ -73,11 +73,14 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
 def _blocks(trial: "TrialResult") -> "Table":
     from nas.cli.tables import table
 
-    shown = table("block", "attention", "feed-forward", numbers=("block",))
-    for i, block in enumerate(trial.model.blocks):
-        shown.add_row(
-            str(i), str(block.attention), f"{block.feed_forward}, {block.feed_forward.inner(trial.model.hidden)} wide"
-        )
+    model = trial.model
+    stacks = {"encoder ": model.encoder_blocks, "": model.blocks}
+    shown = table("block", "attention", "position", *(["to source"] if model.encoder_blocks else []), "feed-forward")
+    for side, i, block in ((side, i, block) for side, blocks in stacks.items() for i, block in enumerate(blocks)):
+        source = [str(block.cross or "")] if model.encoder_blocks else []
+        inner = block.feed_forward.inner(model.hidden)
+        fed = f"{block.feed_forward}, {inner} wide" if inner else "none"
+        shown.add_row(f"{side}{i}", str(block.attention), block.position, *source, fed)
     return shown
 
 

@@ -31,5 +31,5 @@ def spaces() -> None:
         else:
             objectives = "\n".join(f"{o.goal} {o.metric}" for o in file.objective_list())
             task = f"{file.task.kind}\n{file.task.corpus}, context {file.task.context}"
-            shown.add_row(path.name, f"{Space(file.space).size():,}", objectives, task)
+            shown.add_row(path.name, f"{Space(file.spaces()).size():,}", objectives, task)
     answers().print(shown)

@@ -1,7 +1,6 @@
 """The cheap metrics of one model: all that can be known of an architecture without training it."""
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import nn
@@ -10,7 +9,7 @@ from nas.measure.contention import LoadWatch
 from nas.measure.energy import energy_mj
 from nas.measure.exclusive import machine_folder
 from nas.measure.hardware import checked_device
-from nas.measure.latency import Generation, Generator, Workload, latency, quiet
+from nas.measure.latency import Generation, Generator, Reader, Workload, latency, quiet
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import Pace
 from nas.study_file import MeasureSettings
@@ -34,27 +33,28 @@ def measure(
     forward and backward pass and one optimiser step on this very model, which is therefore another one afterwards:
     measure a copy. Without it the model is left as found, and `peak_training_mib` is absent.
     """
-    generator = cast(Generator, model)  # nn.Module declares none of the methods
+    generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
-    workload = _workload(vocabulary, context, settings, place)
+    workload = _workload(vocabulary, context, settings, place, generates=generator is model)
     pace = Pace(machine_folder())
     with quiet(model, settings.threads):
         with LoadWatch(place) as load:
             timed = latency(generator, workload, settings.repeats, pace)
-            energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median)
+            energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median) if timed.decode_ms else None
         peak_inference = peak_inference_mib(model, workload)
     if not timed.slowed:
         pace.remember()
     metrics = {
         **timed.prefill_ms.metrics("prefill_ms"),
-        **timed.decode_ms.metrics("decode_ms_per_token"),
         "peak_inference_mib": peak_inference,
         "weights_mib": weight_bytes(model) / MIB,
-        "decode_state_kib": generator.state_bytes(settings.batch, context) / KIB,
         "params": float(sum(p.numel() for p in model.parameters() if p.requires_grad)),
         "flops_per_token": generator.flops(context) / context,
         "contended": float(load.contended or timed.slowed),
     }
+    if timed.decode_ms:
+        metrics |= timed.decode_ms.metrics("decode_ms_per_token")
+        metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
     if energy is not None:
         metrics["energy_mj_per_token"] = energy
     if training_step is not None:
@@ -63,13 +63,18 @@ def measure(
 
 
 def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
-    """Weights, decode state and activations of reading the prompt and generating to the end of the context."""
-    generator = cast(Generator, model)
+    """Weights, decode state and activations of reading the prompt and generating to the end of the context.
+
+    Of a model that does not generate: of reading the whole context.
+    """
+    generator = model if isinstance(model, Generator) else Reader(model)
     tokens_TB = workload.tokens_BT.T
     meter = peak_meter(model)
     with meter:
         state = generator.new_state(workload.batch, workload.context)
         generator.prefill(workload.tokens_BT[:, : workload.prompt], state)
+    if not workload.generates:
+        return meter.peak / MIB
     # No step needs more than the last, which sees the whole context: it alone is counted, as counting is slow.
     for token_B in tokens_TB[workload.prompt : -1]:
         generator.decode_step(token_B, state)
@@ -83,12 +88,14 @@ def peak_training_mib(model: nn.Module, training_step: Callable[[], object]) -> 
     return peak_mib(lambda: (training_step(), training_step()), model)
 
 
-def _workload(vocabulary: int, context: int, settings: MeasureSettings, device: torch.device) -> Workload:
+def _workload(
+    vocabulary: int, context: int, settings: MeasureSettings, device: torch.device, generates: bool
+) -> Workload:
     """Random tokens, always the same ones: the time does not depend on them, but a lookup must find its row."""
     generator = torch.Generator().manual_seed(0)
     tokens_BT = torch.randint(vocabulary, (settings.batch, context), generator=generator)
     prompt = context // 2 if settings.prompt is None else settings.prompt
-    return Workload(tokens_BT.to(device), prompt)
+    return Workload(tokens_BT.to(device), prompt if generates else context, generates)
 
 
 def _energy_mj_per_token(model: Generator, workload: Workload, decode_ms: float) -> float | None:

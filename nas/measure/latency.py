@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ WARM_UP_BATCH = 5
 MOST_WARM_UP_BATCHES = 20
 
 
+@runtime_checkable
 class Generator(Protocol):
     """A model that generates: the methods that measuring calls, besides those of every module."""
 
@@ -44,15 +45,43 @@ class Generator(Protocol):
     def state_bytes(self, batch: int, context: int) -> int: ...
 
 
+class Reader:
+    """A model that reads whole sequences and generates nothing, an encoder, as measuring calls it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model: Any = model
+
+    def new_state(self, batch: int, context: int) -> None:
+        return None
+
+    def prefill(self, tokens_BT: Tensor, state: Any) -> Tensor:
+        read: Tensor = self._model(tokens_BT)
+        return read
+
+    def decode_step(self, token_B: Tensor, state: Any) -> Tensor:
+        raise UsageError("an encoder does not generate")
+
+    def flops(self, tokens: int) -> int:
+        flops: int = self._model.flops(tokens)
+        return flops
+
+    def state_bytes(self, batch: int, context: int) -> int:
+        return 0
+
+
 @dataclass(frozen=True)
 class Workload:
-    """Batch rows of `context` tokens: the first `prompt` are read at once, the others one by one."""
+    """Batch rows of `context` tokens: the first `prompt` are read at once, the others one by one.
+
+    A model that does not generate reads them all at once: `prompt` is the context.
+    """
 
     tokens_BT: Tensor
     prompt: int
+    generates: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.prompt < self.context:
+        if self.generates and not 1 <= self.prompt < self.context:
             raise UsageError(
                 f"a prompt of {self.prompt} tokens does not fit a context of {self.context}",
                 where="measure.prompt",
@@ -91,7 +120,7 @@ class Generation:
         state = self._model.new_state(self._workload.batch, self._workload.context)
         prompt_BT = self._workload.tokens_BT[:, : self._workload.prompt]
         elapsed = self._timed_ms(lambda: self._model.prefill(prompt_BT, state))
-        if self._position == self._workload.context:
+        if self._workload.generates and self._position == self._workload.context:
             self._state, self._position = state, self._workload.prompt
         return elapsed
 
@@ -122,16 +151,17 @@ class Round:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds to read the prompt, and for each token generated; `slowed`: at less than the machine's pace."""
+    """Milliseconds to read the prompt, and for each token generated, if any; `slowed`: below the machine's pace."""
 
     prefill_ms: Measurement
-    decode_ms: Measurement
+    decode_ms: Measurement | None
     slowed: bool
 
     @classmethod
     def of(cls, rounds: Sequence[Round], slowed: bool) -> Self:
         decode_ms = [reading for r in rounds for reading in r.decode_ms]
-        return cls(Measurement.of([r.prefill_ms for r in rounds]), Measurement.of(decode_ms), slowed)
+        generated = Measurement.of(decode_ms) if decode_ms else None
+        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, slowed)
 
 
 def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> Latency:
@@ -140,9 +170,9 @@ def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> L
     When there are not enough in MOST_ROUNDS times as many, those at the best pace count, and `slowed` says so.
     """
     generation = Generation(model, workload)
-    _warm_up(generation)
+    _warm_up(generation, workload.generates)
     # At least one whole generation, so that every position counts.
-    steps = max(DECODE_READINGS, -(-workload.generated // repeats))
+    steps = max(DECODE_READINGS, -(-workload.generated // repeats)) if workload.generates else 0
     rounds: list[Round] = []
     loop_ns = pace.loop_ns()
     while True:
@@ -160,11 +190,13 @@ def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> L
             time.sleep(PAUSE_SECONDS)  # the next round does not count either, as its pace began slow: it warms up
 
 
-def _warm_up(generation: Generation) -> None:
+def _warm_up(generation: Generation, generates: bool) -> None:
     """Until it gets no faster: caches fill, the allocator learns the sizes, the clock frequency rises."""
     before = float("inf")
     for _ in range(MOST_WARM_UP_BATCHES):
-        now = median(generation.prefill_ms() + generation.decode_ms() for _ in range(WARM_UP_BATCH))
+        now = median(
+            generation.prefill_ms() + (generation.decode_ms() if generates else 0.0) for _ in range(WARM_UP_BATCH)
+        )
         if now > SETTLED * before:
             return
         before = now

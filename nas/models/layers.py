@@ -1,22 +1,27 @@
 """The parts of a Transformer around its attention.
 
-Shapes: B batch, T tokens, D hidden, F inner size of the feed-forward.
+Shapes: B batch, T tokens, S tokens of the source, D hidden, F inner size of the feed-forward, C context, H heads,
+G heads that attend to the source.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nas import attention
 from nas.architecture import Block, FeedForward
-from nas.attention import Attention, State
+from nas.attention import Attention, Memory, State
 from nas.attention.stacked import Stacked
+from nas.errors import UsageError
 
 
-class Norm(nn.Module):
-    """x / √(mean(x²) + ε) over the hidden size: RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467).
+class RMSNorm(nn.Module):
+    """x / √(mean(x²) + ε) over the hidden size (Zhang & Sennrich 2019, arXiv:1910.07467).
 
     Without a gain: the matrix that reads the result can hold it.
     """
@@ -25,13 +30,18 @@ class Norm(nn.Module):
         return F.rms_norm(x_BTD, x_BTD.shape[-1:], eps=1e-6)
 
 
+def build_norm(kind: str, hidden: int) -> nn.Module:
+    """rms, or layer: (x − mean) / √(variance + ε) · gain + bias (Ba et al. 2016, arXiv:1607.06450)."""
+    return nn.LayerNorm(hidden, eps=1e-5) if kind == "layer" else RMSNorm()
+
+
 class SwiGLU(nn.Module):
     """W_down (silu(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv:2002.05202), gate and up in one matrix."""
 
-    def __init__(self, hidden: int, inner: int) -> None:
+    def __init__(self, hidden: int, inner: int, bias: bool = False) -> None:
         super().__init__()
-        self.gate_up = Stacked(hidden, (inner, inner))
-        self.down = nn.Linear(inner, hidden, bias=False)
+        self.gate_up = Stacked(hidden, (inner, inner), bias)
+        self.down = nn.Linear(inner, hidden, bias)
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
@@ -39,47 +49,168 @@ class SwiGLU(nn.Module):
         return y_BTD
 
 
-class GELU(nn.Module):
-    """W_down gelu(W_up x) (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+class TwoMatrices(nn.Module):
+    """W_down f(W_up x), f = gelu (Hendrycks & Gimpel 2016, arXiv:1606.08415) or relu² (So et al. 2021, 2109.08668)."""
 
-    def __init__(self, hidden: int, inner: int) -> None:
+    def __init__(self, hidden: int, inner: int, activation: Callable[[Tensor], Tensor], bias: bool = False) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden, inner, bias=False)
-        self.down = nn.Linear(inner, hidden, bias=False)
+        self.activation = activation
+        self.up = nn.Linear(hidden, inner, bias)
+        self.down = nn.Linear(inner, hidden, bias)
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        y_BTD: Tensor = self.down(F.gelu(self.up(x_BTD)))
+        y_BTD: Tensor = self.down(self.activation(self.up(x_BTD)))
         return y_BTD
 
 
-def build_feed_forward(spec: FeedForward, hidden: int) -> SwiGLU | GELU:
+def relu2(x_BTF: Tensor) -> Tensor:
+    return F.relu(x_BTF).square()
+
+
+def build_feed_forward(spec: FeedForward, hidden: int) -> SwiGLU | TwoMatrices | None:
     match spec.kind:
         case "swiglu":
-            return SwiGLU(hidden, spec.inner(hidden))
+            return SwiGLU(hidden, spec.inner(hidden), spec.bias)
         case "gelu":
-            return GELU(hidden, spec.inner(hidden))
+            return TwoMatrices(hidden, spec.inner(hidden), F.gelu, spec.bias)
+        case "relu2":
+            return TwoMatrices(hidden, spec.inner(hidden), relu2, spec.bias)
+        case "none":
+            return None
+
+
+def check_fits(tokens: int, context: int) -> None:
+    """Raises UsageError when so many tokens are more than the context."""
+    if tokens > context:
+        raise UsageError(
+            f"{tokens} tokens exceed context={context}, for which the model was built",
+            code="context-full",
+            help="shorten the sequence, or build with a larger context",
+        )
+
+
+class Places(nn.Module):
+    """A vector for each place, added to what stands there."""
+
+    places_CD: Tensor
+
+    def forward(self, x_BTD: Float[Tensor, "B T D"], start: int = 0) -> Float[Tensor, "B T D"]:
+        end = start + x_BTD.size(1)
+        check_fits(end, self.places_CD.size(0))
+        return x_BTD + self.places_CD[start:end]
+
+
+class Learned(Places):
+    """Vectors that are learned (Gehring et al. 2017, arXiv:1705.03122)."""
+
+    def __init__(self, hidden: int, context: int) -> None:
+        super().__init__()
+        self.places_CD = nn.Parameter(torch.randn(context, hidden) * 0.1)
+
+
+class Sinusoidal(Places):
+    """sin(t · 10000^(−i/(D/2))) in the first half of the hidden size, cos in the second (arXiv:1706.03762, §3.5)."""
+
+    def __init__(self, hidden: int, context: int) -> None:
+        super().__init__()
+        half = (hidden + 1) // 2
+        angle = torch.outer(torch.arange(context), 10_000.0 ** (-torch.arange(half) / half))
+        places_CD = torch.cat((angle.sin(), angle.cos()), dim=1)[:, :hidden]
+        self.register_buffer("places_CD", places_CD, persistent=False)
+
+
+ADDED = {"learned": Learned, "sinusoidal": Sinusoidal}
+"""Positions that are added to the tokens; the others are the attention's own."""
 
 
 class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """Attention, attention to the source if there is one, and feed-forward, each with a norm and a residual.
 
-    def __init__(self, block: Block, hidden: int, context: int) -> None:
+    sequential: x + f(norm(x)), one after the other. parallel: x + Σ f(norm(x)) with one norm for all. post:
+    norm(x + f(x)), one after the other. What the block lacks is left out, and costs nothing.
+    """
+
+    def __init__(self, block: Block, hidden: int, context: int, causal: bool = True) -> None:
         super().__init__()
-        self.norm = Norm()
-        self.attention: Attention[Any] = attention.build(block.attention, hidden, context)
+        self.residual, self.attends = block.residual, block.attention.kind != "none"
+        self.attention: Attention[Any] = attention.build(block.attention, hidden, context, causal, block.position)
+        self.cross: Attention[Any] | None = None
+        if block.cross:
+            self.cross = attention.build(block.cross, hidden, context, causal=False, position="none")
         self.feed_forward = build_feed_forward(block.feed_forward, hidden)
+        branches = self.attends + (self.cross is not None) + (self.feed_forward is not None)
+        norms = 1 if self.residual == "parallel" else branches
+        self.norms = nn.ModuleList(build_norm(block.norm, hidden) for _ in range(norms))
 
-    def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        x_BTD = x_BTD + self.attention(self.norm(x_BTD))
-        x_BTD = x_BTD + self.feed_forward(self.norm(x_BTD))
-        return x_BTD
+    def forward(
+        self,
+        x_BTD: Float[Tensor, "B T D"],
+        padding_BT: Bool[Tensor, "B T"] | None = None,
+        memory: Memory | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """`padding` is True at tokens of x to ignore; `memory` is what `cross` remembers of the source."""
+        return self._add(x_BTD, partial(self.attention, padding_BT=padding_BT), self._recaller(memory))
 
-    def step(self, x_BTD: Float[Tensor, "B T D"], state: State) -> Float[Tensor, "B T D"]:
+    def step(self, x_BTD: Float[Tensor, "B T D"], state: State, memory: Memory | None = None) -> Float[Tensor, "B T D"]:
         """The same for T new tokens after those that the state holds."""
-        x_BTD = x_BTD + self.attention.step(self.norm(x_BTD), state)
-        x_BTD = x_BTD + self.feed_forward(self.norm(x_BTD))
-        return x_BTD
+        if not self.attends:
+            state.advance(x_BTD.size(1))
+        return self._add(x_BTD, partial(self.attention.step, state=state), self._recaller(memory))
 
-    def flops(self, tokens: int) -> int:
-        matrices = [m for m in self.feed_forward.children() if isinstance(m, nn.Linear)]
-        return self.attention.flops(tokens) + sum(2 * tokens * m.in_features * m.out_features for m in matrices)
+    def show(
+        self,
+        x_BTD: Float[Tensor, "B T D"],
+        padding_BT: Bool[Tensor, "B T"] | None = None,
+        source_BSD: Float[Tensor, "B S D"] | None = None,
+        padding_BS: Bool[Tensor, "B S"] | None = None,
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B H T T"] | None, Float[Tensor, "B G T S"] | None]:
+        """What `forward` gives, the weights of the attention, and those of the attention to the source.
+
+        None where there are no weights to show.
+        """
+        read: dict[str, Tensor] = {}
+
+        def noted(name: str, branch: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            def run(x_BTD: Tensor) -> Tensor:
+                read[name] = x_BTD
+                return branch(x_BTD)
+
+            return run
+
+        attend = noted("own", partial(self.attention, padding_BT=padding_BT))
+        crossed = partial(self.cross, memory_BSD=source_BSD, padding_BT=padding_BS) if self.cross else None
+        y_BTD = self._add(x_BTD, attend, noted("cross", crossed) if crossed else None)
+        shown = self.attention.spec.weighs
+        own_BHTT = self.attention.weights(read["own"], padding_BT=padding_BT) if shown else None
+        cross_BGTS = self.cross.weights(read["cross"], source_BSD, padding_BS) if self.cross else None
+        return y_BTD, own_BHTT, cross_BGTS
+
+    def writers(self) -> list[nn.Linear]:
+        """The matrices that write to the residual stream."""
+        crossed = self.cross.out if self.cross else None
+        fed = self.feed_forward.down if self.feed_forward else None
+        return [writer for writer in (self.attention.out, crossed, fed) if writer is not None]
+
+    def flops(self, tokens: int, source: int | None = None) -> int:
+        """Matrix products over one sequence of `tokens`, attending to `source` tokens if there is a source."""
+        linear = [m for m in self.feed_forward.children() if isinstance(m, nn.Linear)] if self.feed_forward else []
+        own = self.attention.flops(tokens) + sum(2 * tokens * m.in_features * m.out_features for m in linear)
+        return own + (self.cross.flops(tokens, source) if self.cross else 0)
+
+    def _recaller(self, memory: Memory | None) -> Callable[[Tensor], Tensor] | None:
+        if self.cross is None or memory is None:
+            return None
+        return partial(self.cross.recall, memory=memory)
+
+    def _add(
+        self, x_BTD: Tensor, attend: Callable[[Tensor], Tensor], recall: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        """x and what attention, attention to the source and feed-forward make of it."""
+        possible = (attend if self.attends else None, recall, self.feed_forward)
+        branches = [branch for branch in possible if branch is not None]
+        if self.residual == "parallel":
+            normed_BTD = self.norms[0](x_BTD)
+            return sum((branch(normed_BTD) for branch in branches), x_BTD)
+        for norm, branch in zip(self.norms, branches, strict=True):
+            x_BTD = norm(x_BTD + branch(x_BTD)) if self.residual == "post" else x_BTD + branch(norm(x_BTD))
+        return x_BTD

@@ -95,8 +95,13 @@ def _figure() -> Figure:
 def _save(figure: Figure, stem: Path) -> str:
     """Write both files and return the SVG's text."""
     figure.savefig(stem.with_suffix(".png"), dpi=PNG_DPI)
+    text = svg_text(figure)
+    stem.with_suffix(".svg").write_text(text, encoding="utf-8")
+    return text
+
+
+def svg_text(figure: Figure) -> str:
+    """Without a date and a creator, so that the bytes depend on what is drawn alone."""
     buffer = io.StringIO()
-    # Without a date and a creator the bytes depend on the study alone.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    stem.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
     return buffer.getvalue()

@@ -9,7 +9,7 @@ import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from nas.report import words
+from nas.report import attention, words
 from nas.report.figures import Drawn
 from nas.report.inline import inline
 from nas.report.palette import DARK, LIGHT
@@ -54,6 +54,7 @@ def render(summary: Summary, drawn: list[Drawn]) -> str:
         figures={kind: [f for f in figures if f[0].kind == kind] for kind in ("pareto", "hypervolume", "learning")},
         floors=_floors(summary),
         confirmed=_confirmed(summary),
+        attention=attention.members(summary.front, summary.record.attention_maps),
         environment=words.flat(summary.record.environment),
         data=words.flat({k: v for k, v in summary.record.data.items() if k != "floors"}),
         steps=_next_steps(summary),

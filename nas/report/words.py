@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from nas.architecture import Family
 from nas.report.summary import Role, Summary
 from nas.results import State, StudyRecord, TrialResult
-from nas.space import Space, SpaceSettings
+from nas.space import Space
+from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family
+from nas.toml_table import as_tuple
 
 ABSENT = "–"
 
@@ -53,15 +58,29 @@ def searched(record: StudyRecord) -> str:
     aims = listed([f"{'low' if o.goal == 'min' else 'high'} {o.metric}" for o in record.objectives])
     if "space" not in settings:
         return f"Architectures compared by {aims}."
-    space = SpaceSettings.model_validate(settings["space"])
-    kinds = listed(sorted({entry["kind"] for entry in space.attention}))
-    sizes = f"hidden size {_range(space.hidden)}, {_range(space.depth)} layers, {kinds} attention"
-    mixed = ", chosen layer by layer" if space.mixed and len(space.attention) > 1 else ""
+    families: tuple[Family, ...] = as_tuple(settings.get("family", "decoder"))
+    spaces = by_family(families, ANY_SPACE.validate_python(settings["space"]))
+    sizes = "; ".join(_sizes(family, space, len(families) > 1) for family, space in spaces.items())
     steps, corpus = settings.get("train", {}).get("steps"), record.data.get("name")
     training = f"trained{f' for {steps:,} steps' if steps else ''}{f' on {corpus}' if corpus else ''}"
-    family = settings.get("family", "decoder").replace("_", "-")
-    count = plural(Space(space).size(), f"{family} architecture")
-    return f"{count} ({sizes}{mixed}), {training}, compared by {aims}."
+    names = listed([family.replace("_", "-") for family in families])
+    count = plural(Space(spaces).size(), f"{names} architecture")
+    return f"{count} ({sizes}), {training}, compared by {aims}."
+
+
+ANY_SPACE: TypeAdapter[SpaceSettings | FamilySpaces] = TypeAdapter(AnySpace)
+
+
+def _sizes(family: str, space: SpaceSettings, named: bool) -> str:
+    """What may be chosen in one family's space, in few words."""
+    kinds = listed(sorted({entry["kind"] for entry in space.attention}))
+    mixed = ", chosen layer by layer" if space.mixed and len(space.attention) > 1 else ""
+    parts = [
+        f"hidden size {_range(space.hidden)}",
+        f"{_range(space.depth)} layers",
+        f"{kinds} attention" if kinds else "",
+    ]
+    return f"{family.replace('_', '-') + ': ' if named else ''}{', '.join(filter(None, parts))}{mixed}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -72,7 +72,7 @@ class Coordinator:
         self._taken: set[str] = set()
         self._rows = 0
         rates = file.train.learning_rate or ()
-        proposer = Proposer(Space(file.space), self.objectives, file.search.sampler, file.search.seed, rates)
+        proposer = Proposer(Space(file.spaces()), self.objectives, file.search.sampler, file.search.seed, rates)
         self._asking, self._proposer = Asking(proposer, prefetch), proposer
         self._recover()
 
@@ -109,7 +109,7 @@ class Coordinator:
         retry_of: int | None = None,
     ) -> int:
         """Write a WAITING row, to be run before anything new. The architecture may be one that the space lacks."""
-        params = Space(self.file.space).params_of(architecture) or {}
+        params = Space(self.file.spaces()).params_of(architecture) or {}
         if learning_rate is not None:
             params["learning_rate"] = learning_rate
         proposal = self._asking.call(self._proposer.fixed, params) if params else None

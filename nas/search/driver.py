@@ -28,7 +28,7 @@ from nas.search.resources import Placement, place, refuse_network
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study
 from nas.search.trial import CHECKPOINT, TrialRun, measure_alone
-from nas.space import difference
+from nas.space_settings import difference
 from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
 
@@ -150,7 +150,7 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
     rows = coordinator.store.rows()
     known = {row.user_attrs["architecture_id"] for row in rows}
     for baseline in file.baselines:
-        architecture = baseline.architecture()
+        architecture = baseline.architecture(file.family[0])
         if architecture.id not in known:
             known.add(architecture.id)
             rates = file.train.learning_rate or ()
@@ -195,7 +195,9 @@ def _compare(
 ) -> None:
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
     help = f"nas search ... --study {file.name}_2   starts a new study"
-    for path, old, new in difference(stored["settings"], file.resolved()):
+    # Read anew, so that keys which this version has added stand there with their defaults.
+    settings = StudyFile.model_validate(stored["settings"]).resolved()
+    for path, old, new in difference(settings, file.resolved()):
         if path.startswith(FREE_TO_CHANGE):
             continue
         part = path.partition(".")[0]

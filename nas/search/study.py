@@ -4,8 +4,10 @@ A study lives in a folder: `study.db` (the truth), `study.toml` (the resolved fi
 `trials/NUMBER/`. Folders stand under `runs/`, or where NAS_RUNS says.
 """
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from nas import pareto
 from nas.errors import Conflict, UsageError, nearest
-from nas.results import StudyRecord, TrialResult
+from nas.results import ATTENTION_MAPS, StudyRecord, TrialResult
 from nas.search.store import Store, sqlite_url, to_result
 from nas.study_file import StudyFile
 
@@ -89,6 +91,15 @@ class Study:
             created=attributes.get("created", 0.0),
             confirmed=_confirmed(attributes),
         )
+
+    def record_for_report(self) -> StudyRecord:
+        """The same, with the attention maps of the front: files of some size, which nothing else reads."""
+        record = self.record()
+        files = {t.number: self.trial_folder(t.number) / ATTENTION_MAPS for t in pareto.front_of(record)}
+        maps = {
+            number: json.loads(file.read_text(encoding="utf-8")) for number, file in files.items() if file.is_file()
+        }
+        return replace(record, attention_maps=maps)
 
     def trials(self) -> tuple[TrialResult, ...]:
         return self.record().trials

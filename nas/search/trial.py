@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from nas import models, optimiser
+from nas import attention_maps, models, optimiser
 from nas.architecture import Architecture
 from nas.artifact import save_weights
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
+from nas.results import ATTENTION_MAPS
 from nas.search.control import told_to_stop
 from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.study_file import StudyFile, TaskSettings
@@ -92,6 +93,8 @@ class TrialRun:
             context=trainer.task.context,
             metrics=metrics,
         )
+        shown = attention_maps.of(trainer.model, self.architecture, trainer.task, self.device)
+        attention_maps.save(self.folder / ATTENTION_MAPS, shown)
         return Completed(rung, metrics)
 
     def _new_trainer(self) -> Trainer:

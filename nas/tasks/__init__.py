@@ -3,13 +3,18 @@
 from collections.abc import Callable
 
 from nas.study_file import TaskSettings
-from nas.tasks.base import Split, Task
+from nas.tasks.base import Inputs, Split, Task
 from nas.tasks.language_modelling import LanguageModelling
+from nas.tasks.masked_language_modelling import MaskedLanguageModelling
+from nas.tasks.spans import CopySpans, ReverseSpans
 
-__all__ = ["TASKS", "Split", "Task", "open_task"]
+__all__ = ["TASKS", "Inputs", "Split", "Task", "open_task"]
 
 TASKS: dict[str, Callable[[TaskSettings], Task]] = {
     "language_modelling": LanguageModelling,
+    "masked_language_modelling": MaskedLanguageModelling,
+    "copy_spans": CopySpans,
+    "reverse_spans": ReverseSpans,
 }
 
 

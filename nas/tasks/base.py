@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 Split = Literal["train", "val", "test"]
+Inputs = tuple[Tensor, ...]
+"""What a model is called with."""
 Turn = Callable[[], AbstractContextManager[object]]
 """Opened around every evaluation batch, so that whoever measures on the same device can go first."""
 
@@ -26,10 +28,13 @@ class Task(Protocol):
     def floors(self, split: Split) -> dict[str, float]:
         """Losses on that split which cost no neural network."""
 
-    def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Tensor, Tensor]:
+    def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""
 
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    def shown(self, length: int) -> Inputs:
+        """Inputs of one validation example, cut to that length: always the same."""
+
+    def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
         """The scalar to make small."""
 
     def evaluate(

@@ -3,24 +3,26 @@
 import pytest
 import torch
 
-from nas.architecture import ATTENTION_SPECS, Headed, Softmax
 from nas.attention import MODULES, build
+from nas.attention.stacked import Stacked
 from nas.errors import InvalidArchitecture, UsageError
+from nas.kinds import ATTENTION_SPECS, Headed, Softmax
 
 
 def test_every_spec_has_a_module():
     assert set(MODULES) == set(ATTENTION_SPECS.values())
     for spec, module in MODULES.items():
-        assert type(build(spec(heads=2), hidden=8, context=16)) is module
+        assert type(build(spec(), hidden=32, context=16, causal="causal" in spec.forms)) is module
 
 
 @pytest.mark.parametrize("kind", MODULES)
 def test_the_stacked_matrices_can_be_taken_apart(kind):
-    layer = build(kind(heads=4), hidden=16, context=8)
-    x = torch.randn(2, 3, 16)
-    parts = layer.qkv.weight.split(layer.qkv.heights)
-    assert len(parts) == 3
-    torch.testing.assert_close(torch.cat([x @ part.T for part in parts], dim=-1), layer.qkv(x))
+    layer = build(kind(), hidden=32, context=8, causal="causal" in kind.forms)
+    for stack in (module for module in layer.modules() if isinstance(module, Stacked)):
+        x = torch.randn(2, 3, stack.in_features)
+        parts = stack.weight.split(stack.heights)
+        assert len(parts) > 1
+        torch.testing.assert_close(torch.cat([x @ part.T for part in parts], dim=-1), stack(x))
 
 
 def test_says_what_cannot_be_built():
@@ -31,5 +33,5 @@ def test_says_what_cannot_be_built():
 
 
 def test_says_when_a_spec_has_no_module():
-    with pytest.raises(InvalidArchitecture, match="has no module; use one of Softmax, Cosine"):
+    with pytest.raises(InvalidArchitecture, match="has no module; use one of Softmax, Latent"):
         build(Headed(kind="new", heads=2), hidden=8, context=16)

@@ -112,7 +112,7 @@ def search_by_table(runs: Path, settings: StudyFile, trials: int = 6) -> None:
     store.set_attribute("settings", settings.resolved())
     store.set_attribute("budget", settings.search.trials)
     coordinator = Coordinator(store, settings, owner="test", budget=trials)
-    coordinator.enqueue(settings.baselines[0].architecture(), baseline=True)
+    coordinator.enqueue(settings.baselines[0].architecture("decoder"), baseline=True)
     serial.run(coordinator, TableBody, Control(folder))
     coordinator.close()
     store.close()

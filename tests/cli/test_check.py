@@ -23,7 +23,7 @@ def brief(monkeypatch):
 
 def test_describes_the_space_exactly(settings):
     described = check.describe(settings, slots=1)
-    assert described["space_size"] == Space(settings.space).size() == 48
+    assert described["space_size"] == Space(settings.spaces()).size() == 48
     assert len(described["samples"]) == 5
     assert len({sample["architecture_id"] for sample in described["samples"]}) == 5
     for sample in described["samples"]:

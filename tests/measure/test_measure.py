@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nas.architecture import Architecture
-from nas.attention import MODULES
 from nas.errors import UsageError
+from nas.kinds import having
 from nas.measure import measure
 from nas.models import build
 from nas.results import METRICS
@@ -23,17 +23,36 @@ PROMISED = {
 
 
 def architecture(kind: str = "softmax", hidden: int = 32) -> Architecture:
-    return Architecture.model_validate({"hidden": hidden, "blocks": [{"attention": {"kind": kind, "heads": 4}}]})
+    return Architecture.model_validate({"hidden": hidden, "blocks": [{"attention": {"kind": kind}}]})
 
 
-@pytest.mark.parametrize("kind", [spec.model_fields["kind"].default for spec in MODULES])
+@pytest.mark.parametrize("kind", having("causal"))
 def test_every_promised_metric_is_there_finite_and_positive(kind):
     metrics = measure(build(architecture(kind), context=16), 65, 16, SETTINGS, "cpu")
     assert metrics.keys() - {"energy_mj_per_token"} == PROMISED
     assert all(name in METRICS or name == "contended" or name.rpartition("_")[0] in METRICS for name in metrics)
     contended = metrics.pop("contended")
     assert contended in (0.0, 1.0)
-    assert all(math.isfinite(value) and value > 0 for value in metrics.values())
+    stateless = ("decode_state_kib",) if kind == "none" else ()
+    assert all(math.isfinite(value) and (value > 0 or name in stateless) for name, value in metrics.items())
+
+
+def test_an_encoder_reads_and_does_not_generate():
+    whole = {"family": "encoder", "hidden": 32, "blocks": [{"attention": {"kind": "linformer"}}]}
+    model = build(Architecture.model_validate(whole), context=16)
+    metrics = measure(model, 65, 16, SETTINGS, "cpu")
+    generating = {"decode_state_kib", *(name for name in PROMISED if name.startswith("decode_ms"))}
+    assert metrics.keys() == PROMISED - generating
+    assert metrics["flops_per_token"] * 16 == model.flops(16)
+
+
+def test_a_model_with_a_source_reads_it_as_its_prompt():
+    block = {"attention": {"kind": "softmax"}}
+    whole = {"hidden": 32, "encoder_blocks": [block], "blocks": [block | {"cross": {"kind": "additive"}}]}
+    model = build(Architecture.model_validate(whole | {"family": "encoder_decoder"}), context=16)
+    metrics = measure(model, 65, 16, SETTINGS, "cpu")
+    assert metrics.keys() - {"energy_mj_per_token"} == PROMISED
+    assert metrics["decode_state_kib"] * 2**10 == model.state_bytes(1, 16)
 
 
 def test_exact_metrics_follow_from_the_model():

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from nas.architecture import Architecture, Block, Linear, Softmax, Window
+from nas.architecture import Architecture, Block
 from nas.errors import UsageError
+from nas.kinds import Linear, Softmax, Window
 from nas.models import Decoder, build
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nas import report
-from nas.architecture import Architecture, Headed
+from nas.architecture import Architecture
+from nas.kinds import Headed
 from nas.results import Constraint, Measurement, Objective, Rung, State, StudyRecord, TrialResult
 
 CREATED = 1_770_000_000.0

@@ -52,7 +52,7 @@ def test_a_finished_study_starts_nothing(tmp_path):
 def test_an_exhausted_space_ends_the_search_with_every_architecture_tried(tmp_path):
     file = settings("space.hidden=[32]", "space.depth=[1,2]", "baselines=[]")
     launcher = Launcher(tmp_path, file)
-    size = Space(file.space).size()
+    size = Space(file.spaces()).size()
     coordinator = launcher.run(budget=size + 10)
     assert coordinator.end is End.EXHAUSTED
     assert coordinator.counts.trained == size
@@ -88,7 +88,7 @@ def test_too_few_feasible_proposals_end_the_search(tmp_path):
 
 def test_failures_are_told_with_their_reason_and_end_the_search_when_too_many(tmp_path):
     file = settings()
-    every = {architecture.id: "nan" for _, architecture in Space(file.space).walk()}
+    every = {architecture.id: "nan" for _, architecture in Space(file.spaces()).walk()}
     launcher = Launcher(tmp_path, file, fails=every)
     coordinator = launcher.run(budget=10)
     assert coordinator.end is End.FAILURES
@@ -117,7 +117,7 @@ def test_how_many_failures_are_too_many(limit, outcomes, too_many):
 
 def test_a_study_that_failed_too_often_may_be_resumed(tmp_path):
     file = settings()
-    every = {architecture.id: "nan" for _, architecture in Space(file.space).walk()}
+    every = {architecture.id: "nan" for _, architecture in Space(file.spaces()).walk()}
     launcher = Launcher(tmp_path, file, fails=every)
     assert launcher.run(budget=10).end is End.FAILURES
     launcher.fails = {}
@@ -126,7 +126,7 @@ def test_a_study_that_failed_too_often_may_be_resumed(tmp_path):
 
 def test_failed_trials_cost_no_budget_and_may_be_retried(tmp_path):
     file = settings()
-    baseline = file.baselines[0].architecture()
+    baseline = file.baselines[0].architecture("decoder")
     launcher = Launcher(tmp_path, file, fails={baseline.id: "nan"})
     coordinator = launcher.coordinator(budget=3)
     coordinator.enqueue(baseline, baseline=True)
@@ -148,7 +148,7 @@ def test_baselines_come_first_and_teach_the_sampler(tmp_path):
     file = settings()
     launcher = Launcher(tmp_path, file)
     coordinator = launcher.coordinator(budget=2)
-    coordinator.enqueue(file.baselines[0].architecture(), baseline=True)
+    coordinator.enqueue(file.baselines[0].architecture("decoder"), baseline=True)
     assert coordinator.next_job().number == 0
     row = launcher.rows()[0]
     assert row.user_attrs["baseline"]
@@ -278,5 +278,5 @@ def test_equal_seeds_propose_equally_and_other_seeds_differ(tmp_path):
 
 
 def test_uniform_samples_of_a_space_are_reproducible():
-    space = Space(settings().space)
+    space = Space(settings().spaces())
     assert space.sample(random.Random(1)) == space.sample(random.Random(1))

@@ -51,7 +51,7 @@ def test_encode_and_decode(task: Task) -> None:
 
 
 def test_batches_are_windows_of_the_train_split(task: Task) -> None:
-    inputs_BT, targets_BT = task.batch(torch.Generator().manual_seed(0), 200, "cpu")
+    (inputs_BT,), targets_BT = task.batch(torch.Generator().manual_seed(0), 200, "cpu")
     assert inputs_BT.shape == targets_BT.shape == (200, 16)
     for inputs_T, targets_T in zip(inputs_BT, targets_BT, strict=True):
         assert task.decode([*inputs_T.tolist(), int(targets_T[-1])]) in TEXT[:1600]
@@ -59,7 +59,7 @@ def test_batches_are_windows_of_the_train_split(task: Task) -> None:
 
 
 def test_equal_generators_draw_equal_batches(task: Task) -> None:
-    one, same, other = (task.batch(torch.Generator().manual_seed(seed), 8, "cpu")[0] for seed in (1, 1, 2))
+    one, same, other = (task.batch(torch.Generator().manual_seed(seed), 8, "cpu")[0][0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -115,8 +115,8 @@ def test_evaluation_takes_turns_and_leaves_the_mode_as_it_was(task: Task) -> Non
 
 
 def test_the_loss_is_the_mean_cross_entropy(task: Task) -> None:
-    inputs_BT, targets_BT = task.batch(torch.Generator().manual_seed(0), 4, "cpu")
-    loss = task.loss(Knows(task.vocabulary, 0.0), inputs_BT, targets_BT)
+    inputs, targets_BT = task.batch(torch.Generator().manual_seed(0), 4, "cpu")
+    loss = task.loss(Knows(task.vocabulary, 0.0), inputs, targets_BT)
     assert loss.item() == pytest.approx(math.log(task.vocabulary))
 
 

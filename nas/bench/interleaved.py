@@ -1,0 +1,80 @@
+"""Timing several things fairly: a few calls of each in turn, round after round.
+
+Whatever slows the machine down for a moment then slows all of them, and what one takes is compared with what another
+took in the same minute. Every reading is one call; what they come to is their median, with its spread.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from nas.measure import DeviceLock
+from nas.measure.contention import LoadWatch
+from nas.results import Measurement
+
+ROUNDS = 5
+FEWEST, ENOUGH_SECONDS = 5, 0.2
+"""A call is repeated so often, or for so long, whichever is more."""
+MOST_SECONDS = 5.0
+"""But no longer than this in all: a call of several seconds is read fewer times, and once at least."""
+WARM_UP_SECONDS = 0.05
+"""What takes longer than this is called once."""
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is timed: `run`, on what `prepare` made for it, untimed, just before."""
+
+    run: Callable[[Any], object]
+    prepare: Callable[[], Any] = lambda: None
+
+    def ms(self) -> float:
+        given = self.prepare()
+        start = time.perf_counter_ns()
+        self.run(given)
+        return (time.perf_counter_ns() - start) / 1e6
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Milliseconds a call, and the share of the rounds in which others kept the machine busy."""
+
+    ms: Measurement
+    contended: float
+
+
+def interleaved(calls: Mapping[Name, Call], most: int, lock: DeviceLock) -> dict[Name, Timed]:
+    """At most `most` readings of each call. Trainers on this machine pause in every round, and go on between rounds."""
+    if not calls:
+        return {}
+    readings: dict[Name, list[float]] = {name: [] for name in calls}
+    with lock.measuring():
+        wanted = {name: repeats(warm_up_ms(call), most) for name, call in calls.items()}
+    contended = 0
+    for i in range(ROUNDS):
+        with lock.measuring(), LoadWatch(torch.device("cpu")) as load:
+            for name, call in calls.items():
+                for _ in range(wanted[name] * (i + 1) // ROUNDS - wanted[name] * i // ROUNDS):
+                    readings[name].append(call.ms())
+        contended += load.contended
+    return {name: Timed(Measurement.of(found), contended / ROUNDS) for name, found in readings.items()}
+
+
+def repeats(ms: float, most: int) -> int:
+    """How often to read what takes so long."""
+    enough = max(FEWEST, round(ENOUGH_SECONDS * 1000 / ms))
+    return max(1, min(most, enough, int(MOST_SECONDS * 1000 / ms)))
+
+
+def warm_up_ms(call: Call) -> float:
+    """Until caches are full and the allocator knows the sizes; the shortest time is about what a call takes."""
+    shortest = call.ms()
+    end = time.perf_counter() + WARM_UP_SECONDS
+    while shortest < WARM_UP_SECONDS * 1000 and time.perf_counter() < end:
+        shortest = min(shortest, call.ms())
+    return shortest

@@ -1,0 +1,148 @@
+"""How choices are made: asked of a trial, replayed, or found again in a given architecture.
+
+A choice has a name, options, and a lookup that tells what an architecture has there. The options under one name never
+change within a study, as Optuna demands; a choice with only one option is none.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Protocol
+
+from nas.architecture import Architecture
+
+
+class Chooser(Protocol):
+    """The part of an Optuna trial that a space needs."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
+
+
+class RandomChooser:
+    """Uniform choices from a generator; `params` tells what was chosen."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self.generator = generator
+        self.params: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        self.params[name] = self.generator.choice(choices)
+        return self.params[name]
+
+
+class Script:
+    """Replays a list of choice indexes, then takes first choices; `sizes` tells how many there were at each."""
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        self.indexes, self.sizes = list(indexes), list[int]()
+        self.params: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        if len(self.sizes) == len(self.indexes):
+            self.indexes.append(0)
+        self.params[name] = choices[self.indexes[len(self.sizes)]]
+        self.sizes.append(len(choices))
+        return self.params[name]
+
+    def following(self) -> list[int] | None:
+        """The indexes of the next choices in order; None after the last."""
+        indexes = self.indexes
+        while indexes and indexes[-1] == self.sizes[len(indexes) - 1] - 1:
+            indexes = indexes[:-1]
+        return [*indexes[:-1], indexes[-1] + 1] if indexes else None
+
+
+Lookup = Callable[[Architecture], Any]
+"""Where in an architecture a choice is found again."""
+
+
+class Picker(Protocol):
+    """Picks one of the options; `lookup` finds what an architecture has there."""
+
+    def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any: ...
+
+    def under(self, prefix: str) -> "Picker":
+        """The same, with a prefix before every name."""
+
+
+class Asking:
+    """Asks a chooser, where there is anything to choose. `prefix` stands before every name."""
+
+    def __init__(self, chooser: Chooser, prefix: str = "") -> None:
+        self.chooser, self.prefix = chooser, prefix
+
+    def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any:
+        return options[0] if len(options) == 1 else self.chooser.suggest_categorical(self.prefix + name, options)
+
+    def under(self, prefix: str) -> "Asking":
+        return Asking(self.chooser, prefix)
+
+
+class Following:
+    """Picks what leads to one given architecture, and notes it in `params`. Raises LookupError where it cannot."""
+
+    def __init__(self, architecture: Architecture, params: dict[str, Any], prefix: str = "") -> None:
+        self.architecture, self.params, self.prefix = architecture, params, prefix
+
+    def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any:
+        value = lookup(self.architecture)
+        if value not in options:
+            raise LookupError(name)
+        if len(options) > 1:
+            self.params[self.prefix + name] = value
+        return value
+
+    def under(self, prefix: str) -> "Following":
+        return Following(self.architecture, self.params, prefix)
+
+
+class Rows:
+    """Valid combinations of named values, picked column by column among the rows that are left.
+
+    Columns whose values only belong to the result (`spec`, `rest`) are given as objects and never picked.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.rows = list(rows)
+        self.columns = [name for name in self.rows[0] if name not in ("spec", "rest")] if self.rows else []
+        self._marks = cache(self._find_marks)
+
+    def pick(
+        self, picker: Picker, given: Mapping[str, Any], name: str, lookup: Callable[[Architecture, str], Any]
+    ) -> Mapping[str, Any]:
+        """The row that is picked from those with the given values; `name` has a place for the column's."""
+        left = [row for row in self.rows if all(row[key] == value for key, value in given.items())]
+        chosen = dict(given)
+        for column in (c for c in self.columns if c not in given):
+            marks = ",".join(f"{key}={chosen[key]}" for key in self._marks(column, tuple(chosen)))
+            offered = {row[column] for row in left}
+            options = [value for value in self._order(column) if value in offered]
+            label = name.format(column) + (f"@{marks}" if marks else "")
+            chosen[column] = picker.pick(label, options, partial(_look, lookup, column))
+            left = [row for row in left if row[column] == chosen[column]]
+        return left[0]
+
+    def _order(self, column: str) -> list[Any]:
+        """Its values: numbers by size, others as the file has them."""
+        values = list(dict.fromkeys(row[column] for row in self.rows))
+        numbers = all(isinstance(value, (int, float)) for value in values)
+        return sorted(values) if numbers else values
+
+    def _find_marks(self, column: str, earlier: tuple[str, ...]) -> tuple[str, ...]:
+        """The fewest earlier choices that settle the values on offer."""
+        offered: dict[tuple[Any, ...], set[Any]] = {}
+        for row in self.rows:
+            offered.setdefault(tuple(row[key] for key in earlier), set()).add(row[column])
+        for count in range(len(earlier)):
+            for subset in itertools.combinations(range(len(earlier)), count):
+                groups: dict[tuple[Any, ...], set[frozenset[Any]]] = {}
+                for values, options in offered.items():
+                    groups.setdefault(tuple(values[i] for i in subset), set()).add(frozenset(options))
+                if all(len(group) == 1 for group in groups.values()):
+                    return tuple(earlier[i] for i in subset)
+        return earlier
+
+
+def _look(lookup: Callable[[Architecture, str], Any], column: str, architecture: Architecture) -> Any:
+    return lookup(architecture, column)

@@ -1,0 +1,318 @@
+"""Attention kinds as data: the fields that a search may choose, and what each kind can be asked for. No torch here.
+
+A kind is a frozen value with a name (`kind`), fields of its own, the forms it has and the positions it takes. To add
+one: a class here and its name in `Attention` below, a module in a file under `nas/attention/`, a line in its table.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+Form = Literal["causal", "bidirectional", "cross"]
+"""Causal: a token sees itself and the past. Bidirectional: all tokens. Cross: the tokens of a memory."""
+
+Position = Literal["rope", "alibi", "learned", "sinusoidal", "none"]
+"""How a block knows the order of its tokens.
+
+rope turns queries and keys by their place (arXiv:2104.09864), alibi lowers scores in proportion to the distance
+(arXiv:2108.12409); learned (one vector a place) and sinusoidal (arXiv:1706.03762) are added to what the block reads.
+"""
+
+EVERYWHERE: tuple[Position, ...] = ("learned", "sinusoidal", "none")
+"""Positions that ask nothing of an attention kind."""
+TURNED: tuple[Position, ...] = ("rope", *EVERYWHERE)
+"""Of kinds that compare queries and keys by products, but have no scores to lower."""
+SCORED: tuple[Position, ...] = ("rope", "alibi", *EVERYWHERE)
+"""Of kinds with a softmax over scores."""
+
+Problem = tuple[str, str]
+"""(`field=value must ...`, the fix)."""
+
+
+class Spec(BaseModel):
+    """A frozen value that knows its canonical form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain data with every field at its default left out, so that a new field keeps old ids."""
+        data: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            default = field.get_default(call_default_factory=True, validated_data=self.__dict__)
+            if name == "kind" or value != default:
+                data[name] = _plain(value)
+        return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.canonical()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Kind(Spec):
+    """What every kind tells of itself."""
+
+    kind: str
+    forms: ClassVar[tuple[Form, ...]] = ("causal", "bidirectional")
+    positions: ClassVar[tuple[Position, ...]] = EVERYWHERE
+    """What it can be given; the first is the default."""
+    weighs: ClassVar[bool] = True
+    """Whether it has attention weights that can be shown."""
+
+    def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
+        """What is wrong and how to mend it when this cannot be built at that hidden size, else None."""
+        if position is not None and position not in self.positions:
+            return f"kind={self.kind!r} takes no position={position!r}", f"use one of {', '.join(self.positions)}"
+        return None
+
+    def __str__(self) -> str:
+        """softmax heads=4 kv_heads=1: what is switched off, and keys and values of all heads, are not mentioned."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+        if fields.get("kv_heads") == fields.get("heads"):
+            fields.pop("kv_heads", None)
+        shown = {name: value for name, value in fields.items() if value is not None and value is not False}
+        words = [name if value is True else f"{name}={value}" for name, value in shown.items()]
+        return " ".join([self.kind, *words])
+
+
+class Headed(Kind):
+    """Kinds with `heads` of equal size: by default the hidden size shared out among them, else `head_size` each."""
+
+    positions = TURNED
+    heads: PositiveInt = 4
+    head_size: PositiveInt | None = None
+
+    def size(self, hidden: int) -> int:
+        """Values of a head at that hidden size."""
+        return self.head_size or hidden // self.heads
+
+    def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
+        if self.head_size is None and hidden % self.heads:
+            return f"heads={self.heads} must divide hidden={hidden}", f"use one of {_divisors(hidden)}"
+        turned = (position or self.positions[0]) == "rope"
+        if turned and self.head_size is not None and self.head_size % 2:
+            return f"head_size={self.head_size} must be even for rotary positions", "use an even number"
+        if turned and self.size(hidden) % 2:
+            even = [h for h in range(1, hidden + 1) if hidden % h == 0 and hidden // h % 2 == 0]
+            text = f"heads={self.heads} gives heads of odd size {self.size(hidden)}, which rotary positions cannot turn"
+            return text, f"use one of {', '.join(map(str, even))}" if even else "use an even hidden size"
+        return super().problem(hidden, position)
+
+
+class Grouped(Headed):
+    """Heads whose keys and values may be shared: kv_heads = heads (MHA), fewer (GQA), or 1 (MQA)."""
+
+    positions = SCORED
+    kv_heads: PositiveInt = Field(default_factory=lambda data: data.get("heads", 4))
+
+    def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
+        if self.heads % self.kv_heads:
+            return f"kv_heads={self.kv_heads} must divide heads={self.heads}", f"use one of {_divisors(self.heads)}"
+        return super().problem(hidden, position)
+
+
+class Softmax(Grouped):
+    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762; GQA: arXiv:2305.13245).
+
+    `qk_norm`: queries and keys to root mean square 1, with a gain (arXiv:2302.05442). `gate`: the output times
+    sigmoid(W x) (arXiv:2505.06708). `bias`: on all its matrices, as in GPT-2 and BERT.
+    """
+
+    kind: Literal["softmax"] = "softmax"
+    forms = ("causal", "bidirectional", "cross")
+    qk_norm: bool = False
+    gate: bool = False
+    bias: bool = False
+
+
+class Latent(Headed):
+    """Multi-head latent attention: one short vector a token is all that is cached (DeepSeek-V2, arXiv:2405.04434).
+
+    `latent`: its size. `rope_size`: of the separate part of each head that rotary positions turn, shared by all heads
+    in the keys; by default half a head.
+    """
+
+    kind: Literal["latent"] = "latent"
+    latent: PositiveInt = 32
+    rope_size: PositiveInt | None = None
+
+    def turned_size(self, hidden: int) -> int:
+        """Values that carry the position: `rope_size`, or half a head, at least 2 and even."""
+        return self.rope_size or max(2, self.size(hidden) // 4 * 2)
+
+    def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
+        if self.rope_size is not None and self.rope_size % 2:
+            return f"rope_size={self.rope_size} must be even", "use an even number"
+        # The head itself is not turned, so that its size may be odd.
+        return super().problem(hidden, "none" if position in (None, "rope") else position)
+
+
+class Cosine(Grouped):
+    """Unit-length queries and keys with a learned temperature (Henry et al. 2020, arXiv:2010.04245)."""
+
+    kind: Literal["cosine"] = "cosine"
+    forms = ("causal", "bidirectional", "cross")
+
+
+class Additive(Headed):
+    """Scores v · tanh(W q + U k) (Bahdanau et al. 2015, arXiv:1409.0473), in several heads."""
+
+    kind: Literal["additive"] = "additive"
+    forms = ("causal", "bidirectional", "cross")
+    positions = ("alibi", *EVERYWHERE)
+
+
+class Differential(Headed):
+    """The difference of two softmax maps, each over half of a head (Ye et al. 2024, arXiv:2410.05258).
+
+    `subtracted`: λ at the start, the share of the second map that is taken off.
+    """
+
+    kind: Literal["differential"] = "differential"
+    forms = ("causal", "bidirectional", "cross")
+    positions = SCORED
+    subtracted: float = Field(default=0.5, ge=0, lt=1)
+
+    def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
+        if problem := super().problem(hidden, "none" if position in (None, "rope") else position):
+            return problem
+        whole = 4 if position in (None, "rope") else 2
+        if self.size(hidden) % whole:
+            return (
+                f"heads={self.heads} gives heads of size {self.size(hidden)}, of which two halves cannot be made",
+                f"use heads whose size {whole} divides",
+            )
+        return None
+
+
+class Window(Grouped):
+    """Each token sees itself and the `window` − 1 tokens before it (Beltagy et al. 2020, arXiv:2004.05150).
+
+    `global_tokens`: the first so many are seen by all tokens, and without causality they see all.
+    """
+
+    kind: Literal["window"] = "window"
+    window: PositiveInt = 32
+    global_tokens: NonNegativeInt = 0
+
+    def __str__(self) -> str:
+        return super().__str__().removesuffix(" global_tokens=0")
+
+
+class BlockSparse(Grouped):
+    """Blocks of tokens see their own block, the one before, and every `stride`-th before that (arXiv:1904.10509).
+
+    `far`: how many of these strided blocks, so that the cost stays linear in the context.
+    """
+
+    kind: Literal["block_sparse"] = "block_sparse"
+    block: PositiveInt = 16
+    stride: int = Field(default=4, ge=2)
+    far: PositiveInt = 4
+
+
+class Linear(Headed):
+    """Kernel attention with the feature map ELU + 1 (Katharopoulos et al. 2020, arXiv:2006.16236)."""
+
+    kind: Literal["linear"] = "linear"
+    forms = ("causal", "bidirectional", "cross")
+
+
+class Performer(Headed):
+    """Kernel attention with positive orthogonal random features (Choromanski et al. 2021, arXiv:2009.14794).
+
+    `features`: how many a head; they are drawn once and never trained.
+    """
+
+    kind: Literal["performer"] = "performer"
+    forms = ("causal", "bidirectional", "cross")
+    features: PositiveInt = 32
+
+
+class Linformer(Headed):
+    """Softmax over `rank` learned mixtures of keys and values (Wang et al. 2020, arXiv:2006.04768)."""
+
+    kind: Literal["linformer"] = "linformer"
+    forms = ("bidirectional",)
+    positions = ("learned", "sinusoidal", "rope", "none")
+    rank: PositiveInt = 32
+
+
+class Retention(Headed):
+    """Decay by age, at a rate of its own in each head, in place of a softmax (Sun et al. 2023, arXiv:2307.08621)."""
+
+    kind: Literal["retention"] = "retention"
+    forms = ("causal",)
+
+
+class GatedLinear(Headed):
+    """A state that forgets by gates computed from the data (Yang et al. 2024, arXiv:2312.06635)."""
+
+    kind: Literal["gated_linear"] = "gated_linear"
+    forms = ("causal",)
+    positions = EVERYWHERE[::-1]
+
+
+class GatedDelta(Headed):
+    """A gated state in which each key's old value is replaced (Yang et al. 2025, arXiv:2412.06464).
+
+    `conv`: tokens of the short convolution in front of queries, keys and values; 0 is none.
+    """
+
+    kind: Literal["gated_delta"] = "gated_delta"
+    forms = ("causal",)
+    positions = EVERYWHERE[::-1]
+    conv: NonNegativeInt = 4
+
+
+class NoAttention(Kind):
+    """A block that mixes no tokens: the cheapest choice."""
+
+    kind: Literal["none"] = "none"
+    weighs = False
+    positions = EVERYWHERE[::-1]
+
+
+class Lstm(Kind):
+    """A long short-term memory of the hidden size (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)."""
+
+    kind: Literal["lstm"] = "lstm"
+    weighs = False
+    forms = ("causal",)
+    positions = EVERYWHERE[::-1]
+
+
+Attention = Annotated[
+    Softmax
+    | Latent
+    | Cosine
+    | Additive
+    | Differential
+    | Window
+    | BlockSparse
+    | Linear
+    | Performer
+    | Linformer
+    | Retention
+    | GatedLinear
+    | GatedDelta
+    | NoAttention
+    | Lstm,
+    Field(discriminator="kind"),
+]
+ATTENTION_SPECS: dict[str, type[Kind]] = {
+    spec.model_fields["kind"].default: spec for spec in get_args(get_args(Attention)[0])
+}
+
+
+def having(form: Form) -> tuple[str, ...]:
+    """The names of the kinds that have this form."""
+    return tuple(kind for kind, spec in ATTENTION_SPECS.items() if form in spec.forms)
+
+
+def _divisors(n: int) -> str:
+    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)

@@ -1,0 +1,121 @@
+"""What models that answer a source have in common.
+
+Shapes: B batch, S tokens of the source, T tokens of the answer, D hidden, H heads, V vocabulary, U steps.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from nas.attention import Memory
+from nas.errors import UsageError
+from nas.models.beam import Beam
+from nas.models.stack import StackState, Vocabulary
+
+
+@dataclass(frozen=True)
+class SourceMaps:
+    """Attention weights of each layer; None where it has none to show.
+
+    Within the source (B, H, S, S), within the answer (B, H, T, T), and of the answer to the source (B, H, T, S).
+    """
+
+    encoder: list[Tensor | None]
+    decoder: list[Tensor | None]
+    cross: list[Tensor | None]
+
+
+class Seq2Seq(nn.Module, ABC):
+    """A model that reads a whole source, and then answers it token by token. Both have the same vocabulary.
+
+    Wherever a `padding` is given, it is True at tokens of the source to ignore.
+    """
+
+    vocabulary: Vocabulary
+    encoder: nn.Module
+    context: int
+    """Tokens that a source may have, and an answer."""
+
+    @abstractmethod
+    def forward(
+        self,
+        source_BS: Int[Tensor, "B S"],
+        tokens_BT: Int[Tensor, "B T"],
+        padding_BS: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """The logits of the token after each of `tokens`, which begin with the start token."""
+
+    @abstractmethod
+    def new_state(self, batch: int, context: int) -> StackState:
+        """What answers of up to `context` tokens remember, empty."""
+
+    @abstractmethod
+    def remember(self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None) -> list[Memory]:
+        """What the layers that attend to the source read of it, computed once."""
+
+    @abstractmethod
+    def attention_maps(
+        self,
+        source_BS: Int[Tensor, "B S"],
+        tokens_BT: Int[Tensor, "B T"],
+        padding_BS: Bool[Tensor, "B S"] | None = None,
+    ) -> SourceMaps:
+        """What `forward` attends to."""
+
+    @abstractmethod
+    def flops(self, tokens: int, source: int) -> int:
+        """Matrix products of a forward pass over one source and one answer; a multiply-add counts as two."""
+
+    @abstractmethod
+    def state_bytes(self, batch: int, context: int) -> int:
+        """The size of `new_state(batch, context)` once it holds a source as long as the context, unpadded."""
+
+    def encode(
+        self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """One vector a token of the source."""
+        source_BSD: Tensor = self.encoder(self.vocabulary(source_BS), padding_BS)
+        return source_BSD
+
+    @torch.inference_mode()
+    def prefill(
+        self, source_BS: Int[Tensor, "B S"], state: StackState, padding_BS: Bool[Tensor, "B S"] | None = None
+    ) -> None:
+        """Read the source into the state."""
+        state.memories = self.remember(source_BS, padding_BS)
+
+    @torch.inference_mode()
+    def decode_step(self, token_B: Int[Tensor, " B"], state: StackState) -> Float[Tensor, "B V"]:
+        """Read one token of each answer; the logits of the next."""
+        if not state.memories:
+            raise UsageError("the decode state holds no source to answer; call prefill(source, state) first")
+        return self._read_on(token_B[:, None], state)[:, 0]
+
+    def generate(
+        self,
+        source_BS: Int[Tensor, "B S"],
+        steps: int,
+        start: int,
+        stop: int | None = None,
+        beams: int = 1,
+        padding_BS: Bool[Tensor, "B S"] | None = None,
+        length_penalty: float = 0.6,
+    ) -> Int[Tensor, "B U"]:
+        """The `steps` tokens after `start`, as `Beam` chooses them; behind the first `stop`, `stop` alone."""
+        if not 0 <= steps <= self.context:
+            raise UsageError(f"steps={steps} tokens cannot be generated; the context holds 0 to {self.context}")
+        tokens = self.vocabulary.embedding.num_embeddings
+        for name, token in (("start", start), ("stop", stop)):
+            if token is not None and not 0 <= token < tokens:
+                raise UsageError(f"{name}={token} is no token; they are 0 to {tokens - 1}")
+        state = self.new_state(len(source_BS), max(1, steps))
+        self.prefill(source_BS, state, padding_BS)
+        start_B = source_BS.new_full((len(source_BS),), start)
+        return Beam(beams, length_penalty).search(self.decode_step, state, start_B, steps, stop)
+
+    @abstractmethod
+    def _read_on(self, tokens_BT: Int[Tensor, "B T"], state: StackState) -> Float[Tensor, "B T V"]:
+        """Read T more tokens of each answer, from a state that holds its source; the logits after each."""

@@ -1,0 +1,39 @@
+"""Fill in the characters that were hidden.
+
+Shapes: B batch, T context.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nas.tasks.base import Inputs
+from nas.tasks.text import IGNORED, TextTask
+
+CHOSEN, MASKED, REPLACED = 0.15, 0.8, 0.1
+"""Shares: of all characters, those to predict; of these, hidden behind the mask, and replaced by another character."""
+
+
+class MaskedLanguageModelling(TextTask):
+    """−ln p(x_t | the window with x_t hidden), over 15 % of the characters (Devlin et al. 2019, arXiv:1810.04805).
+
+    Of those to predict 80 % are shown as the mask, 10 % as a random character and 10 % as they are. Evaluation hides
+    the same ones at every call. Its floors are those of n-grams, which see the true characters to the left.
+    """
+
+    own_symbols = ("<mask>",)
+
+    def examples(self, starts_B: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+        true_BT = self.windows(starts_B, self.context)
+        chosen_BT = torch.rand(true_BT.shape, generator=generator) < CHOSEN
+        # Every window has something to predict.
+        chosen_BT[:, 0] |= ~chosen_BT.any(dim=1)
+        fate_BT = torch.rand(true_BT.shape, generator=generator)
+        random_BT = torch.randint(self.characters, true_BT.shape, generator=generator)
+        mask = self.symbols.index("<mask>")
+        shown_BT = torch.where(fate_BT < MASKED, mask, torch.where(fate_BT < MASKED + REPLACED, random_BT, true_BT))
+        return (torch.where(chosen_BT, shown_BT, true_BT),), true_BT.where(chosen_BT, IGNORED)
+
+    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+        return {"perplexity": math.exp(min(loss, 700.0))}

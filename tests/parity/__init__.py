@@ -1,0 +1,1 @@
+"""Ours against implementations that others wrote: same weights, same inputs, same outputs."""
