@@ -1,6 +1,11 @@
 """Shapes and types of the attention and model code are checked at every call while the tests run."""
 
+import os
 import tempfile
+
+# Before torch is imported, here and in every process that a test starts: on small tensors, threads wait for each other
+# more than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from jaxtyping import install_import_hook

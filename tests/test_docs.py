@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-import torch
 import typer
 
 from nas import errors, study_file
 from nas.attention import MODULES, build
 from nas.attention.kernel import CHUNK
 from nas.cli.__main__ import app, main
-from nas.errors import NasError, UsageError
-from nas.kinds import ATTENTION_SPECS, Grouped, Headed
+from nas.errors import NasError
+from nas.kinds import ATTENTION_SPECS, Grouped, Headed, Position
 from nas.results import METRICS
 from nas.search import driver
 from nas.search.control import request_stop
@@ -278,8 +277,9 @@ KINDS = {spec.model_fields["kind"].default: spec for spec in MODULES}
 
 
 def test_every_attention_kind_has_its_section():
-    title, *kinds = sections("attention.md")
-    assert (title, kinds) == ("Attention kinds", list(KINDS))
+    title, positions, *kinds = sections("attention.md")
+    assert (title, positions, kinds) == ("Attention kinds", "Positions", list(KINDS))
+    assert [spans(row[0])[0] for row in rows(sections("attention.md")[positions])] == list(get_args(Position))
     assert [row[0] for row in rows(sections("attention.md")[title])] == [f"[{kind}](#{kind})" for kind in KINDS]
 
 
@@ -299,11 +299,8 @@ def test_the_costs_and_sources_of_a_kind_are_those_of_its_module(kind):
     assert layer.flops(T) == flops + (4 * T * D * (H + K) * E if headed else 0)
     assert layer.state_bytes(1, C) == 4 * state
     assert spans(row[3]) == [name for name in KINDS[kind].model_fields if name != "kind"]
-    if row[4] == "yes":
-        assert layer(torch.zeros(1, 2, D), torch.zeros(1, 3, D)).shape == (1, 2, D)
-    else:
-        with pytest.raises(UsageError):
-            layer(torch.zeros(1, 2, D), torch.zeros(1, 3, D))
+    assert tuple(row[4].split(", ")) == KINDS[kind].forms
+    assert tuple(row[5].split(", ")) == KINDS[kind].positions
     for source in re.findall(r"arXiv:\d+\.\d+", f"{MODULES[KINDS[kind]].__doc__} {KINDS[kind].__doc__}"):
         assert source in page[kind]
 

@@ -7,11 +7,11 @@ E head size, F features of a query or key, N chunks of c tokens.
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nas.attention.base import HeadedAttention
+from nas.attention.chunks import chunked, segments
 from nas.attention.state import Memory, Sums
 from nas.kinds import Headed, Position
 
@@ -44,13 +44,24 @@ class KernelAttention(HeadedAttention[Sums]):
     ) -> Float[Tensor, "B T D"]:
         if memory_BSD is not None:
             return self.recall(x_BTD, self.remember(memory_BSD, padding_BT))
-        placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF, v_BTHE = self._read(x_BTD)
-        if padding_BT is not None:
-            ignored_BT11 = padding_BT[..., None, None]
-            v_BTHE, k_BTHF = v_BTHE.masked_fill(ignored_BT11, 0), k_BTHF.masked_fill(ignored_BT11, 0)
         if self.causal:
-            return self._divide(_weigh_past(placed_q_BTHF, placed_k_BTHF, v_BTHE), q_BTHF, k_BTHF.cumsum(1))
+            return self._mix_past(x_BTD, padding_BT)
+        placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF, v_BTHE = self._read(x_BTD, 0, padding_BT)
         return self._divide(_weigh_all(placed_q_BTHF, placed_k_BTHF, v_BTHE), q_BTHF, k_BTHF.sum(1, keepdim=True))
+
+    def _mix_past(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Tensor:
+        """The causal form, segment by segment, each with the sums over those before it."""
+        parts: list[Tensor] = []
+        products_BHFE: Tensor | None = None
+        before_B1HF: Tensor | float = 0.0
+        for here in segments(x_BTD.size(1)):
+            ignored = None if padding_BT is None else padding_BT[:, here]
+            placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF, v_BTHE = self._read(x_BTD[:, here], here.start, ignored)
+            weighed_BTHE, products_BHFE = _weigh_past(placed_q_BTHF, placed_k_BTHF, v_BTHE, products_BHFE)
+            sum_BTHF = k_BTHF.cumsum(1) + before_B1HF
+            before_B1HF = sum_BTHF[:, -1:]
+            parts.append(self._divide(weighed_BTHE, q_BTHF, sum_BTHF))
+        return torch.cat(parts, dim=1)
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: Sums) -> Float[Tensor, "B T D"]:
         start = state.advance(x_BTD.size(1))
@@ -59,7 +70,7 @@ class KernelAttention(HeadedAttention[Sums]):
             products_BHFE, keys_BHF = state.add_one(placed_k_BTHF, v_BTHE, k_BTHF)
             weighed_BTHE = (placed_q_BTHF.transpose(1, 2) @ products_BHFE).transpose(1, 2)
             return self._divide(weighed_BTHE, q_BTHF, keys_BHF[:, None])
-        weighed_BTHE = _weigh_past(placed_q_BTHF, placed_k_BTHF, v_BTHE, state.products_BHFE)
+        weighed_BTHE, _ = _weigh_past(placed_q_BTHF, placed_k_BTHF, v_BTHE, state.products_BHFE)
         sum_BTHF = k_BTHF.cumsum(1) + state.keys_BHF[:, None]
         state.add(placed_k_BTHF, v_BTHE, k_BTHF)
         return self._divide(weighed_BTHE, q_BTHF, sum_BTHF)
@@ -99,10 +110,12 @@ class KernelAttention(HeadedAttention[Sums]):
         summing = 2 * self.features * self.width
         if source is not None or not self.causal:
             return made + (tokens + (source or tokens)) * summing
-        chunk = min(tokens, CHUNK)
-        chunks = -(-tokens // chunk)
-        comparing = 2 * chunk * self.heads * (self.features + self.head_size)
-        return made + chunks * chunk * (comparing + (2 * summing if chunks > 1 else 0))
+        for here in segments(tokens):
+            length = here.stop - here.start
+            chunk = min(length, CHUNK)
+            comparing = 2 * chunk * self.heads * (self.features + self.head_size)
+            made += -(-length // chunk) * chunk * (comparing + (2 * summing if tokens > CHUNK else 0))
+        return made
 
     def state_bytes(self, batch: int, context: int) -> int:
         return batch * self.heads * self.features * (self.head_size + 1) * self._item_bytes()
@@ -111,10 +124,19 @@ class KernelAttention(HeadedAttention[Sums]):
         H, E = self.heads, self.head_size
         return Sums(context, self._new(batch, H, self.features, E), self._new(batch, H, self.features))
 
-    def _read(self, x_BTD: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """ψ of queries and of keys, φ of queries and of keys, and values, of tokens from position `start` on."""
+    def _read(
+        self, x_BTD: Tensor, start: int = 0, padding_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """ψ of queries and of keys, φ of queries and of keys, and values, of tokens from position `start` on.
+
+        Values, and the keys that are divided by, are 0 at ignored tokens.
+        """
         qk_BTME, v_BTHE = self._project(x_BTD)
-        return *self._placed_features(qk_BTME, start), v_BTHE
+        placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF = self._placed_features(qk_BTME, start)
+        if padding_BT is not None:
+            ignored_BT11 = padding_BT[..., None, None]
+            v_BTHE, k_BTHF = v_BTHE.masked_fill(ignored_BT11, 0), k_BTHF.masked_fill(ignored_BT11, 0)
+        return placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF, v_BTHE
 
     @abstractmethod
     def _placed_features(self, qk_BTME: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -144,25 +166,23 @@ def _weigh_all(q_BTHF: Tensor, k_BSHF: Tensor, v_BSHE: Tensor) -> Tensor:
     return (q_BHTF @ (k_BHSF.mT @ v_BHSE)).transpose(1, 2)
 
 
-def _weigh_past(q_BTHF: Tensor, k_BTHF: Tensor, v_BTHE: Tensor, before_BHFE: Tensor | None = None) -> Tensor:
-    """Σ_s (q_t · k_s) v_s over s ≤ t, and over the tokens whose k vᵀ are summed in `before`: (B, T, H, E)."""
+def _weigh_past(
+    q_BTHF: Tensor, k_BTHF: Tensor, v_BTHE: Tensor, before_BHFE: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Σ_s (q_t · k_s) v_s over s ≤ t, and over the tokens whose k vᵀ are summed in `before`: (B, T, H, E).
+
+    And that sum after these tokens, which a sequence of one chunk does without.
+    """
     T = q_BTHF.size(1)
     chunk = min(T, CHUNK)
-    q_BNHcF, k_BNHcF, v_BNHcE = (_chunks(t, chunk) for t in (q_BTHF, k_BTHF, v_BTHE))
-    y_BNHcE = (q_BNHcF @ k_BNHcF.mT).tril() @ v_BNHcE
-    if chunk < T or before_BHFE is not None:
-        # The last chunk is summed too, for no one: leaving it out would cost a copy.
-        sums_BNHFE = F.pad((k_BNHcF.mT @ v_BNHcE).cumsum(1)[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
-        if before_BHFE is not None:
-            sums_BNHFE = sums_BNHFE + before_BHFE[:, None]
-        y_BNHcE = y_BNHcE + q_BNHcF @ sums_BNHFE
-    return y_BNHcE.transpose(2, 3).flatten(1, 2)[:, :T]
-
-
-def _chunks(tokens_BTHE: Tensor, chunk: int) -> Tensor:
-    """(B, N, H, c, E), with zeros behind the last token: no features, so nothing is added to any sum."""
-    missing = -tokens_BTHE.size(1) % chunk
-    if missing:
-        tokens_BTHE = F.pad(tokens_BTHE, (0, 0, 0, 0, 0, missing))
-    B, T, H, E = tokens_BTHE.shape
-    return tokens_BTHE.reshape(B, T // chunk, chunk, H, E).transpose(2, 3)
+    q_BNHcF, k_BNHcF, v_BNHcE = (chunked(t, chunk) for t in (q_BTHF, k_BTHF, v_BTHE))
+    # In place where a product is nobody else's: over long sequences fresh memory costs more than the sums.
+    y_BNHcE = (q_BNHcF @ k_BNHcF.mT).tril_() @ v_BNHcE
+    if chunk == T and before_BHFE is None:
+        return y_BNHcE.transpose(2, 3).flatten(1, 2), None
+    sums_BNHFE = (k_BNHcF.mT @ v_BNHcE).cumsum(1)
+    if before_BHFE is not None:
+        sums_BNHFE = sums_BNHFE + before_BHFE[:, None]
+    first_BHFE = torch.zeros_like(sums_BNHFE[:, 0]) if before_BHFE is None else before_BHFE
+    y_BNHcE += q_BNHcF @ torch.cat((first_BHFE[:, None], sums_BNHFE[:, :-1]), dim=1)
+    return y_BNHcE.transpose(2, 3).flatten(1, 2)[:, :T], sums_BNHFE[:, -1]

@@ -16,7 +16,7 @@ from nas.kinds import Performer, Position
 SEED = 2009
 """Of the random directions: the same in every layer and run, so that a study can be repeated."""
 
-FLOOR = 1e-20
+FLOOR = 1e-18
 """Added to every feature (1e-6 in the authors' code): no query or key is without any, and no gradient overflows."""
 
 LARGEST_EXPONENT = 60.0

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nas.attention.base import HeadedAttention
+from nas.attention.chunks import chunked, segments
 from nas.attention.state import State
 from nas.kinds import Headed, Position
 
@@ -56,9 +57,14 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
     ) -> Float[Tensor, "B T D"]:
         if memory_BSD is not None:
             return self.recall(x_BTD, self.remember(memory_BSD, padding_BT))
-        q_BTHE, k_BTHE, v_BTHE = self._project_kept(x_BTD, 0, padding_BT)
-        y_BTHE, _ = sum_past(q_BTHE, k_BTHE, v_BTHE, self._log_decay(x_BTD, padding_BT))
-        return self._finish(y_BTHE, x_BTD)
+        parts: list[Tensor] = []
+        products_BHEE: Tensor | None = None
+        for here in segments(x_BTD.size(1)):
+            ignored = None if padding_BT is None else padding_BT[:, here]
+            qkv = self._project_kept(x_BTD[:, here], here.start, ignored)
+            y_BTHE, products_BHEE = sum_past(*qkv, self._log_decay(x_BTD[:, here], ignored), products_BHEE)
+            parts.append(self._finish(y_BTHE, x_BTD[:, here]))
+        return torch.cat(parts, dim=1)
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: DecayedSum) -> Float[Tensor, "B T D"]:
         start = state.advance(x_BTD.size(1))
@@ -87,8 +93,11 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
         return F.normalize(weight_BTHS, p=1, dim=-1, eps=torch.finfo(x_BTD.dtype).tiny).transpose(1, 2)
 
     def flops(self, tokens: int, source: int | None = None) -> int:
-        chunk = min(tokens, CHUNK)
-        mixed = 4 * -(-tokens // chunk) * chunk * (chunk + self.head_size) * self.width
+        mixed = 0
+        for here in segments(tokens):
+            length = here.stop - here.start
+            chunk = min(length, CHUNK)
+            mixed += 4 * -(-length // chunk) * chunk * (chunk + self.head_size) * self.width
         return self._projection_flops(tokens) + mixed + 2 * tokens * self.hidden * self.width
 
     def state_bytes(self, batch: int, context: int) -> int:
@@ -122,7 +131,7 @@ def sum_past(
     """
     T = q_BTHE.size(1)
     chunk = min(T, CHUNK)
-    q_BNHcE, k_BNHcE, v_BNHcV, log_decay_BNHcG = (_chunks(t, chunk) for t in (q_BTHE, k_BTHE, v_BTHV, log_decay_BTHG))
+    q_BNHcE, k_BNHcE, v_BNHcV, log_decay_BNHcG = (chunked(t, chunk) for t in (q_BTHE, k_BTHE, v_BTHV, log_decay_BTHG))
     b_BNHcG = log_decay_BNHcG.cumsum(3)
     # y does not depend on m, so that nothing is lost by leaving it out of the gradient.
     middle_BNH1G, end_BNH1G = b_BNHcG[:, :, :, chunk // 2, None].detach(), b_BNHcG[:, :, :, -1:]
@@ -147,13 +156,3 @@ def _carry(added_BNHEV: Tensor, decay_BNHG1: Tensor, before_BHEV: Tensor) -> tup
     for added_BHEV, decay_BHG1 in zip(added_BNHEV.unbind(1), decay_BNHG1.unbind(1), strict=True):
         states.append(torch.addcmul(added_BHEV, decay_BHG1, states[-1]))
     return torch.stack(states[:-1], dim=1), states[-1]
-
-
-def _chunks(tokens_BTHE: Tensor, chunk: int) -> Tensor:
-    """(B, N, H, c, E), with zeros behind the last token: they add nothing, and do not decay."""
-    missing = -tokens_BTHE.size(1) % chunk
-    if missing:
-        tokens_BTHE = F.pad(tokens_BTHE, (0, 0, 0, 0, 0, missing))
-    B, T, H, E = tokens_BTHE.shape
-    # In the order in which products take it, or each of them would copy it.
-    return tokens_BTHE.reshape(B, T // chunk, chunk, H, E).transpose(2, 3).contiguous()

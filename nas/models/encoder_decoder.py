@@ -60,7 +60,7 @@ class EncoderDecoder(Seq2Seq):
         decoder, cross = self.decoder.attention_maps(self.vocabulary(tokens_BT), None, source_BSD, padding_BS)
         return SourceMaps(encoder, decoder, cross)
 
-    def flops(self, tokens: int, source: int) -> int:
+    def _flops(self, tokens: int, source: int) -> int:
         return self.encoder.flops(source) + self.decoder.flops(tokens, source) + self.vocabulary.flops(tokens)
 
     def state_bytes(self, batch: int, context: int) -> int:

@@ -90,7 +90,7 @@ class RecurrentSeq2Seq(Seq2Seq):
         below, layers = len(self.architecture.encoder_blocks), len(self.architecture.blocks)
         return SourceMaps([None] * below, [None] * layers, [cross_BHTS, *[None] * (layers - 1)])
 
-    def flops(self, tokens: int, source: int) -> int:
+    def _flops(self, tokens: int, source: int) -> int:
         layers = self.encoder.flops(source) + self.first.flops(tokens) + self.upper.flops(tokens)
         joined = 2 * tokens * sum(m.in_features * m.out_features for m in (self.read, self.write))
         return layers + self.cross.flops(tokens, source) + joined + self.vocabulary.flops(tokens)

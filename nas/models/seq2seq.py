@@ -65,9 +65,16 @@ class Seq2Seq(nn.Module, ABC):
     ) -> SourceMaps:
         """What `forward` attends to."""
 
+    def flops(self, tokens: int, source: int | None = None) -> int:
+        """Matrix products of a forward pass over one source and one answer; a multiply-add counts as two.
+
+        By default the source is as long as the answer.
+        """
+        return self._flops(tokens, tokens if source is None else source)
+
     @abstractmethod
-    def flops(self, tokens: int, source: int) -> int:
-        """Matrix products of a forward pass over one source and one answer; a multiply-add counts as two."""
+    def _flops(self, tokens: int, source: int) -> int:
+        """`flops` for both lengths."""
 
     @abstractmethod
     def state_bytes(self, batch: int, context: int) -> int:

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -63,7 +63,8 @@ class Control:
         if level > self._level:
             self._level = level
             if level is Level.NOW:
-                request_stop(self.folder, now=True)
+                with suppress(OSError):  # on a full disk, trials in other processes stop at their next rung instead
+                    request_stop(self.folder, now=True)
             self.on_change(level)
 
     @contextmanager

@@ -13,17 +13,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.errors import OutOfReach, UsageError
+from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import METRICS, Rung
 from nas.search.asking import Asking
 from nas.search.counts import ASKS_PER_TRIAL, Counts, End, Failures
 from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.search.flight import Flight
 from nas.search.sampler import Proposal, Proposer, key_of, seed_of
 from nas.search.store import Store
 from nas.space import Space
@@ -36,16 +38,6 @@ log = logging.getLogger("nas")
 
 Observer = Callable[[dict[str, Any]], None]
 """Is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
-
-
-@dataclass
-class Flight:
-    """A job that is out, and what its row holds so far."""
-
-    job: Job
-    metrics: dict[str, float] = field(default_factory=dict)
-    rungs: list[Rung] = field(default_factory=list)
-    crashes: int = 0
 
 
 class Coordinator:
@@ -130,48 +122,33 @@ class Coordinator:
     def report(self, job: Job, event: Event) -> bool:
         """Write what happened. True: the trial goes on; False: its body is to be dropped.
 
-        A report of an attempt that is not the current one changes nothing. Raises OutOfReach when the machine
-        refuses, and UsageError when an objective or a limited metric cannot be measured on it.
+        A report of an attempt that is not the current one changes nothing. Raises OutOfReach when the machine or the
+        database refuses, and UsageError when an objective or a limited metric cannot be measured here; the trial is
+        then in flight no more, and no other is handed out.
         """
-        flight = self.flying.get(job.number)
-        if flight is None or flight.job.attempt != job.attempt:
+        flight = self._current(job)
+        if flight is None:
             log.warning("trial %d: a late report of attempt %d is ignored", job.number, job.attempt)
             return False
-        match event:
-            case Measured(metrics):
-                return self._measured(flight, metrics)
-            case Reached(rung):
-                self._rung(flight, rung)
-                return True
-            case Completed(rung, metrics):
-                self._rung(flight, rung)
-                self._complete(flight, metrics)
-            case Failed(reason, detail):
-                self._finish(flight, TrialState.FAIL, reason=reason, detail=detail)
-            case Interrupted():
-                self._release(flight)
-            case Blocked(message, where, help):
-                self._release(flight)
-                self.stop()
-                raise OutOfReach(message, code="disk", where=where, help=help)
-        return False
+        try:
+            return self._take(flight, event)
+        except NasError:
+            self._give_up(flight)
+            raise
 
     def crashed(self, job: Job, detail: str) -> None:
-        """The worker died under the trial: again from its last checkpoint, at most three times."""
-        flight = self.flying.get(job.number)
-        if flight is None or flight.job.attempt != job.attempt:
-            return
-        flight.crashes += 1
-        self.store.note(job.number, "crashes", flight.crashes)
-        if flight.crashes >= WORKER_CRASHES:
-            self._finish(flight, TrialState.FAIL, reason="stale", detail=detail)
-        else:
-            self._release(flight)
+        """The worker died under the trial: again from its last checkpoint, at most three times. Raises as `report`."""
+        if flight := self._current(job):
+            try:
+                self._crashed(flight, detail)
+            except NasError:
+                self._give_up(flight)
+                raise
 
     def close(self) -> None:
         """Put back what is still in flight, so that no row stays RUNNING."""
         for flight in list(self.flying.values()):
-            self._release(flight)
+            self._give_up(flight)
         self._asking.close()
 
     def _recover(self) -> None:
@@ -203,6 +180,10 @@ class Coordinator:
         over = self.end in (End.BUDGET, End.FAILURES, End.STOPPED)
         return over or self.counts.trained + len(self.flying) >= self.budget
 
+    def _current(self, job: Job) -> Flight | None:
+        flight = self.flying.get(job.number)
+        return flight if flight and flight.job.attempt == job.attempt else None
+
     def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
         row = {
             "architecture": architecture.canonical(),
@@ -231,17 +212,8 @@ class Coordinator:
         return self._start(row.number, attributes, slot)
 
     def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
-        job = Job(
-            number=number,
-            attempt=attributes["attempt"],
-            seed=seed_of(self.file.search.seed, number),
-            architecture=attributes["architecture"],
-            learning_rate=attributes.get("learning_rate"),
-            metrics=attributes.get("metrics", {}),
-            slot=slot,
-        )
-        rungs = [Rung(**rung) for rung in attributes.get("rungs", [])]
-        self.flying[number] = Flight(job, dict(job.metrics), rungs, attributes.get("crashes", 0))
+        flight = self.flying[number] = Flight.of_row(number, attributes, seed_of(self.file.search.seed, number), slot)
+        job = flight.job
         architecture = {"architecture_id": attributes["architecture_id"], "architecture": job.architecture}
         self._say("started", number, attempt=job.attempt, slot=job.slot, **architecture)
         return job
@@ -253,11 +225,36 @@ class Coordinator:
     def _say(self, kind: str, number: int, **facts: Any) -> None:
         self.observer({"type": kind, "trial": number, **facts})
 
+    def _take(self, flight: Flight, event: Event) -> bool:
+        match event:
+            case Measured(metrics):
+                return self._measured(flight, metrics)
+            case Reached(rung):
+                self._rung(flight, rung)
+                return True
+            case Completed(rung, metrics):
+                self._rung(flight, rung)
+                self._complete(flight, metrics)
+            case Failed(reason, detail):
+                self._finish(flight, TrialState.FAIL, reason=reason, detail=detail)
+            case Interrupted():
+                self._release(flight)
+            case Blocked(message, where, detail, help):
+                raise OutOfReach(message, code="disk", where=where, detail=detail, help=help)
+        return False
+
+    def _crashed(self, flight: Flight, detail: str) -> None:
+        flight.crashes += 1
+        self.store.note(flight.job.number, "crashes", flight.crashes)
+        if flight.crashes >= WORKER_CRASHES:
+            self._finish(flight, TrialState.FAIL, reason="stale", detail=detail)
+        else:
+            self._release(flight)
+
     def _measured(self, flight: Flight, metrics: Mapping[str, float]) -> bool:
         flight.metrics.update(metrics)
         for name in [o.metric for o in self.objectives] + [c.metric for c in self.constraints]:
             if METRICS[name].cheap and name not in flight.metrics:
-                self.stop()
                 raise UsageError(
                     f"'{name}' cannot be measured on this machine",
                     code="not-measurable",
@@ -265,18 +262,15 @@ class Coordinator:
                 )
         self.store.note(flight.job.number, "metrics", flight.metrics)
         self._say("measured", flight.job.number, metrics=dict(metrics))
-        over = [name for name, violation in self._violations(flight).items() if violation > 0]
+        over = [name for name, violation in flight.violations(self.constraints).items() if violation > 0]
         if over:
             self._finish(flight, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
         return not over
 
     def _rung(self, flight: Flight, rung: Rung) -> None:
-        """Keep a rung once: a resumed trial tells those again that were saved before the row heard of them."""
-        if any(known.step == rung.step for known in flight.rungs):
-            return
-        flight.rungs.append(rung)
-        self.store.note(flight.job.number, "rungs", [asdict(known) for known in flight.rungs])
-        self._say("rung", flight.job.number, **asdict(rung))
+        if flight.keep(rung):
+            self.store.note(flight.job.number, "rungs", [asdict(known) for known in flight.rungs])
+            self._say("rung", flight.job.number, **asdict(rung))
 
     def _complete(self, flight: Flight, metrics: Mapping[str, float]) -> None:
         merged = {**flight.metrics, **metrics}
@@ -289,10 +283,6 @@ class Coordinator:
         self.store.note(flight.job.number, "metrics", flight.metrics)
         self._finish(flight, TrialState.COMPLETE, values=values)
 
-    def _violations(self, flight: Flight) -> dict[str, float]:
-        known = [c for c in self.constraints if c.metric in flight.metrics]
-        return {c.metric: c.violation(flight.metrics) for c in known}
-
     def _finish(
         self,
         flight: Flight,
@@ -302,7 +292,7 @@ class Coordinator:
         reason: str = "",
         detail: str = "",
     ) -> None:
-        number, violations = flight.job.number, self._violations(flight)
+        number, violations = flight.job.number, flight.violations(self.constraints)
         for key, value in (("reason", reason), ("detail", detail[-2000:])):
             if value:
                 self.store.note(number, key, value)
@@ -316,7 +306,14 @@ class Coordinator:
 
     def _release(self, flight: Flight) -> None:
         number = flight.job.number
-        self.store.release(number)
         del self.flying[number]
+        self.store.release(number)
         self._say("released", number)
         self._waiting[number] = next(row for row in self.store.rows() if row.number == number)
+
+    def _give_up(self, flight: Flight) -> None:
+        """Hand out nothing more. A row that the database does not take back now is put back by the next driver."""
+        self.stop()
+        if flight.job.number in self.flying:
+            with suppress(OutOfReach):
+                self._release(flight)

@@ -35,6 +35,15 @@ from nas.tasks import Task, open_task
 # The corpus is compared by its hash, so that its file may move.
 FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
 
+CHANGED = {
+    "family": "other families",
+    "space": "another search space",
+    "objectives": "other objectives",
+    "constraints": "other constraints",
+    "baselines": "other baselines",
+}
+"""What is no table of settings, in words."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -127,7 +136,7 @@ def _search(
         _enqueue(coordinator, file, launch.retry_failed)
         observer(_introduction(study, coordinator))
         if launch.executor == "serial":
-            serial.run(coordinator, factory, control)
+            serial.run(coordinator, partial(factory, should_stop=lambda: control.level() is Level.NOW), control)
         elif coordinator.counts.trained < coordinator.budget:
             from nas.search import ray_tune  # two seconds of imports that the serial executor does without
 
@@ -162,27 +171,52 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
 
 
 def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -> Store:
-    url, described = sqlite_url(folder), task.describe()
-    store = Store.only(url, file.name, file.objective_list())
-    stored, now = store.attributes(), environment() | {"command": launch.command, "seed": file.search.seed}
-    if "settings" in stored:
-        _compare(stored, file, launch.source, described, now, len(store.rows()))
-    else:
-        floors = {split: task.floors(split) for split in ("val", "test")}
-        store.set_attribute("data", described | {"floors": floors})
-        store.set_attribute("environment", now)
-        store.set_attribute("created", time.time())
-        store.set_attribute("settings", file.resolved())
-        files.write_text(folder / "study.toml", file.to_toml())
-        files.write_json(folder / "environment.json", now)
-    budget = launch.trials or max(file.search.trials, stored.get("budget", 0))
-    trained = sum(trial.trained for trial in Study(folder, store).trials())
+    """What this launch has made is gone again when it cannot be made whole."""
+    new = not (folder / "study.db").exists()
+    try:
+        store = Store.only(sqlite_url(folder), file.name, file.objective_list())
+        if "settings" in store.attributes():
+            _go_on(store, folder, file, launch, task)
+        else:
+            _create(store, folder, file, launch, task)
+    except BaseException:
+        if new:
+            for path in [*folder.glob("study.db*"), folder / "study.toml", folder / "environment.json"]:
+                path.unlink(missing_ok=True)
+        raise
+    return store
+
+
+def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
+    """Write what the study is. The settings come last: a study that has them is whole."""
+    now = _environment(file, launch)
+    files.write_text(folder / "study.toml", file.to_toml())
+    files.write_json(folder / "environment.json", now)
+    floors = {split: task.floors(split) for split in ("val", "test")}
+    store.set_attribute("data", task.describe() | {"floors": floors})
+    store.set_attribute("environment", now)
+    store.set_attribute("created", time.time())
+    store.set_attribute("budget", launch.trials or file.search.trials)
+    store.set_attribute("settings", file.resolved())
+
+
+def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
+    """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
+    stored, trials = store.attributes(), Study(folder, store).trials()
+    _compare(stored, file, launch.source, task.describe(), _environment(file, launch), len(trials))
+    asked_first = stored["settings"]["search"]["trials"]
+    known = stored.get("budget", asked_first)
+    budget = launch.trials or (known if file.search.trials == asked_first else max(file.search.trials, known))
+    trained = sum(trial.trained for trial in trials)
     if budget < trained:
         text = f"study '{file.name}' has trained {trained} trials, more than --trials {budget}"
         raise UsageError(text, where="--trials", help="give the total that you want, earlier trials counted")
     if budget != stored.get("budget"):
         store.set_attribute("budget", budget)
-    return store
+
+
+def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:
+    return environment() | {"command": launch.command, "seed": file.search.seed}
 
 
 def _compare(
@@ -200,10 +234,9 @@ def _compare(
     for path, old, new in difference(settings, file.resolved()):
         if path.startswith(FREE_TO_CHANGE):
             continue
-        part = path.partition(".")[0]
-        what = {"space": "another search space", "objectives": "other objectives"}.get(part, f"another [{part}]")
+        part = path.partition(".")[0].partition("[")[0]
         raise Conflict(
-            f"study '{file.name}' was created with {what}",
+            f"study '{file.name}' was created with {CHANGED.get(part, f'another [{part}]')}",
             code=f"{part}-changed",
             where=f"{source}  {path}",
             detail=f"stored {old}   now {new}   ({trials} trials remain valid)",

@@ -64,6 +64,7 @@ class Blocked:
 
     message: str
     where: str = ""
+    detail: str = ""
     help: str = ""
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from nas.errors import NasError, OutOfReach
 from nas.search.control import Control, Level
 from nas.search.coordinator import Coordinator
-from nas.search.events import BodyFactory, Job, Measured, Reached
+from nas.search.events import BodyFactory, Interrupted, Job, Measured, Reached
 from nas.search.resources import Placement
 
 SETTINGS = {
@@ -144,8 +144,11 @@ class _Bridge:
         job, event = self.jobs.get(trial.trial_id), (result or {}).get("event")
         if job is None or event is None:
             return str(TrialScheduler.CONTINUE)  # a trial that was stopped is told complete once more
-        if self._guard(lambda: self.coordinator.report(job, event)):
+        goes_on = self._guard(lambda: self.coordinator.report(job, event))
+        if goes_on and self.control.level() is not Level.NOW:
             return str(TrialScheduler.CONTINUE)
+        if goes_on:
+            self._guard(lambda: self.coordinator.report(job, Interrupted()))
         del self.jobs[trial.trial_id]
         return str(TrialScheduler.STOP)
 

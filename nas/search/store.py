@@ -6,6 +6,7 @@ and is claimed again under the same number. Finished rows never change: what is 
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -26,6 +27,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 T = TypeVar("T")
 ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
+
+UNMADE = "if no search is making it just now, one was cut short: search again with its study file"
+DAMAGED = "the file is damaged: restore a copy of it, or move the study's folder away and search again"
+NO_ANSWER = "check that the disk has room and may be written"
 
 
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
@@ -54,12 +59,18 @@ class Store:
 
     @classmethod
     def only(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
-        """The one study of a database, made if there is none: a driver may have been killed while it made it."""
+        """The one study of a database, made if there is none, and anew if a driver was killed while it made it."""
         try:
             names = optuna.get_all_study_names(_storage(url))
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise _out_of_reach(error) from error
-        return cls.open(url, names[0]) if names else cls.create(url, name, objectives)
+        if not names:
+            return cls.create(url, name, objectives)
+        store = cls.open(url, names[0])
+        if store.rows() or "settings" in store.attributes():
+            return store
+        store._try(lambda: store._storage.delete_study(store._study_id))
+        return cls.create(url, name, objectives)
 
     @classmethod
     def open(cls, url: str, name: str | None = None) -> "Store":
@@ -68,7 +79,8 @@ class Store:
             return cls(optuna.load_study(storage=_storage(url), study_name=name))
         except (KeyError, ValueError):
             text = f"no study '{name}' in this database" if name else "this database holds no study"
-            raise Conflict(text, code="no-such-study", help="nas list   shows what there is") from None
+            help = "nas list   shows what there is" if name else UNMADE
+            raise Conflict(text, code="no-such-study", help=help) from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise _out_of_reach(error) from error
 
@@ -161,6 +173,8 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
     """A row as the report reads it. `newer` metrics replace the first ones, and are held against the limits anew."""
     attributes = row.user_attrs
     metrics = {**attributes.get("metrics", {}), **newer}
+    # A driver may have ended between the reason and the state that it belongs to.
+    unsound = row.state in (TrialState.FAIL, TrialState.PRUNED)
     return TrialResult(
         number=row.number,
         state=State(row.state.name),
@@ -170,8 +184,8 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         metrics=metrics,
         rungs=tuple(Rung(**rung) for rung in attributes.get("rungs", [])),
         violations={c.metric: c.violation(metrics) for c in constraints} if newer else row.constraints,
-        reason=attributes.get("reason", ""),
-        detail=attributes.get("detail", ""),
+        reason=attributes.get("reason", "") if unsound else "",
+        detail=attributes.get("detail", "") if unsound else "",
         learning_rate=attributes.get("learning_rate"),
         baseline=attributes.get("baseline", False),
         contended=bool(metrics.get("contended", 0.0)),
@@ -198,10 +212,11 @@ def _storage(url: str) -> RDBStorage:
 
 def _out_of_reach(error: Exception) -> OutOfReach:
     cause = error.__cause__ or error
-    text = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-    return OutOfReach(
-        f"the study's database does not answer: {text}", help="check that the disk has room and may be written"
-    )
+    origin = getattr(cause, "orig", None) or cause
+    # The lower byte is the primary code; the others tell variants of it apart.
+    damaged = getattr(origin, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    text = f"the study's database does not answer: {str(origin).splitlines()[0]}"
+    return OutOfReach(text, help=DAMAGED if damaged else NO_ANSWER)
 
 
 def sqlite_url(folder: Path) -> str:

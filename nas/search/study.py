@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from nas import pareto
 from nas.errors import Conflict, UsageError, nearest
 from nas.results import ATTENTION_MAPS, StudyRecord, TrialResult
-from nas.search.store import Store, sqlite_url, to_result
+from nas.search.store import UNMADE, Store, sqlite_url, to_result
 from nas.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class Study:
         """The settings with which the study was created."""
         settings = self.store.attributes().get("settings")
         if settings is None:
-            help = f"the search that created it was killed at its very start: delete {self.folder} and start again"
-            raise Conflict(f"study '{self.name}' has no settings", code="half-created", help=help)
+            raise Conflict(f"study '{self.name}' has no settings", code="half-created", help=UNMADE)
         return StudyFile.model_validate(settings)
 
     def record(self) -> StudyRecord:

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -34,12 +34,22 @@ class TrialRun:
 
     The first step measures what is known without training (or repeats what an earlier attempt stored); each further
     one trains to the next rung. Rungs that a checkpoint holds are told again, and the coordinator keeps them once.
+    `should_stop` is asked before every step; by default it looks for the request in the study's folder.
     """
 
-    def __init__(self, job: Job, *, file: StudyFile, folder: Path, device: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        file: StudyFile,
+        folder: Path,
+        device: str,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
         _share_gpu(device, file.resources.gpus_per_trial)
         torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
-        self.job, self.file, self.device, self.study = job, file, device, folder
+        self.job, self.file, self.device = job, file, device
+        self.should_stop = should_stop or partial(told_to_stop, folder)
         self.folder = trial_folder(folder, job.number)
         self.architecture = Architecture.model_validate(dict(job.architecture))
         self.lock = DeviceLock(device)
@@ -51,7 +61,7 @@ class TrialRun:
     def step(self) -> Event:
         """The next event. Failures become events with a reason; nothing is raised."""
         try:
-            if told_to_stop(self.study):
+            if self.should_stop():
                 return Interrupted()
             return self._train() if self._measured else self._measure()
         except TrainingInterrupted:
@@ -61,7 +71,7 @@ class TrialRun:
         except TimeLimit as error:
             return Failed("timeout", error.render())
         except OutOfReach as error:
-            return Blocked(error.message, error.where, error.help)
+            return Blocked(error.message, error.where, error.detail, error.help)
         except (torch.OutOfMemoryError, MemoryError) as error:
             return Failed("oom", str(error))
         except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
@@ -107,7 +117,7 @@ class TrialRun:
             checkpoint=self.folder / CHECKPOINT,
             learning_rate=self.job.learning_rate,
             lock=self.lock,
-            should_stop=lambda: told_to_stop(self.study),
+            should_stop=self.should_stop,
         )
 
 

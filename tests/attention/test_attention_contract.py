@@ -153,7 +153,7 @@ def test_a_memory_is_remembered_once(spec):
     for t in range(5):
         expected = layer(x[:, t : t + 1], memory, half_padded())
         torch.testing.assert_close(layer.recall(x[:, t : t + 1], remembered), expected, atol=1e-5, rtol=1e-4)
-    kept = [tensor for tensor in (remembered.keys_BSKE, remembered.values_BSKE)]
+    kept = (remembered.keys_BSKE, remembered.values_BSKE)
     assert layer.memory_bytes(2, 9) == sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 
