@@ -27,7 +27,7 @@ heads = [1, 2, 4]
 kv_heads = [1, "half", "all"]     # multi-query, grouped-query, multi-head
 
 [[space.attention]]
-kind = "window"                   # also: cosine, linear
+kind = "window"                   # or another of the 14 kinds
 heads = [1, 2, 4]
 window = [8, 16, 32]
 
