@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, PositiveInt, Tag, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag, ValidationError
 
 from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, sentence
 from nas.errors import InvalidStudyFile, nearest
-from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, having
-from nas.toml_table import Table, as_range, as_tuple, distinct
+from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, Problem, having
+from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
 
 Choices = Mapping[str, Any]
 """One entry of `attention` or `cross`: a kind, and a value or a list of them for each of its fields."""
@@ -22,7 +22,7 @@ class FeedForwardChoices(Table):
     kind: Annotated[
         tuple[Literal["swiglu", "gelu", "relu2", "none"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ] = ("swiglu",)
-    ratio: Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (4.0,)
+    ratio: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (4.0,)
     bias: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (False,)
 
     def specs(self) -> tuple[FeedForward, ...]:
@@ -38,8 +38,8 @@ class SpaceSettings(Table):
     `attention`, `encoder_attention` and `cross` have a table an entry: its kind, and a list of choices for each field.
     """
 
-    depth: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_range), AfterValidator(distinct)]
-    hidden: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+    depth: Annotated[tuple[Count, ...], BeforeValidator(as_range), AfterValidator(distinct)]
+    hidden: Annotated[tuple[Count, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
     mixed: bool = False
     attention: tuple[dict[str, Any], ...] = ()
     feed_forward: FeedForwardChoices = FeedForwardChoices()
@@ -49,8 +49,8 @@ class SpaceSettings(Table):
         tuple[Literal["sequential", "parallel", "post"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ] = ("sequential",)
     tied: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (True,)
-    repeat: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (1,)
-    encoder_depth: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_range), AfterValidator(distinct)] | None = None
+    repeat: Annotated[tuple[Count, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (1,)
+    encoder_depth: Annotated[tuple[Count, ...], BeforeValidator(as_range), AfterValidator(distinct)] | None = None
     encoder_attention: tuple[dict[str, Any], ...] = ()
     cross: tuple[dict[str, Any], ...] = ()
 
@@ -152,7 +152,7 @@ def expand(entry: Choices, hidden: int, where: str) -> Iterator[Kind]:
         if kv_heads in ("half", "all") and isinstance(heads, int):
             fields["kv_heads"] = heads if kv_heads == "all" else heads // 2
         try:
-            yield ATTENTION_SPECS[entry["kind"]].model_validate(fields)
+            yield ATTENTION_SPECS[entry["kind"]].model_validate(fields, strict=True)
         except ValidationError as error:
             raise InvalidStudyFile(f"kind '{entry['kind']}': {sentence(error)}", where=where) from None
 
@@ -241,16 +241,29 @@ def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None
 
     kind, free = entry["kind"], settings.model_copy(update={"position": None})
     for count in as_tuple(entry["heads"]) if "heads" in entry else ():
-        if not fits({**entry, "heads": count}, free):
+        if not fits({"kind": kind, "heads": count}, free):
             raise InvalidStudyFile(
                 f"heads={count!r} of kind '{kind}' fits no hidden size of {sorted(settings.hidden)}",
                 where=f"{where}.heads",
                 help="a head count divides the hidden size into heads of even size; leave this one out",
             )
+        choice = {**entry, "heads": count}
+        if not fits(choice, free):
+            text, fix = _misfit(choice, settings.hidden, where)
+            raise InvalidStudyFile(f"kind '{kind}': {text}", where=f"{where}.{text.partition('=')[0]}", help=fix)
     if settings.position and fits(entry, free) and not fits(entry, settings):
         offered, own = ", ".join(settings.position), ", ".join(ATTENTION_SPECS[kind].positions)
         help = f"add one of {own}, or leave 'position' out: each kind then has its own"
         raise InvalidStudyFile(f"kind '{kind}' takes no position of {offered}", where=f"{where}.kind", help=help)
+
+
+def _misfit(choice: Choices, sizes: Sequence[int], where: str) -> Problem:
+    """Why an entry cannot be built, though its head count can: the first problem with another of its fields."""
+    problems = [p for hidden in sizes for spec in expand(choice, hidden, where) if (p := spec.problem(hidden))]
+    if not problems:
+        text = f"kv_heads={choice.get('kv_heads')!r} of heads={choice['heads']} is no whole number"
+        return text, "add 'all', or leave this head count out"
+    return next((p for p in problems if not p[0].startswith("heads=")), problems[0])
 
 
 def difference(stored: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:

@@ -15,7 +15,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PositiveInt,
     ValidationError,
     field_serializer,
     model_validator,
@@ -27,7 +26,9 @@ from nas.kinds import Position
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
-from nas.toml_table import Table, apply_override, as_tuple, distinct, duration, line_of
+from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of
+
+Rate = Annotated[Number, Field(gt=0)]
 
 
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -56,32 +57,32 @@ class TaskSettings(Table):
         "language_modelling"
     )
     corpus: str = "python-docs"
-    context: int = Field(default=64, ge=2)
+    context: Count = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
 
 
 class TrainSettings(Table):
     """One training run. `learning_rate`: none = the recipe's own, scaled by width; a list = searched."""
 
-    steps: PositiveInt = 200
-    batch: PositiveInt = 16
-    rungs: Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
+    steps: Count = 200
+    batch: Count = 16
+    rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
     optimiser: Literal["muon", "adamw"] = "muon"
-    learning_rate: Annotated[tuple[float, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    clip: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    evaluation_tokens: PositiveInt = 65536
-    time_limit: Annotated[float, BeforeValidator(duration)] | None = Field(default=None, gt=0)
+    learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
+    warmup: Number = Field(default=0.05, ge=0, lt=1)
+    clip: Number = Field(default=1.0, gt=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
+    evaluation_tokens: Count = 65536
+    time_limit: Annotated[Number, BeforeValidator(duration)] | None = Field(default=None, gt=0)
 
 
 class MeasureSettings(Table):
     """The workload that is timed: a prompt, then tokens one by one up to the context."""
 
-    batch: PositiveInt = 1
-    prompt: PositiveInt | None = None
-    threads: PositiveInt = 1
-    repeats: PositiveInt = 30
+    batch: Count = 1
+    prompt: Count | None = None
+    threads: Count = 1
+    repeats: Count = 30
 
 
 class ObjectiveSettings(Table):
@@ -91,26 +92,28 @@ class ObjectiveSettings(Table):
 
 class ConstraintSettings(Table):
     metric: str
-    max: float | None = None
-    min: float | None = None
+    max: Number | None = None
+    min: Number | None = None
 
     @model_validator(mode="after")
     def _limited(self) -> Self:
         if self.max is None and self.min is None:
             raise ValueError("expected `max`, `min` or both")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError("nothing is above `min` and below `max`: `min` is the larger")
         return self
 
 
 class SearchSettings(Table):
-    trials: PositiveInt = 24
+    trials: Count = 24
     sampler: Literal["auto", "tpe", "nsga2", "random"] = "auto"
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
 
 
 class ResourceSettings(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: float = Field(default=1.0, gt=0)
-    gpus_per_trial: float = Field(default=0.0, ge=0)
+    cpus_per_trial: Number = Field(default=1.0, gt=0)
+    gpus_per_trial: Number = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -126,9 +129,9 @@ class BaselineSettings(Table):
     """
 
     family: Family | None = None
-    hidden: PositiveInt
-    depth: PositiveInt
-    encoder_depth: PositiveInt | None = None
+    hidden: Count
+    depth: Count
+    encoder_depth: Count | None = None
     attention: dict[str, Any] | None = None
     feed_forward: dict[str, Any] = Field(default_factory=dict)
     cross: dict[str, Any] | None = None
@@ -136,7 +139,7 @@ class BaselineSettings(Table):
     norm: Literal["rms", "layer"] = "rms"
     residual: Literal["sequential", "parallel", "post"] = "sequential"
     tied: bool = True
-    repeat: PositiveInt = 1
+    repeat: Count = 1
 
     def architecture(self, family: Family) -> Architecture:
         """With the study's first family, unless it names its own. Raises InvalidArchitecture."""
@@ -251,7 +254,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> StudyFile:
     """Read, override (`key=value`, as in `train.steps=100`) and check. Raises InvalidStudyFile."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark at the front
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
         found = "found there: " + ", ".join(near) if near else "`nas spaces` lists the study files at hand"

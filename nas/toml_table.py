@@ -1,15 +1,21 @@
-"""TOML tables: the frozen base of every settings class, lists of choices, setting one dotted key, finding a line."""
+"""TOML tables: the frozen base of every settings class, numbers, lists of choices, one dotted key, a key's line."""
 
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nas.errors import UsageError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MOST_IN_A_RANGE = 1000
+
+Count = Annotated[int, Field(strict=True, gt=0, le=10**9)]
+"""A whole number from 1 on: neither 2.0 nor true."""
+Number = Annotated[float, Field(strict=True)]
+"""A number, not true; in a Table it is finite too."""
 
 
 def duration(value: Any) -> Any:
@@ -23,9 +29,9 @@ def duration(value: Any) -> Any:
 
 
 class Table(BaseModel):
-    """One table of a study file: frozen, and no key that it does not know."""
+    """One table of a study file: frozen, no key that it does not know, no number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def as_tuple(value: Any) -> Any:
@@ -38,8 +44,10 @@ def as_range(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return as_tuple(value)
     low, high = value.get("low"), value.get("high")
-    if set(value) != {"low", "high"} or not isinstance(low, int) or not isinstance(high, int) or low > high:
+    if set(value) != {"low", "high"} or type(low) is not int or type(high) is not int or low > high:
         raise ValueError("expected { low = 1, high = 4 } with low <= high")
+    if high - low >= MOST_IN_A_RANGE:
+        raise ValueError(f"expected at most {MOST_IN_A_RANGE:,} numbers from low to high")
     return tuple(range(low, high + 1))
 
 

@@ -40,10 +40,11 @@ def load(name: str) -> Corpus:
     """The corpus of that name, or the text at that path."""
     if name in CORPORA:
         source, content = CORPORA[name]()
+        place = source
     else:
         path = Path(name).expanduser()
-        source, content = path.name, _read(path)
-    return Corpus(name, source, _decode(content, source), hashlib.sha256(content).hexdigest())
+        source, content, place = path.name, _read(path), str(path)
+    return Corpus(name, source, _decode(content, place), hashlib.sha256(content).hexdigest())
 
 
 def splits(characters: int, rule: SplitRule, context: int) -> Splits:
@@ -152,9 +153,9 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _decode(content: bytes, source: str) -> str:
+def _decode(content: bytes, place: str) -> str:
     if not content.strip():
-        raise DataError("the corpus is empty", code="corpus-empty", where=source, help="give a text with characters")
+        raise DataError("the corpus is empty", code="corpus-empty", where=place, help="give a text with characters")
     nul = content.find(0)
     try:
         text = content.decode("utf-8")
@@ -167,7 +168,7 @@ def _decode(content: bytes, source: str) -> str:
     raise DataError(
         "the corpus is not UTF-8 text",
         code="corpus-not-text",
-        where=source,
+        where=place,
         detail=f"byte {offset} is 0x{content[offset]:02x}: {reason}",
         help="convert it with: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE",
     )
