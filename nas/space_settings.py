@@ -1,13 +1,13 @@
 """The `[space]` table of a study file: what may be chosen, checked, and taken apart into the blocks that it allows."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag, ValidationError
 
-from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, sentence
+from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, first_error, path_of, sentence
 from nas.errors import InvalidStudyFile, nearest
 from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, Problem, having
 from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
@@ -154,7 +154,8 @@ def expand(entry: Choices, hidden: int, where: str) -> Iterator[Kind]:
         try:
             yield ATTENTION_SPECS[entry["kind"]].model_validate(fields, strict=True)
         except ValidationError as error:
-            raise InvalidStudyFile(f"kind '{entry['kind']}': {sentence(error)}", where=where) from None
+            field = path_of(first_error(error)["loc"])
+            raise InvalidStudyFile(f"kind '{entry['kind']}': {sentence(error)}", where=f"{where}.{field}") from None
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: boo
     for i, entry in enumerate(entries):
         check_entry(entry, having(form), f"{where}.{key}[{i}]")
         _refuse_useless(entry, settings, f"{where}.{key}[{i}]")
-    mixers = {hidden: tuple(_mixers(settings, entries, hidden, f"{where}.{key}")) for hidden in settings.hidden}
+    mixers = {}
+    for hidden in settings.hidden:
+        specs = (spec for i, entry in enumerate(entries) for spec in expand(entry, hidden, f"{where}.{key}[{i}]"))
+        mixers[hidden] = tuple(_suiting(dict.fromkeys(specs), settings, hidden))
     for hidden in (h for h, found in mixers.items() if not found):
         raise InvalidStudyFile(f"no attention entry fits hidden={hidden}", where=f"{where}.hidden")
     examples = {spec.kind: (spec, position, hidden) for hidden, found in mixers.items() for spec, position in found}
@@ -209,11 +213,8 @@ def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: boo
     return Menu(mixers, rests, crosses_of(settings, where) if crosses else dict.fromkeys(settings.hidden, (None,)))
 
 
-def _mixers(
-    settings: SpaceSettings, entries: Sequence[Choices], hidden: int, where: str
-) -> Iterator[tuple[Kind, Position]]:
-    """The distinct attention specs that can be built at this hidden size, each with every position that suits it."""
-    specs = dict.fromkeys(s for i, entry in enumerate(entries) for s in expand(entry, hidden, f"{where}[{i}]"))
+def _suiting(specs: Iterable[Kind], settings: SpaceSettings, hidden: int) -> Iterator[tuple[Kind, Position]]:
+    """Those that can be built at this hidden size, each with every position that suits it."""
     for spec in specs:
         for position in settings.position or spec.positions[:1]:
             if spec.problem(hidden, position) is None:
@@ -237,7 +238,8 @@ def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None
     """A head count that fits no hidden size is a mistake, and so is an entry that no position on offer suits."""
 
     def fits(choice: Choices, offered: SpaceSettings) -> bool:
-        return any(True for hidden in settings.hidden for _ in _mixers(offered, [choice], hidden, where))
+        found = (_suiting(expand(choice, hidden, where), offered, hidden) for hidden in settings.hidden)
+        return any(True for mixers in found for _ in mixers)
 
     kind, free = entry["kind"], settings.model_copy(update={"position": None})
     for count in as_tuple(entry["heads"]) if "heads" in entry else ():

@@ -6,8 +6,8 @@ from collections import defaultdict
 import pytest
 
 from nas.architecture import Architecture
-from nas.errors import InvalidStudyFile
 from nas.choosing import RandomChooser
+from nas.errors import InvalidStudyFile
 from nas.space import Space
 from nas.space_settings import SpaceSettings, difference
 

@@ -81,6 +81,28 @@ def test_overrides_that_lead_nowhere_are_usage_errors(override):
         ('sampler = "auto"', 'sampler = "gp"', "search.sampler = 'gp': unknown value", "one of auto"),
         ("prompt = 32", "prompt = 64", "leaves nothing to decode", "at most 63"),
         ("depth = { low = 1", "depth = { low = 9", "expected { low = 1, high = 4 }", ""),
+        ("depth = { low = 1, high = 4", "depth = { low = true, high = true", "expected { low = 1, high = 4 }", ""),
+        ("high = 4", "high = 1_000_000_000", "at most 1,000 numbers", ""),
+        ("hidden = [32", "hidden = [true", "space.hidden[0] = True: input should be a valid integer", ""),
+        ("window = [8", "window = [true", "window=True: input should be a valid integer", ""),
+        ("steps = 200", "steps = true", "train.steps = True: input should be a valid integer", ""),
+        ("steps = 200", "steps = 1e22", "train.steps = 1e+22: input should be a valid integer", ""),
+        ("steps = 200", "steps = 10_000_000_000", "input should be less than or equal to 1000000000", ""),
+        ("steps = 200", "clip = true\nsteps = 200", "train.clip = True: input should be a valid number", ""),
+        ("steps = 200", "weight_decay = inf\nsteps = 200", "train.weight_decay = inf: input should be a finite", ""),
+        ("steps = 200", "learning_rate = nan\nsteps = 200", "train.learning_rate[0] = nan: input should be a", ""),
+        ("steps = 200", "learning_rate = [0.1, inf]\nsteps = 200", "train.learning_rate[1] = inf: input", ""),
+        ("steps = 200", "learning_rate = 0\nsteps = 200", "train.learning_rate[0] = 0: input should be greater", ""),
+        ("max = 16", "max = nan", "constraints[0].max = nan: input should be a finite number", ""),
+        ("max = 16", "max = inf", "constraints[0].max = inf: input should be a finite number", ""),
+        ("seed = 0", "seed = false", "search.seed = False: input should be a valid integer", ""),
+        (
+            'kv_heads = [1, "half", "all"]',
+            "kv_heads = 3",
+            "kind 'softmax': kv_heads=3 must divide heads=1",
+            "use one of 1",
+        ),
+        ('kv_heads = [1, "half", "all"]', 'kv_heads = "half"', "kv_heads='half' of heads=1 is no whole", "'all'"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(text, replacement, message, help):
@@ -93,6 +115,19 @@ def test_what_is_wrong_is_told_with_its_line(text, replacement, message, help):
     assert error.where.startswith(f"tiny.toml:{line}  ")
     assert help in error.help
     assert error.exit_code == 2
+
+
+def test_limits_that_nothing_can_meet_are_told_with_their_line():
+    content = TINY.read_text(encoding="utf-8").replace("max = 16", "max = 1\nmin = 10")
+    with pytest.raises(InvalidStudyFile, match="`min` is the larger") as caught:
+        study_file.parse(content, source="tiny.toml")
+    line = content[: content.index("[[constraints]]")].count("\n") + 1
+    assert caught.value.where == f"tiny.toml:{line}  constraints[0]"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert study_file.load(tmp_path / "marked.toml") == study_file.parse(MINIMAL)
 
 
 def test_a_baseline_that_cannot_be_built_is_told_with_its_table():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import StudyName, TrialNumber
+from nas.cli.options import MOST_SEED, StudyName, TrialNumber
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def generate(
     temperature: Annotated[float, typer.Option("--temperature", help="0: always the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest.")] = None,
     beams: Annotated[int, typer.Option("--beams", metavar="N", min=1, help="Answers kept side by side.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another text.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Another seed, another text.")] = 0,
 ) -> None:
     """Write text with a trained trial.
 

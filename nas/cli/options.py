@@ -1,8 +1,22 @@
 """Arguments and options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nas.errors import UsageError
+
+MOST_SEED = 2**63 - 1
+"""What torch takes."""
+
+
+def out_folder(text: str) -> Path:
+    """The value of --out. Raises UsageError for an empty one, which would be the current folder."""
+    if not text:
+        raise UsageError("--out is empty", where="--out", help="name a folder, or leave --out out")
+    return Path(text)
+
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")]
 TrialNumber = Annotated[

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import StudyName
+from nas.cli.options import StudyName, out_folder
 
 
 def report(
     study: StudyName,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write it; default: reports/STUDY.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", parser=out_folder, help="Where to write it; default: reports/STUDY."),
     ] = None,
     open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:

@@ -24,6 +24,7 @@ Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in 
 MaxFailRate = Annotated[
     float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
 ]
+MOST_PROCESSORS = 10_000
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Plain lines instead of a live display.")]
 
 
@@ -49,7 +50,7 @@ def search(
     """
     from nas import study_file
 
-    name = [f"name={study!r}"] if study else []
+    name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name])
     launch = checked(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
     if dry_run:
@@ -72,9 +73,12 @@ def checked(
     from nas.search.driver import Launch
     from nas.toml_table import duration
 
-    for option, value in (("--trials", trials), ("--cpus", cpus), ("--gpus", gpus)):
-        if value is not None and value <= 0:
-            raise UsageError(f"{option} must be above 0, got {value:g}", where=option)
+    if trials is not None and trials <= 0:
+        raise UsageError(f"--trials must be above 0, got {trials}", where="--trials")
+    for option, value in (("--cpus", cpus), ("--gpus", gpus)):
+        if value is not None and not 0 < value <= MOST_PROCESSORS:
+            text = f"{option} must be above 0 and at most {MOST_PROCESSORS:,}, got {value:g}"
+            raise UsageError(text, where=option, help="leave it out for all that this machine has")
     if executor not in ("ray", "serial"):
         raise UsageError(f"unknown executor '{executor}'", where="--executor", help="one of ray, serial")
     if not 0 <= max_fail_rate <= 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from nas.cli.options import StudyName, TrialNumber, Verbose
+from nas.cli.options import MOST_SEED, StudyName, TrialNumber, Verbose, out_folder
 from nas.errors import Conflict
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ def train(
     study: StudyName,
     trial: TrialNumber,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Default: as in the search.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Default: the trial's own seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Default: the trial's own seed.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/STUDY/trained/TRIAL-sSEED-STEPS.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", parser=out_folder, help="Default: runs/STUDY/trained/TRIAL-sSEED-STEPS."),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: as the study.")] = None,
     verbose: Verbose = 0,
@@ -52,6 +55,8 @@ def train(
     steps = steps or stored.file.train.steps
     seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
     folder = out or stored.folder / "trained" / f"{trial}-s{seed}-{steps}"
+    if out:
+        _refuse_foreign(out)
     identity = {"study": stored.name, "trial": trial, "architecture_id": chosen.architecture_id}
     identity |= {"seed": seed, "steps": steps}
     console = people()
@@ -66,11 +71,32 @@ def train(
     typer.echo(folder)
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """Raises Conflict when the folder is a file, or holds what no training writes."""
+    from nas.artifact import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
+
+    own = {WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS, CHECKPOINT, "nas.log"}
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # A file that was being written when its process was killed is named .NAME.PROCESS.tmp.
+    foreign = sorted(name for name in names if name not in own and not name.endswith(".tmp"))
+    if foreign or (folder.exists() and not folder.is_dir()):
+        raise Conflict(
+            "the folder holds something else than a training" if foreign else "a file stands where the folder belongs",
+            code="not-a-training",
+            where=str(folder),
+            detail=f"found: {', '.join(foreign[:5])}" if foreign else "",
+            help="give the training a folder of its own",
+        )
+
+
 def _stored_metrics(folder: Path, identity: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a finished training. Raises Conflict when the folder holds another one."""
     from nas.artifact import METRICS
 
-    stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    try:
+        stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stored = {}  # weights that no training here has written
     for key, value in identity.items():
         if stored.get(key) != value:
             raise Conflict(

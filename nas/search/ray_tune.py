@@ -68,8 +68,10 @@ def _start_ray(placement: Placement) -> None:
             configure_logging=False,
             ignore_reinit_error=True,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise OutOfReach(f"Ray does not start: {str(error).splitlines()[0]}", code="ray") from error
+    except Exception as error:  # Ray raises every class here, Exception itself included
+        raise OutOfReach(
+            f"Ray does not start: {(str(error) or type(error).__name__).splitlines()[0]}", code="ray"
+        ) from error
 
 
 def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> None:

@@ -44,5 +44,11 @@ def test_open_shows_it_in_the_browser(nas, tmp_path, monkeypatch):
     assert shown == [(tmp_path / "reports/demo/index.html").as_uri()]
 
 
+def test_an_empty_folder_name_is_not_the_current_folder(nas, written):
+    ran = nas("report", "demo", "--out", "")
+    assert (ran.code, written) == (2, [])
+    assert "--out is empty" in ran.err
+
+
 def test_unknown_study(nas):
     assert nas("report", "none").code == 2

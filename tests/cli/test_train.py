@@ -89,6 +89,29 @@ def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):
     assert "trial: stored 0, now 4" in other.err
 
 
+@pytest.mark.parametrize("place", ["runs/demo", "runs", ".", "file"])
+def test_a_folder_that_holds_something_else_is_refused(nas, runs, tmp_path, place):
+    (tmp_path / "file").touch()
+    nas("status", "demo")  # opens the database, which makes files of its own
+    before = sorted(tmp_path.rglob("*"))
+    ran = nas("train", "demo", 0, "--out", tmp_path / place)
+    assert (ran.code, ran.out) == (4, "")
+    assert "error[not-a-training]" in ran.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_of_somebody_else_are_no_training_of_ours(nas, runs, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.safetensors").touch()
+    assert "error[trained-conflict]" in nas("train", "demo", 0, "--out", tmp_path / "theirs").err
+
+
+@pytest.mark.parametrize("options", [("--out", ""), ("--seed", 99999999999999999999999)])
+def test_options_that_cannot_be_are_usage_errors(nas, runs, options):
+    assert nas("train", "demo", 0, *options).code == 2
+    assert not (runs / "demo" / "trained").exists()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_at_step, monkeypatch, number, code):
     whole = nas("train", "demo", 0, "--out", tmp_path / "whole")

@@ -10,6 +10,7 @@ import optuna
 
 from nas import study_file
 from nas.architecture import Architecture
+from nas.errors import OutOfReach
 from nas.results import Rung
 from nas.search import serial
 from nas.search.control import Control
@@ -73,6 +74,22 @@ class TableBody:
         return Completed(rung, rung.metrics) if self.told == len(RUNGS) else Reached(rung)
 
 
+class FullDisk(Store):
+    """A database that takes so many writes, and refuses every other."""
+
+    left = 0
+
+    def _write(self, name: str, *arguments: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise OutOfReach("the study's database does not answer: database or disk is full")
+        return getattr(super(), name)(*arguments)
+
+
+for _name in ("add", "claim", "release", "note", "tell"):
+    setattr(FullDisk, _name, lambda self, *arguments, _name=_name: self._write(_name, *arguments))
+
+
 class Launcher:
     """Launches of one study over an in-memory storage that outlives each of them."""
 
@@ -83,8 +100,12 @@ class Launcher:
             storage=self.storage, study_name="study", directions=directions(file.objective_list()), load_if_exists=True
         )
 
-    def coordinator(self, budget: int, **options: Any) -> Coordinator:
-        store = Store(optuna.load_study(storage=self.storage, study_name="study"))
+    def coordinator(self, budget: int, writes: int | None = None, **options: Any) -> Coordinator:
+        """`writes`: what the database takes before its disk is full."""
+        study = optuna.load_study(storage=self.storage, study_name="study")
+        store = Store(study) if writes is None else FullDisk(study)
+        if isinstance(store, FullDisk):
+            store.left = writes
         return Coordinator(store, self.file, owner="test", budget=budget, **options)
 
     def body(self, job: Job) -> TableBody:

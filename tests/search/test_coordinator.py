@@ -246,8 +246,13 @@ def test_prefetching_hands_out_distinct_architectures(tmp_path):
 
 def test_an_objective_that_this_machine_cannot_measure_is_an_error(tmp_path):
     launcher = Launcher(tmp_path, settings("objectives.1.metric=energy_mj_per_token"))
+    coordinator = launcher.coordinator(budget=2)
+    job = coordinator.next_job()
     with pytest.raises(UsageError, match="energy_mj_per_token"):
-        launcher.run(budget=2)
+        coordinator.report(job, Measured({"weights_mib": 1.0}))
+    assert not coordinator.flying
+    assert coordinator.next_job() is None
+    assert launcher.rows()[0].state is TrialState.WAITING
 
 
 def test_a_machine_that_refuses_stops_the_search_and_blames_no_trial(tmp_path):
@@ -255,7 +260,7 @@ def test_a_machine_that_refuses_stops_the_search_and_blames_no_trial(tmp_path):
     coordinator = launcher.coordinator(budget=3)
     job = coordinator.next_job()
     with pytest.raises(OutOfReach, match="disk is full"):
-        coordinator.report(job, Blocked("the disk is full"))
+        coordinator.report(job, Blocked("the disk is full", detail="errno 28"))
     assert launcher.rows()[0].state is TrialState.WAITING
     assert coordinator.next_job() is None
 

@@ -7,12 +7,16 @@ import psutil
 import pytest
 import torch
 
+from nas.artifact import read_tensors
 from nas.errors import Conflict, OutOfReach, UsageError
-from nas.search import driver
+from nas.search import control, driver
 from nas.search.control import request_stop
 from nas.search.driver import Launch
 from nas.search.resources import resolve_device
+from nas.search.store import Store
 from nas.search.study import Study, is_running, open_study
+from nas.search.trial import CHECKPOINT
+from nas.tasks.language_modelling import LanguageModelling
 from tests.search.tables import settings
 
 SERIAL = Launch(executor="serial")
@@ -78,13 +82,79 @@ def test_deterministic_objectives_repeat_exactly_interrupted_or_not(tmp_path, co
 
 def test_another_space_is_refused_with_a_difference(tmp_path, corpus):
     driver.run(tiny(corpus, "search.trials=1"), tmp_path / "study", SERIAL)
-    for override, code in [("space.hidden=[16]", "space-changed"), ("train.steps=8", "train-changed")]:
-        with pytest.raises(Conflict) as caught:
+    for override, code in [
+        ("space.hidden=[16]", "space-changed"),
+        ("train.steps=8", "train-changed"),
+        ("objectives.1.metric=prefill_ms", "objectives-changed"),
+        ("constraints.0.max=20", "constraints-changed"),
+        ('baselines=[{hidden=16,depth=1,attention={kind="linear"}}]', "baselines-changed"),
+    ]:
+        with pytest.raises(Conflict, match=r"created with (an)?other ") as caught:
             driver.run(tiny(corpus, "search.trials=1", override), tmp_path / "study", SERIAL)
         assert caught.value.code == code
         assert "stored" in caught.value.detail
     more = driver.run(tiny(corpus, "search.trials=2"), tmp_path / "study", SERIAL)
     assert more.study.record().trained() == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "option", "budget"),
+    [
+        ((), None, 2),
+        (("search.trials=3",), None, 3),
+        (("search.trials=1",), None, 2),
+        ((), 3, 3),
+        (("search.trials=4",), 3, 3),
+    ],
+    ids=["as stored", "a larger number in the file", "a smaller one", "--trials", "--trials comes first"],
+)
+def test_the_stored_total_stays_until_trials_or_a_larger_number_in_the_file_changes_it(
+    tmp_path, corpus, file, option, budget
+):
+    """Created with --trials 2 from a file that says 4."""
+    driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=2))
+    again = driver.run(tiny(corpus, *EXACT, *file), tmp_path / "study", Launch(executor="serial", trials=option))
+    record = again.study.record()
+    assert (record.budget, record.trained()) == (budget, budget)
+    with pytest.raises(UsageError, match=f"has trained {budget} trials"):
+        driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=1))
+
+
+@pytest.mark.parametrize("refused", ["floors", "settings"])
+def test_a_study_that_cannot_be_made_whole_leaves_nothing_that_looks_like_one(tmp_path, corpus, monkeypatch, refused):
+    def full(*arguments):
+        raise OutOfReach("the disk is full")
+
+    with monkeypatch.context() as patched:
+        if refused == "floors":
+            patched.setattr(LanguageModelling, "floors", full)
+        else:
+            write = Store.set_attribute
+            patched.setattr(Store, "set_attribute", lambda s, k, v: full() if k == "settings" else write(s, k, v))
+        with pytest.raises(OutOfReach, match="disk is full"):
+            driver.run(tiny(corpus), tmp_path / "study", SERIAL)
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["driver.lock"]
+    with pytest.raises(UsageError, match="no study"):
+        open_study(tmp_path / "study")
+    assert driver.run(tiny(corpus, "search.trials=1"), tmp_path / "study", SERIAL).study.record().trained() == 1
+
+
+def test_the_end_of_the_time_stops_a_training_at_its_next_step(tmp_path, corpus, monkeypatch):
+    """Time passes with the batches that are drawn: a few to measure, then one a step, all before the only rung."""
+    batch, drawn = LanguageModelling.batch, []
+
+    def draw(self, generator, size, device="cpu"):
+        drawn.append(size)
+        return batch(self, generator, size, device)
+
+    monkeypatch.setattr(LanguageModelling, "batch", draw)
+    monkeypatch.setattr(control, "time", SimpleNamespace(monotonic=lambda: len(drawn)))
+    file = tiny(corpus, "train.steps=1000", "train.rungs=[1.0]")
+    outcome = driver.run(file, tmp_path / "study", Launch(executor="serial", seconds=30))
+    assert (outcome.end, outcome.signal, len(drawn)) == (None, None, 30)
+    assert [trial.state for trial in outcome.study.trials()] == ["WAITING"]
+    _, metadata = read_tensors(outcome.study.trial_folder(0) / CHECKPOINT)
+    assert 20 < metadata["progress"]["step"] < 30
 
 
 def test_other_data_under_the_same_name_is_refused(tmp_path, corpus):

@@ -1,5 +1,6 @@
 """Ray Tune for real, with trials that cost nothing: placing, slots, failures, dying workers."""
 
+import itertools
 import os
 import time
 from functools import partial
@@ -8,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from nas.architecture import Architecture
+from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import Rung
 from nas.search import ray_tune
 from nas.search.control import Control
 from nas.search.coordinator import Coordinator
 from nas.search.counts import End
-from nas.search.events import Completed, Failed, Job, Measured
+from nas.search.events import Completed, Failed, Job, Measured, Reached
 from nas.search.resources import place, slots_of
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
-from tests.search.tables import cheap, loss, settings
+from tests.search.tables import FullDisk, cheap, loss, settings
 
 # Ray closes its own sockets and files when its processes end, not when Python looks.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -60,6 +62,41 @@ def test_failures_dying_workers_and_limits_leave_exactly_the_budget_trained(tmp_
     assert (states[2], rows[2].user_attrs["reason"]) == ("FAIL", "nan")
     assert (rows[1].user_attrs["attempt"], rows[1].user_attrs["crashes"]) == (2, 1)
     assert set(states) <= {"COMPLETE", "FAIL", "PRUNED"}
+
+
+class Endless:
+    """Reaches one rung after another, and never looks whether it is to stop."""
+
+    def __init__(self, job: Job):
+        self.job, self.steps = job, itertools.count()
+
+    def step(self):
+        step = next(self.steps)
+        metrics = cheap(Architecture.model_validate(dict(self.job.architecture)))
+        return Reached(Rung(step, float(step), {"val_loss": 3.0})) if step else Measured(metrics)
+
+
+@pytest.mark.parametrize(
+    ("objective", "writes", "error"),
+    [("val_loss", 6, OutOfReach), ("energy_mj_per_token", 1000, UsageError)],
+    ids=["the disk is full", "an objective cannot be measured"],
+)
+def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again(tmp_path, objective, writes, error):
+    file = settings(f'objectives=[{{metric="{objective}"}}]')
+    made = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
+    store = FullDisk(made.study)
+    store.left = writes
+    coordinator = Coordinator(store, file, owner="test", budget=4, prefetch=True)
+    # A folder that cannot hold the request to stop, as on a full disk.
+    with pytest.raises(error) as caught:
+        ray_tune.run(coordinator, Endless, Control(tmp_path / "absent"), place(file, cpus=2))
+    coordinator.close()
+    assert isinstance(caught.value, NasError)
+    assert not coordinator.flying
+    again = Coordinator(made, file, owner="test", budget=4)
+    assert [again.next_job().number for _ in range(2)] == [0, 1]
+    again.close()
+    made.close()
 
 
 class Rendezvous:

@@ -1,12 +1,14 @@
 """Whatever kills the driver, and whenever: nothing lost, nothing repeated, nothing left RUNNING, the same study."""
 
 import random
+from contextlib import suppress
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.errors import OutOfReach
 from nas.search import serial
 from nas.search.control import Control
 from tests.search.tables import RUNGS, Launcher, settings
@@ -78,6 +80,23 @@ def test_a_study_killed_at_two_hundred_points_is_the_undisturbed_one(tmp_path, u
         assert {row.state for row in rows} <= {TrialState.COMPLETE, TrialState.PRUNED}
         assert outcome(launcher) == undisturbed
         assert all(launcher.disk.trained[row.number, step] == 1 for row in rows if row.values for step in RUNGS)
+
+
+def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(tmp_path, undisturbed):
+    writes, whole = 0, False
+    while not whole:
+        launcher = Launcher(tmp_path, settings("constraints.0.max=20"))
+        coordinator = launcher.coordinator(budget=3, writes=writes)
+        with suppress(OutOfReach):
+            serial.run(coordinator, launcher.body, Control(tmp_path))
+            whole = True
+        coordinator.close()
+        assert not coordinator.flying
+        launcher.run(BUDGET)
+        assert outcome(launcher) == undisturbed
+        assert set(launcher.disk.trained.values()) == {1}
+        writes += 1
+    assert writes > 20
 
 
 def test_what_was_measured_and_stored_is_not_measured_again(tmp_path):

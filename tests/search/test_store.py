@@ -70,14 +70,46 @@ def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
 
 def test_a_database_without_a_study_gets_one(tmp_path):
     optuna.storages.RDBStorage(sqlite_url(tmp_path))
-    assert Store.only(sqlite_url(tmp_path), "study", OBJECTIVES).study.study_name == "study"
+    with pytest.raises(Conflict, match="holds no study") as caught:
+        Store.open(sqlite_url(tmp_path))
+    assert "search again with its study file" in caught.value.help
+    store = Store.only(sqlite_url(tmp_path), "study", OBJECTIVES)
+    store.set_attribute("settings", {})
     assert Store.only(sqlite_url(tmp_path), "another", OBJECTIVES).study.study_name == "study"
+
+
+def test_a_study_that_was_cut_short_while_it_was_made_is_made_anew(store, tmp_path):
+    store.set_attribute("data", {})
+    again = Store.only(sqlite_url(tmp_path), "study", OBJECTIVES[:1])
+    assert len(again.study.directions) == 1
+    assert again.attributes() == {}
+    add(again)
+    assert len(Store.only(sqlite_url(tmp_path), "study", OBJECTIVES).study.directions) == 1
 
 
 def test_a_file_that_is_no_database_is_out_of_reach(tmp_path):
     (tmp_path / "study.db").write_text("this is not SQLite, and long enough to be sure of it" * 10)
-    with pytest.raises(OutOfReach, match="not a database"):
+    with pytest.raises(OutOfReach, match="not a database") as caught:
         Store.open(sqlite_url(tmp_path))
+    assert "restore a copy" in caught.value.help
+
+
+def test_a_database_with_a_damaged_page_is_told_from_a_full_disk(tmp_path):
+    Store.create(sqlite_url(tmp_path), "study", OBJECTIVES).close()
+    path = tmp_path / "study.db"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * 4096 * 3 + content[4096 * 4 :])
+    with pytest.raises(OutOfReach, match="malformed") as caught:
+        Store.open(sqlite_url(tmp_path))
+    assert "restore a copy" in caught.value.help
+
+
+def test_a_row_put_back_after_its_reason_was_written_does_not_keep_it(store):
+    number = add(store)
+    store.note(number, "reason", "nan")
+    assert to_result(store.rows()[0], [], {}).reason == ""
+    store.tell(number, TrialState.FAIL, None, {})
+    assert to_result(store.rows()[0], [], {}).reason == "nan"
 
 
 def test_attributes_of_the_study_are_kept(store, tmp_path):

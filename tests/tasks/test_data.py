@@ -60,7 +60,7 @@ def test_what_is_not_text_is_refused(tmp_path: Path, content: bytes, code: str, 
     path = tmp_path / "file"
     path.write_bytes(content)
     error = refused(path)
-    assert (error.code, error.exit_code) == (code, 2)
+    assert (error.code, error.exit_code, error.where) == (code, 2, str(path))
     assert detail in error.detail
     assert error.help
 
