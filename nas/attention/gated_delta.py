@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nas.attention.base import HeadedAttention
+from nas.attention.chunks import segments
 from nas.attention.delta_rule import apply_rule, apply_to_one, rule_flops
 from nas.attention.stacked import Stacked
 from nas.attention.state import State
@@ -71,13 +72,22 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
         if memory_BSD is not None:
             return self.recall(x_BTD, self.remember(memory_BSD, padding_BT))
         self._check_fits(x_BTD.size(1))
-        y_BTHE, _ = apply_rule(*self._convolve(self._recent(x_BTD, padding_BT)), *self._rates(x_BTD, padding_BT))
-        return self._finish(y_BTHE, x_BTD)
+        parts: list[Tensor] = []
+        held_BrW: Tensor | None = None
+        products_BHEE: Tensor | None = None
+        for here in segments(x_BTD.size(1)):
+            ignored = None if padding_BT is None else padding_BT[:, here]
+            recent_BtW = self._recent(x_BTD[:, here], ignored, held_BrW)
+            held_BrW = recent_BtW[:, here.stop - here.start :]
+            read = *self._convolve(recent_BtW), *self._rates(x_BTD[:, here], ignored)
+            y_BtHE, products_BHEE = apply_rule(*read, products_BHEE)
+            parts.append(self._finish(y_BtHE, x_BTD[:, here]))
+        return torch.cat(parts, dim=1)
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: DeltaState) -> Float[Tensor, "B T D"]:
         T = x_BTD.size(1)
         state.advance(T)
-        recent_BTW = torch.cat((state.recent_BrW, self.qkv(x_BTD)), dim=1)
+        recent_BTW = self._recent(x_BTD, None, state.recent_BrW)
         state.recent_BrW.copy_(recent_BTW[:, T:])
         read = *self._convolve(recent_BTW), *self._rates(x_BTD, None)
         if T == 1:
@@ -100,7 +110,9 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
 
     def flops(self, tokens: int, source: int | None = None) -> int:
         gates = 2 * tokens * self.hidden * (self.width + 2 * self.heads)
-        return self._projection_flops(tokens) + gates + rule_flops(tokens, self.heads, self.head_size)
+        lengths = (here.stop - here.start for here in segments(tokens))
+        rule = sum(rule_flops(length, self.heads, self.head_size) for length in lengths)
+        return self._projection_flops(tokens) + gates + rule
 
     def state_bytes(self, batch: int, context: int) -> int:
         return batch * self.width * (self.head_size + 3 * self.before) * self._item_bytes()
@@ -109,12 +121,14 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
         products_BHEE = self._new(batch, self.heads, self.head_size, self.head_size)
         return DeltaState(context, products_BHEE, self._new(batch, self.before, 3 * self.width))
 
-    def _recent(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Tensor:
-        """W x of r zeros and the T tokens: what the convolution reads at the start of a sequence."""
+    def _recent(self, x_BTD: Tensor, padding_BT: Tensor | None, held_BrW: Tensor | None = None) -> Tensor:
+        """W x of the r tokens held before, zeros at the start of a sequence, and of the T new ones."""
         made_BTW: Tensor = self.qkv(x_BTD)
         if padding_BT is not None:
             made_BTW = made_BTW.masked_fill(padding_BT[..., None], 0)
-        return F.pad(made_BTW, (0, 0, self.before, 0))
+        if held_BrW is None:
+            return F.pad(made_BTW, (0, 0, self.before, 0))
+        return torch.cat((held_BrW, made_BTW), dim=1)
 
     def _convolve(self, recent_BTW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys of length 1, and values, (B, T, H, E), of all tokens but the first r.

@@ -122,6 +122,16 @@ def test_ignores_what_is_masked_on_either_side(spec, causal):
     assert_same(layer, fast * keep, slow * keep, x)
 
 
+@pytest.mark.parametrize(("spec", "causal"), [form for form in FORMS if form[0] in KINDS], ids=named)
+def test_ignores_what_is_masked_over_several_chunks_and_windows(spec, causal):
+    layer = layer_of(spec, causal)
+    x = torch.randn(2, 77, HIDDEN, requires_grad=True)
+    padding = torch.zeros(2, 77, dtype=torch.bool)
+    padding[0, 70:] = padding[1, :35] = padding[1, 50:53] = True
+    keep = ~padding[..., None]
+    assert_same(layer, layer(x, padding_BT=padding) * keep, definition(layer, x, padding=padding) * keep, x)
+
+
 @of_forms
 def test_padding_changes_nothing(spec, causal):
     layer = layer_of(spec, causal)

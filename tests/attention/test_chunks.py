@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nas.attention import chunks, kernel, recurrent_form
-from nas.kinds import GatedLinear, Linear, Performer, Retention
+from nas.attention import chunks, delta_rule, kernel, recurrent_form
+from nas.kinds import GatedDelta, GatedLinear, Linear, Performer, Retention
 from tests.attention.test_attention_contract import HIDDEN, assert_same, counted_flops, definition, in_pieces, layer_of
 
 
@@ -12,11 +12,14 @@ from tests.attention.test_attention_contract import HIDDEN, assert_same, counted
 def _short_segments(monkeypatch):
     monkeypatch.setattr(kernel, "CHUNK", 4)
     monkeypatch.setattr(recurrent_form, "CHUNK", 4)
+    monkeypatch.setattr(delta_rule, "CHUNK", 4)
     monkeypatch.setattr(chunks, "SEGMENT", 12)
 
 
 @pytest.mark.parametrize("length", [3, 12, 13, 29])
-@pytest.mark.parametrize("spec", [Linear(), Performer(features=8), Retention(), GatedLinear()], ids=str)
+@pytest.mark.parametrize(
+    "spec", [Linear(), Performer(features=8), Retention(), GatedLinear(), GatedDelta(), GatedDelta(conv=0)], ids=str
+)
 def test_segments_change_nothing(spec, length):
     layer = layer_of(spec)
     x = torch.randn(2, length, HIDDEN, requires_grad=True)
