@@ -1,7 +1,7 @@
 """`nas generate`: text from a trained trial."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,7 @@ from nas.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nas.models import Decoder
     from nas.models.seq2seq import Seq2Seq
     from nas.search import Study
 
@@ -36,20 +37,20 @@ def generate(
     import torch
 
     from nas.artifact import load_weights
-    from nas.models import Decoder
     from nas.models.seq2seq import Seq2Seq
     from nas.search import open_study
     from nas.tasks.text import encode
 
-    model, symbols = load_weights(weights_of(open_study(study), trial))
-    prompt_1T = torch.tensor([encode(prompt, symbols)], dtype=torch.long)
-    if isinstance(model, Seq2Seq):
-        text_U = answer(model, prompt_1T, min(tokens, model.context), beams, symbols)
-    elif isinstance(model, Decoder):
-        generator = torch.Generator().manual_seed(seed)
-        text_U = model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist()
-    else:
+    stored = open_study(study)
+    if stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
+    module, symbols = load_weights(weights_of(stored, trial))
+    prompt_1T = torch.tensor([encode(prompt, symbols)], dtype=torch.long)
+    if isinstance(module, Seq2Seq):
+        text_U = answer(module, prompt_1T, min(tokens, module.context), beams, symbols)
+    else:
+        model, generator = cast("Decoder", module), torch.Generator().manual_seed(seed)
+        text_U = model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist()
     typer.echo("".join(symbols[token] for token in text_U))
 
 

@@ -203,11 +203,11 @@ def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: T
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
     """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
     stored, trials = store.attributes(), Study(folder, store).trials()
-    _compare(stored, file, launch.source, task.describe(), _environment(file, launch), len(trials))
+    trained = sum(trial.trained for trial in trials)
+    _compare(stored, file, launch.source, task.describe(), _environment(file, launch), trained)
     asked_first = stored["settings"]["search"]["trials"]
     known = stored.get("budget", asked_first)
     budget = launch.trials or (known if file.search.trials == asked_first else max(file.search.trials, known))
-    trained = sum(trial.trained for trial in trials)
     if budget < trained:
         text = f"study '{file.name}' has trained {trained} trials, more than --trials {budget}"
         raise UsageError(text, where="--trials", help="give the total that you want, earlier trials counted")
@@ -225,7 +225,7 @@ def _compare(
     source: str,
     described: Mapping[str, Any],
     now: Mapping[str, Any],
-    trials: int,
+    trained: int,
 ) -> None:
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
     help = f"nas search ... --study {file.name}_2   starts a new study"
@@ -239,7 +239,7 @@ def _compare(
             f"study '{file.name}' was created with {CHANGED.get(part, f'another [{part}]')}",
             code=f"{part}-changed",
             where=f"{source}  {path}",
-            detail=f"stored {old}   now {new}   ({trials} trials remain valid)",
+            detail=f"stored {old}   now {new}   ({trained} trials remain valid)",
             help=help,
         )
     if stored["data"]["sha256"] != described["sha256"]:

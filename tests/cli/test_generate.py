@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nas import study_file
+from nas.search import driver as search
+
 
 @pytest.fixture
 def trained(nas, runs) -> Path:
@@ -70,3 +73,33 @@ def test_the_newest_training_comes_before_the_weights_of_the_search(nas, trained
 
 def test_unknown_trial(nas):
     assert nas("generate", "demo", 99, "--prompt", "the").code == 2
+
+
+READING = """
+name = "reading"
+family = FAMILY
+train = { steps = 40, batch = 8, rungs = [1.0], evaluation_tokens = 64 }
+measure = { repeats = 1 }
+objectives = [{ metric = "val_loss" }]
+search = { trials = 1, sampler = "random" }
+resources = { device = "cpu" }
+"""
+BLOCKS = 'depth = 1, hidden = 16, attention = [{ kind = "softmax" }]'
+ANSWERING = 'task = { kind = "copy_spans", corpus = "CORPUS", context = 8 }\n' + (
+    f'space = {{ {BLOCKS}, encoder_depth = 1, cross = [{{ kind = "additive" }}] }}\n'
+)
+FILLING = (
+    'task = { kind = "masked_language_modelling", corpus = "CORPUS", context = 8 }\n' + f"space = {{ {BLOCKS} }}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "code"), [("encoder_decoder", ANSWERING, 0), ("encoder", FILLING, 2)], ids=["answers", "reads"]
+)
+def test_a_source_is_answered_and_who_only_reads_says_so(nas, tmp_path, corpus, family, text, code):
+    file = study_file.parse(READING.replace("FAMILY", f'"{family}"') + text.replace("CORPUS", str(corpus)))
+    search.run(file, tmp_path / "reading", search.Launch("serial"))
+    ran = nas("generate", tmp_path / "reading", 0, "--prompt", "fox", "--beams", 2)
+    assert ran.code == code
+    assert ("error[no-generation]: trial 0 is an encoder" in ran.err) == (code == 2)
+    assert "<" not in ran.out
