@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from nas.architecture import LSTM_LAYER, Architecture, Family, first_error, path_of
+from nas.architecture import Family, first_error, path_of
+from nas.baseline import BaselineSettings
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
-from nas.kinds import Position
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
@@ -120,41 +120,6 @@ class ResourceSettings(Table):
         if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError("gpus_per_trial above 1 must be a whole number")
         return self
-
-
-class BaselineSettings(Table):
-    """An architecture in short: `depth` equal blocks, and `encoder_depth` of them where there is a source.
-
-    `family`: by default the study's first. `cross` and what else a block may have stand for every block.
-    """
-
-    family: Family | None = None
-    hidden: Count
-    depth: Count
-    encoder_depth: Count | None = None
-    attention: dict[str, Any] | None = None
-    feed_forward: dict[str, Any] = Field(default_factory=dict)
-    cross: dict[str, Any] | None = None
-    position: Position | None = None
-    norm: Literal["rms", "layer"] = "rms"
-    residual: Literal["sequential", "parallel", "post"] = "sequential"
-    tied: bool = True
-    repeat: Count = 1
-
-    def architecture(self, family: Family) -> Architecture:
-        """With the study's first family, unless it names its own. Raises InvalidArchitecture."""
-        family = self.family or family
-        block: dict[str, Any] = {"norm": self.norm, "residual": self.residual, "feed_forward": self.feed_forward}
-        block |= {"attention": self.attention} if self.attention else {}
-        block |= {"position": self.position} if self.position else {}
-        crossing = {"cross": self.cross} if self.cross else {}
-        if family == "recurrent":
-            block = LSTM_LAYER.canonical() | ({"attention": self.attention} if self.attention else {})
-            blocks = [block | crossing, *[block] * (self.depth - 1)]
-        else:
-            blocks = [block | crossing] * self.depth
-        whole = {"family": family, "hidden": self.hidden, "blocks": blocks, "tied": self.tied, "repeat": self.repeat}
-        return Architecture.model_validate(whole | {"encoder_blocks": [block] * (self.encoder_depth or 0)})
 
 
 class StudyFile(Table):
