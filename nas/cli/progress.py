@@ -17,7 +17,7 @@ from nas.study_file import StudyFile
 
 STOPPING = {
     "FINISH": "Finishing the running trials; nothing new starts. Another Ctrl-C: save and stop now.",
-    "NOW": "Saving and stopping. Another Ctrl-C: kill everything (nothing is lost).",
+    "NOW": "Saving and stopping. Ctrl-C now kills everything at once (nothing is lost).",
 }
 
 
