@@ -127,7 +127,7 @@ def check_entry(entry: Choices, kinds: Sequence[str], where: str) -> None:
     if "kind" not in entry:
         raise InvalidStudyFile("an attention entry needs its `kind`", where=where)
     kind = entry["kind"]
-    if kind not in ATTENTION_SPECS:
+    if not isinstance(kind, str) or kind not in ATTENTION_SPECS:
         help = nearest(str(kind), kinds)
         raise InvalidStudyFile(f"unknown attention kind {kind!r}", where=f"{where}.kind", help=help)
     if kind not in kinds:
@@ -242,8 +242,9 @@ def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None
         return any(True for mixers in found for _ in mixers)
 
     kind, free = entry["kind"], settings.model_copy(update={"position": None})
+    sizes = {"head_size": entry["head_size"]} if "head_size" in entry else {}
     for count in as_tuple(entry["heads"]) if "heads" in entry else ():
-        if not fits({"kind": kind, "heads": count}, free):
+        if not fits({"kind": kind, "heads": count, **sizes}, free):
             raise InvalidStudyFile(
                 f"heads={count!r} of kind '{kind}' fits no hidden size of {sorted(settings.hidden)}",
                 where=f"{where}.heads",

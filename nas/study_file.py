@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from nas.architecture import Family, first_error, path_of
+from nas.architecture import Architecture, Family, first_error, path_of
 from nas.baseline import BaselineSettings
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
 from nas.results import Constraint, Goal, Objective, metric
@@ -44,6 +44,12 @@ FAMILIES_OF: dict[str, tuple[Family, ...]] = {
     "reverse_spans": ("encoder_decoder", "recurrent"),
 }
 """The families that can learn each task."""
+TASKS_OF = {
+    "bits_per_char": ("language_modelling",),
+    "perplexity": ("language_modelling", "masked_language_modelling"),
+    "exact_match": ("copy_spans", "reverse_spans"),
+}
+"""Metrics that some tasks alone have."""
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """Metrics of generating, which an encoder does not do."""
 WITH_SOURCE = ("copy_spans", "reverse_spans")
@@ -161,10 +167,22 @@ class StudyFile(Table):
             )
         for i, baseline in enumerate(self.baselines):
             try:
-                baseline.architecture(self.family[0])
+                architecture = baseline.architecture(self.family[0])
             except InvalidArchitecture as error:
                 raise InvalidStudyFile(error.message, code=error.code, where=f"baselines[{i}]") from None
+            self._learnable(architecture, f"baselines[{i}]")
         return self
+
+    def _learnable(self, baseline: Architecture, where: str) -> None:
+        """Raises InvalidStudyFile when a baseline is of a family, or has a source, that the task has not."""
+        kind, able = self.task.kind, FAMILIES_OF[self.task.kind]
+        if baseline.family not in able:
+            text = f"family '{baseline.family}' cannot learn the task '{kind}'"
+            raise InvalidStudyFile(text, where=f"{where}.family", help=f"use {' or '.join(able)}")
+        if bool(baseline.encoder_blocks) != (kind in WITH_SOURCE):
+            text = f"the task '{kind}' {'has a source' if kind in WITH_SOURCE else 'has no source'} to read"
+            help = "give encoder_depth and cross" if kind in WITH_SOURCE else "leave encoder_depth and cross out"
+            raise InvalidStudyFile(text, where=f"{where}.encoder_depth", help=help)
 
     def _searchable(self) -> None:
         """Raises InvalidStudyFile when the families, their spaces and the task do not go together."""
@@ -183,13 +201,15 @@ class StudyFile(Table):
                 help = "give encoder_depth and [[cross]]" if sourced else "leave encoder_depth and cross out"
                 where = f"{places[family]}.encoder_depth"
                 raise InvalidStudyFile(f"the task '{self.task.kind}' {text}", where=where, help=help)
-        if self.family == ("encoder",):
-            used = [(f"objectives[{i}]", o.metric) for i, o in enumerate(self.objectives)]
-            used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
-            for where, name in used:
-                if name in DECODING:
-                    text = f"an encoder does not generate, so it has no '{name}'"
-                    raise InvalidStudyFile(text, where=f"{where}.metric", help="use prefill_ms")
+        used = [(f"objectives[{i}]", o.metric) for i, o in enumerate(self.objectives)]
+        used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
+        for where, name in used:
+            if self.family == ("encoder",) and name in DECODING:
+                text = f"an encoder does not generate, so it has no '{name}'"
+                raise InvalidStudyFile(text, where=f"{where}.metric", help="use prefill_ms")
+            if self.task.kind not in TASKS_OF.get(name, (self.task.kind,)):
+                text = f"the task '{self.task.kind}' has no '{name}'"
+                raise InvalidStudyFile(text, where=f"{where}.metric", help="use val_loss or val_accuracy")
 
     def spaces(self) -> dict[Family, SpaceSettings]:
         """The space of each family."""

@@ -171,3 +171,33 @@ def test_the_line_of_a_key_inside_a_longer_value_is_the_line_of_the_value():
     lines = {path: line_of(text, path) for path in ("a", "t", "t.b", "t.b.c", "l[1].x", "l[0]", "absent", "")}
     expected = {"a": 1, "t": 2, "t.b": 3, "t.b.c": 3, "l[1].x": 7, "l[0]": 4, "absent": None, "": None}
     assert lines == expected
+
+
+BASIC = 'name = "a"\nobjectives = [{ metric = "METRIC" }]\n[space]\ndepth = 1\nhidden = 32\nattention = [ENTRY]\n'
+SOFTMAX = '{ kind = "softmax" }'
+READER = '[[baselines]]\nfamily = "encoder"\nhidden = 32\ndepth = 1\nattention = { kind = "softmax" }\n'
+SOURCED = (
+    '[[baselines]]\nfamily = "recurrent"\nhidden = 16\ndepth = 1\nencoder_depth = 1\ncross = { kind = "softmax" }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "entry", "baseline", "message"),
+    [
+        ("val_loss", SOFTMAX, READER, "family 'encoder' cannot learn the task 'language_modelling'"),
+        ("val_loss", SOFTMAX, SOURCED, "the task 'language_modelling' has no source to read"),
+        ("exact_match", SOFTMAX, "", "the task 'language_modelling' has no 'exact_match'"),
+        ("val_loss", '{ kind = ["softmax"] }', "", "unknown attention kind ['softmax']"),
+    ],
+)
+def test_what_the_task_or_a_kind_cannot_be_is_refused(metric, entry, baseline, message):
+    with pytest.raises(InvalidStudyFile) as caught:
+        study_file.parse(BASIC.replace("METRIC", metric).replace("ENTRY", entry) + baseline)
+    assert message in str(caught.value)
+
+
+def test_heads_of_their_own_size_need_not_divide_the_hidden_size():
+    file = study_file.parse(
+        BASIC.replace("METRIC", "val_loss").replace("ENTRY", '{ kind = "softmax", heads = 3, head_size = 8 }')
+    )
+    assert file.spaces()["decoder"].attention[0]["heads"] == 3

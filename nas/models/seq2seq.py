@@ -114,6 +114,8 @@ class Seq2Seq(nn.Module, ABC):
         """The `steps` tokens after `start`, as `Beam` chooses them; behind the first `stop`, `stop` alone."""
         if not 0 <= steps <= self.context:
             raise UsageError(f"steps={steps} tokens cannot be generated; the context holds 0 to {self.context}")
+        if source_BS.size(1) < 1:
+            raise UsageError("a source of 0 tokens cannot be answered; give at least one")
         tokens = self.vocabulary.embedding.num_embeddings
         for name, token in (("start", start), ("stop", stop)):
             if token is not None and not 0 <= token < tokens:
