@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas.attention.alibi import Alibi
 from nas.attention.rotary import Rotary
 from nas.attention.stacked import Stacked
-from nas.attention.state import Memory, State
+from nas.attention.state import Memory, State, check_fits
 from nas.errors import UsageError
 from nas.kinds import Grouped, Headed, Kind, Position, Softmax
 
@@ -99,12 +99,7 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
         """`new_state` for a context that fits."""
 
     def _check_fits(self, tokens: int) -> None:
-        if tokens > self.context:
-            raise UsageError(
-                f"{tokens} tokens exceed context={self.context}, for which the model was built",
-                code="context-full",
-                help="shorten the sequence, or build with a larger context",
-            )
+        check_fits(tokens, self.context)
 
     def _has_no(self, what: str) -> UsageError:
         return UsageError(f"{self.spec.kind} attention has no {what}", code="attention-form")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nas.errors import UsageError
+from nas.attention.state import check_fits
 
 
 class Rotary(nn.Module):
@@ -30,12 +30,7 @@ class Rotary(nn.Module):
     def forward(self, heads_BTNE: Float[Tensor, "B T N E"], start: int = 0) -> Float[Tensor, "B T N E"]:
         """Turn T tokens, the first of them at position `start`."""
         end = start + heads_BTNE.size(1)
-        if end > self.cos_C1E.size(0):
-            raise UsageError(
-                f"{end} tokens exceed context={self.cos_C1E.size(0)}, for which the model was built",
-                code="context-full",
-                help="shorten the sequence, or build with a larger context",
-            )
+        check_fits(end, self.cos_C1E.size(0))
         swapped_BTNE = heads_BTNE.roll(heads_BTNE.size(-1) // 2, dims=-1)
         # In place, since the product is nobody else's: over long sequences fresh memory costs more than the sum.
         return (heads_BTNE * self.cos_C1E[start:end]).addcmul_(swapped_BTNE, self.sin_C1E[start:end])

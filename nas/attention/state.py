@@ -30,6 +30,16 @@ def select(held: Any, rows_N: Tensor) -> Any:
     return held
 
 
+def check_fits(tokens: int, context: int) -> None:
+    """Raises UsageError when so many tokens are more than the context."""
+    if tokens > context:
+        raise UsageError(
+            f"{tokens} tokens exceed context={context}, for which the model was built",
+            code="context-full",
+            help="shorten the sequence, or build with a larger context",
+        )
+
+
 @dataclass
 class State:
     """How many tokens were seen, of at most `context`."""

@@ -17,7 +17,7 @@ from nas import attention
 from nas.architecture import Block, FeedForward
 from nas.attention import Attention, Memory, State
 from nas.attention.stacked import Stacked
-from nas.errors import UsageError
+from nas.attention.state import check_fits
 
 
 class RMSNorm(nn.Module):
@@ -77,16 +77,6 @@ def build_feed_forward(spec: FeedForward, hidden: int) -> SwiGLU | TwoMatrices |
             return TwoMatrices(hidden, spec.inner(hidden), relu2, spec.bias)
         case "none":
             return None
-
-
-def check_fits(tokens: int, context: int) -> None:
-    """Raises UsageError when so many tokens are more than the context."""
-    if tokens > context:
-        raise UsageError(
-            f"{tokens} tokens exceed context={context}, for which the model was built",
-            code="context-full",
-            help="shorten the sequence, or build with a larger context",
-        )
 
 
 class Places(nn.Module):
@@ -149,6 +139,8 @@ class TransformerBlock(nn.Module):
         memory: Memory | None = None,
     ) -> Float[Tensor, "B T D"]:
         """`padding` is True at tokens of x to ignore; `memory` is what `cross` remembers of the source."""
+        if not self.attends:
+            check_fits(x_BTD.size(1), self.attention.context)
         return self._add(x_BTD, partial(self.attention, padding_BT=padding_BT), self._recaller(memory))
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: State, memory: Memory | None = None) -> Float[Tensor, "B T D"]:

@@ -13,8 +13,8 @@ from nas import attention
 from nas.architecture import Architecture, Cross
 from nas.attention import Memory
 from nas.attention.lstm import LstmState
+from nas.attention.state import check_fits
 from nas.models.decoder import Decoder
-from nas.models.layers import check_fits
 from nas.models.lstm_stack import LstmEncoder, LstmStack
 from nas.models.seq2seq import Seq2Seq, SourceMaps
 from nas.models.stack import StackState, Vocabulary, initialise_matrices

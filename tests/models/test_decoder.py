@@ -184,3 +184,8 @@ def test_says_when_tokens_exceed_the_context_at_every_position(position):
     model.prefill(tokens(1, 8), state)
     with pytest.raises(UsageError, match=r"8 tokens seen and 1 more exceed|9 tokens exceed context=8"):
         model.decode_step(tokens(1, 1)[:, 0], state)
+
+
+def test_blocks_without_attention_say_so_too():
+    with pytest.raises(UsageError, match=f"{CONTEXT + 1} tokens exceed context={CONTEXT}"):
+        decoder_of(NoAttention(), NoAttention())(tokens(1, CONTEXT + 1))
