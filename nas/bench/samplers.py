@@ -1,0 +1,210 @@
+"""Which sampler finds the front of a tabulated benchmark with the fewest trainings.
+
+Every sampler gets the same space (the product of each parameter's values), the same goals, and the same noise: the k-th
+training of a configuration gives the same row to all samplers that run with one seed. Told is the share of the true
+front's hypervolume that the configurations trained so far dominate, by their true means, after 25, 50, 100, ...
+trainings.
+
+To train a configuration again costs a training too. One that the table lacks costs none: the sampler is told that it is
+infeasible (an Optuna constraint above 0, then PRUNED), and asks go on up to ASKS_PER_TRAINING times the trainings.
+Optuna's GPSampler learns from COMPLETE trials alone, and can spend all of these asks on one gap.
+`pareto` is given the columns marked `cheap` as functions, NaN for what the table lacks: so on a table with gaps it
+knows them beforehand, where `cheap` is used, and the others do not.
+"""
+
+import os
+import signal
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import active_children, get_context, parent_process
+from statistics import mean, stdev
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from nas.bench.tables import Table
+from nas.errors import UsageError, nearest
+from nas.search.counts import ASKS_PER_TRIAL as ASKS_PER_TRAINING
+from nas.search.store import directions
+
+FIRST_POINT = 25
+NSGA2_POPULATION = 20
+"""Optuna's 50 are two generations in 100 trainings: .896 of NAS-Bench-201's front (cifar10, 20 seeds), not .928."""
+
+
+def _pareto(table: Table, seed: int) -> BaseSampler:
+    from nas.search.pareto_sampler import ParetoSampler
+
+    cheap = {i: partial(table.known, objective=i) for i, o in enumerate(table.objectives) if o.cheap}
+    return ParetoSampler(table.suggest, cheap=cheap, seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[Table, int], BaseSampler]] = {
+    "pareto": _pareto,
+    "gp": lambda table, seed: GPSampler(seed=seed, deterministic_objective=False),
+    "tpe": lambda table, seed: TPESampler(multivariate=True, group=True, seed=seed),
+    "nsga2": lambda table, seed: NSGAIISampler(population_size=NSGA2_POPULATION, seed=seed),
+    "random": lambda table, seed: RandomSampler(seed=seed),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One sampler with one seed. At each point of `points`: the share of the front's hypervolume, the cost so far."""
+
+    sampler: str
+    seed: int
+    ratios: tuple[float, ...]
+    costs: tuple[float, ...]
+    trained: int
+    """Below the trainings asked for where too many proposals were infeasible; later points repeat the last figures."""
+    distinct: int
+    """Configurations trained at least once."""
+    infeasible: int
+    """Proposals that the table lacks."""
+
+
+def parse_samplers(text: str) -> tuple[str, ...]:
+    """ "tpe, random" → names, each once. Raises UsageError for an unknown one."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in SAMPLERS:
+            raise UsageError(f"unknown sampler '{name}'", where="--samplers", help=nearest(name, SAMPLERS))
+    return names
+
+
+def points(trials: int) -> tuple[int, ...]:
+    """The numbers of trainings at which the front is judged: 25, 50, 100, ... and the last."""
+    doubled = [FIRST_POINT << i for i in range(trials.bit_length())]
+    return (*(point for point in doubled if point < trials), trials)
+
+
+def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
+    """One sampler against the table until it has trained so often, or has asked ASKS_PER_TRAINING times as often."""
+    with warnings.catch_warnings():
+        # `group` and `multivariate` are marked experimental by Optuna; both have kept their meaning since 2.x.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        made = SAMPLERS[sampler](table, seed)
+    study = optuna.create_study(directions=directions(table.objectives), sampler=made)
+    times, infeasible, cost = Counter[int](), 0, 0.0
+    judged, at = points(trials), dict[int, tuple[float, float]]()
+    while times.total() < trials and times.total() + infeasible < ASKS_PER_TRAINING * trials:
+        trial = study.ask()
+        configuration = table.find(table.suggest(trial))
+        if configuration is None:
+            infeasible += 1
+            trial.set_constraint("in_table", 1.0)
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
+        training = table.train(configuration, seed, times[configuration])
+        study.tell(trial, training.values)
+        times[configuration] += 1
+        cost += training.cost
+        if times.total() in judged:
+            at[times.total()] = table.ratio(times), cost
+    last = table.ratio(times), cost
+    ratios, costs = zip(*(at.get(point, last) for point in judged), strict=True)
+    return Run(sampler, seed, ratios, costs, times.total(), len(times), infeasible)
+
+
+def compare(
+    table: Table, samplers: Sequence[str], seeds: int, trials: int, jobs: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Replay every sampler with seeds 0, 1, ... in `jobs` processes; the result does not depend on their number.
+
+    `tell` hears of each run as it ends. The result is plain data; docs/commands.md names its keys.
+    """
+    wanted = [(sampler, seed) for sampler in samplers for seed in range(seeds)]
+    done = _replayed(table, wanted, trials, jobs, tell)
+    runs = [done[key] for key in wanted]
+    of = {sampler: [run for run in runs if run.sampler == sampler] for sampler in samplers}
+    return {
+        "table": table.name,
+        "configurations": len(table.numbers),
+        "space_size": table.space_size,
+        "rows": len(table.values_RM),
+        "objectives": [{"column": o.metric, "goal": o.goal, "cheap": o.cheap} for o in table.objectives],
+        "cost": table.cost,
+        "trials": trials,
+        "seeds": seeds,
+        "samplers": {sampler: _at_points(table, of[sampler], trials) for sampler in samplers},
+        "distinct": {sampler: mean(run.distinct for run in of[sampler]) for sampler in samplers},
+        "infeasible": {sampler: mean(run.infeasible for run in of[sampler]) for sampler in samplers},
+        "cut_short": {sampler: sum(run.trained < trials for run in of[sampler]) for sampler in samplers},
+        "runs": [asdict(run) for run in runs],
+        "optuna": optuna.__version__,
+    }
+
+
+def _at_points(table: Table, runs: Sequence[Run], trials: int) -> dict[str, dict[str, Any]]:
+    found = dict[str, dict[str, Any]]()
+    for i, point in enumerate(points(trials)):
+        found[str(point)] = dict(_spread([run.ratios[i] for run in runs]))
+        if table.cost:
+            found[str(point)]["cost"] = _spread([run.costs[i] for run in runs])
+    return found
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """`std` is the sample's (n - 1), and 0 for a single value."""
+    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else 0.0, "min": min(values)}
+
+
+def _replayed(
+    table: Table, wanted: Sequence[tuple[str, int]], trials: int, jobs: int, tell: Callable[[str], None]
+) -> dict[tuple[str, int], Run]:
+    """All runs. A single one has a process of its own too: one thread there, whatever runs here."""
+    others, done = set(active_children()), dict[tuple[str, int], Run]()
+    with (
+        _one_thread(),
+        ProcessPoolExecutor(min(jobs, len(wanted)), get_context("spawn"), initializer=_start_worker) as pool,
+    ):
+        futures = [pool.submit(replay, table, sampler, seed, trials) for sampler, seed in wanted]
+        try:
+            for future in as_completed(futures):
+                run = future.result()
+                done[run.sampler, run.seed] = run
+                share = f"{run.ratios[-1]:.4f} at {run.trained}"
+                tell(f"[{len(done)}/{len(wanted)}] {run.sampler} seed {run.seed}: {share}")
+        except BaseException:
+            # Ctrl-C, or a sampler that failed: what still runs may take minutes, and nobody will read it.
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
+    return done
+
+
+def _start_worker() -> None:
+    """Ctrl-C reaches the whole group: the parent alone says what it means. A worker never outlives its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started meanwhile compute on one thread each: small tensors gain nothing from more, sums change."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,91 @@
+"""Parameters, FLOPs and decode state of architectures that nobody has built: sums over their blocks.
+
+A block adds the same whatever stands around it, so each distinct block is built once, without memory for its tensors
+(on torch's meta device), and a proposal's pool of a thousand architectures is priced by adding up.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from nas import models
+from nas.architecture import Architecture, Block
+from nas.measure.cheap import KIB
+from nas.measure.latency import Generator, Reader
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`flops`: of a forward pass over one full context; `state_bytes`: the decode state at full context."""
+
+    params: int
+    flops: int
+    state_bytes: int
+
+    def plus(self, other: "Cost", times: int = 1) -> "Cost":
+        return Cost(
+            self.params + times * other.params,
+            self.flops + times * other.flops,
+            self.state_bytes + times * other.state_bytes,
+        )
+
+
+class Costs:
+    """Of models for a vocabulary and a context; `batch`: the sequences that are decoded side by side."""
+
+    def __init__(self, vocabulary: int, context: int, batch: int = 1) -> None:
+        self.vocabulary, self.context, self.batch = vocabulary, context, batch
+        self._shells: dict[str, Cost] = {}
+        self._blocks: dict[str, Cost] = {}
+        self._whole: dict[str, Cost] = {}
+
+    def metrics(self, architecture: Architecture) -> dict[str, float]:
+        """Those that no measurement can change, by their names in nas.results.METRICS."""
+        cost = self.of(architecture)
+        known = {"params": float(cost.params), "flops_per_token": cost.flops / self.context}
+        return known if architecture.family == "encoder" else known | {"decode_state_kib": cost.state_bytes / KIB}
+
+    def of(self, architecture: Architecture) -> Cost:
+        """The same as of the built model; a test holds them together."""
+        if architecture.family == "recurrent":  # its first layer is another, and there are few of them
+            return self._build(architecture)
+        shell = self._shell(architecture)
+        for side in ("blocks", "encoder_blocks"):
+            for block in getattr(architecture, side):
+                shell = shell.plus(self._block(architecture, side, block))
+        return shell
+
+    def _shell(self, architecture: Architecture) -> Cost:
+        """All but the blocks: embedding, positions, norms at both ends. From the first model seen with such a shell."""
+        sides = (architecture.blocks, architecture.encoder_blocks)
+        bare = architecture.model_copy(update={"blocks": (), "encoder_blocks": ()})
+        ends = [(s[0].norm, s[0].residual, s[-1].norm, s[-1].residual, {b.position for b in s}) for s in sides if s]
+        key = f"{bare!r} {[(*end[:4], sorted(end[4])) for end in ends]}"
+        if key not in self._shells:
+            shell = self._build(architecture)
+            for side in ("blocks", "encoder_blocks"):
+                for block in getattr(architecture, side):
+                    shell = shell.plus(self._block(architecture, side, block), times=-1)
+            self._shells[key] = shell
+        return self._shells[key]
+
+    def _block(self, architecture: Architecture, side: str, block: Block) -> Cost:
+        """What a second block like this adds to the first."""
+        key = f"{architecture.family} {architecture.hidden} {architecture.repeat} {side} {block!r}"
+        if key not in self._blocks:
+            others = {"encoder_blocks": architecture.encoder_blocks[:1], "blocks": architecture.blocks[:1]}
+            one = architecture.model_copy(update=others | {side: (block,)})
+            two = architecture.model_copy(update=others | {side: (block, block)})
+            self._blocks[key] = self._build(two).plus(self._build(one), times=-1)
+        return self._blocks[key]
+
+    def _build(self, architecture: Architecture) -> Cost:
+        key = repr(architecture)
+        if key not in self._whole:
+            with torch.device("meta"):
+                model = models.build(architecture, vocabulary=self.vocabulary, context=self.context)
+            generator = model if isinstance(model, Generator) else Reader(model)
+            params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            state = generator.state_bytes(self.batch, self.context)
+            self._whole[key] = Cost(params, generator.flops(self.context), state)
+        return self._whole[key]

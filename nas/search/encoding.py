@@ -1,0 +1,56 @@
+"""Parameters as numbers, for a surrogate: numbers as they are, options as one column each, nothing where absent.
+
+Columns are scaled so that each parameter has about variance 1 over the space, however many columns it takes.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from nas.search.improvement import Floats
+
+
+class Encoding:
+    """Of the parameters that these distributions tell of, whatever depends on what."""
+
+    def __init__(self, distributions: Iterable[Mapping[str, BaseDistribution]]) -> None:
+        self.known: dict[str, BaseDistribution] = {}
+        for each in distributions:
+            self.known |= {name: d for name, d in each.items() if name not in self.known}
+
+    def rows(self, many: Iterable[Mapping[str, Any]]) -> Floats:
+        """(N, D), not scaled."""
+        return np.array(
+            [[v for name, d in self.known.items() for v in _columns(name, d, p)] for p in many], dtype=float
+        )
+
+    def scales(self, rows_ND: Floats) -> Floats:
+        """What to divide each column by: the spread of its parameter over these rows."""
+        variance_D = rows_ND.var(axis=0)
+        owner_D = [name for name, d in self.known.items() for _ in _columns(name, d, {})]
+        total = {name: sum(v for v, o in zip(variance_D, owner_D, strict=True) if o == name) for name in self.known}
+        return np.array([math.sqrt(total[name]) or 1.0 for name in owner_D])
+
+
+def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any]) -> list[float]:
+    present = name in params
+    if isinstance(distribution, CategoricalDistribution) and not _numeric(distribution):
+        return [float(present and params[name] == choice) for choice in distribution.choices]
+    if not present:
+        return [0.0, 0.0]
+    value = float(params[name])
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [float(choice) for choice in distribution.choices if isinstance(choice, (int, float))]
+        low, high, log = min(numbers), max(numbers), min(numbers) > 0
+    else:
+        low, high, log = distribution.low, distribution.high, distribution.log  # type: ignore[attr-defined]
+    if log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return [1.0, 0.5 + (value - low) / (high - low)] if high > low else [1.0, 0.5]
+
+
+def _numeric(distribution: CategoricalDistribution) -> bool:
+    return all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in distribution.choices)

@@ -1,0 +1,155 @@
+"""The hypervolume that a candidate is expected to add to a front, exactly.
+
+For a candidate whose objectives Y_1 … Y_M (all minimised) are independent given what is known,
+
+    E[HVI] = Σ_k Π_m (ψ_m(u_km) − ψ_m(l_km)),   ψ_m(t) = E[max(0, t − Y_m)],
+
+over boxes (l_k, u_k) that fill, without overlap, what is better than the reference point and not dominated by the front
+(Yang et al. 2019, arXiv:1904.12672, "Efficient computation of expected hypervolume improvement"). An objective that
+is known has ψ(t) = max(0, t − y), so that one formula serves objectives that are predicted and those that are not.
+
+Shapes: N points of the front, M objectives, K boxes, C candidates, E edges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Floats = NDArray[np.float64]
+Indexes = NDArray[np.intp]
+
+FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14}
+"""Points of the front that are kept by number of objectives: at most about 700 boxes."""
+
+
+class Belief(Protocol):
+    """What is known of one objective of each candidate."""
+
+    def shortfall(self, edges_E: Floats) -> Floats:
+        """ψ(t) = E[max(0, t − Y)] for each candidate and edge, (C, E); 0 at −∞."""
+        ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """The value itself."""
+
+    value_C: Floats
+
+    def shortfall(self, edges_E: Floats) -> Floats:
+        return np.maximum(0.0, edges_E[None, :] - self.value_C[:, None])
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Y = shift + exp(N(mean, sd²)): what a Gaussian process says of log(Y − shift)."""
+
+    mean_C: Floats
+    sd_C: Floats
+    shift: float
+
+    def shortfall(self, edges_E: Floats) -> Floats:
+        """k Φ((ln k − μ)/σ) − exp(μ + σ²/2) Φ((ln k − μ)/σ − σ) with k = t − shift: the price of a put option."""
+        above_E = np.maximum(edges_E - self.shift, 0.0)
+        with np.errstate(divide="ignore"):
+            standard_CE = (np.log(above_E)[None, :] - self.mean_C[:, None]) / self.sd_C[:, None]
+        whole_C = np.exp(self.mean_C + self.sd_C**2 / 2)
+        put_CE: Floats = above_E * ndtr(standard_CE) - whole_C[:, None] * ndtr(standard_CE - self.sd_C[:, None])
+        return np.maximum(put_CE, 0.0)
+
+    def mean(self) -> Floats:
+        expected: Floats = self.shift + np.exp(self.mean_C + self.sd_C**2 / 2)
+        return expected
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes as indexes into the edges of each objective, so that ψ is worked out once an edge."""
+
+    edges: tuple[Floats, ...]
+    lower_KM: Indexes
+    upper_KM: Indexes
+
+
+def expected_improvement(beliefs: Sequence[Belief], front_NM: Floats, reference_M: Floats) -> Floats:
+    """E[HVI] of each candidate over the front, (C,). The front may hold dominated points and may be empty."""
+    boxes = split(thin(front_NM, reference_M), reference_M)
+    product_CK: Floats | None = None
+    for m, belief in enumerate(beliefs):
+        psi_CE = belief.shortfall(boxes.edges[m])
+        widths_CK = psi_CE[:, boxes.upper_KM[:, m]] - psi_CE[:, boxes.lower_KM[:, m]]
+        product_CK = widths_CK if product_CK is None else product_CK * widths_CK
+    if product_CK is None:
+        raise ValueError("at least one objective is needed")
+    improvement_C: Floats = product_CK.sum(axis=1)
+    return improvement_C
+
+
+def split(front_NM: Floats, reference_M: Floats) -> Boxes:
+    """Boxes that fill what is below the reference and not dominated, by slabs along the last objective.
+
+    Between two neighbouring values of the last objective, the points below the slab decide with one objective less.
+    """
+    edges = tuple(
+        np.concatenate([[-np.inf], np.unique(front_NM[:, m]), [reference_M[m]]]) for m in range(len(reference_M))
+    )
+    ranks_NM = np.stack([np.searchsorted(e, front_NM[:, m]) for m, e in enumerate(edges)], axis=1).reshape(
+        len(front_NM), len(edges)
+    )
+    boxes = _slabs([tuple(row) for row in ranks_NM.tolist()], [len(e) - 1 for e in edges])
+    bounds = np.array(boxes, dtype=np.intp).reshape(-1, 2, len(edges))
+    return Boxes(edges, bounds[:, 0], bounds[:, 1])
+
+
+def thin(front_NM: Floats, reference_M: Floats) -> Floats:
+    """The non-dominated points better than the reference; of many, the extremes and those furthest from the others."""
+    inside = front_NM[(front_NM < reference_M).all(axis=1)]
+    inside = inside[nondominated(inside)]
+    limit = FRONT_LIMITS[len(reference_M)]
+    if len(inside) <= limit:
+        return inside
+    span = np.ptp(inside, axis=0)
+    scaled = inside / np.where(span > 0, span, 1.0)
+    chosen = list(dict.fromkeys(int(i) for i in scaled.argmin(axis=0)))
+    distance = np.linalg.norm(scaled[:, None] - scaled[chosen][None], axis=2).min(axis=1)
+    while len(chosen) < limit:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
+    return inside[sorted(chosen)]
+
+
+def nondominated(values_NM: Floats) -> Indexes:
+    """Indexes of the non-dominated rows, all minimised; of equal ones the first."""
+    if not len(values_NM):
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(moocore.is_nondominated(values_NM))
+
+
+Ranks = tuple[int, ...]
+RankBox = tuple[Ranks, Ranks]
+
+
+def _slabs(points: list[Ranks], ends: list[int]) -> list[RankBox]:
+    """The boxes in edge ranks; `ends` are the ranks of the reference."""
+    if len(ends) == 1:
+        top = min((point[0] for point in points), default=ends[0])
+        return [((0,), (top,))]
+    found: list[RankBox] = []
+    heights = sorted({point[-1] for point in points})
+    for bottom, top in zip([0, *heights], [*heights, ends[-1]], strict=True):
+        below = _front_of([point[:-1] for point in points if point[-1] <= bottom] if bottom else [])
+        found += [((*low, bottom), (*high, top)) for low, high in _slabs(below, ends[:-1])]
+    return found
+
+
+def _front_of(points: list[Ranks]) -> list[Ranks]:
+    kept: list[Ranks] = []
+    for point in sorted(set(points)):
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in kept):
+            kept.append(point)
+    return kept

@@ -1,0 +1,62 @@
+"""The pareto sampler over a space of architectures: what it sees of them, and what it knows without measuring."""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.results import Constraint, Objective
+from nas.search.features import Describe, Features
+from nas.search.pareto_sampler import ParetoSampler
+from nas.space import Space
+
+STARTUP = 8
+LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "KiB", "FLOP", "mJ", "s")
+"""Half of a loss, a time or a size is as good wherever one starts from; shares of right answers are no such thing."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen for a trial."""
+
+    architecture: Architecture
+    learning_rate: float | None
+
+
+def pareto_sampler(
+    space: Space,
+    suggest: Callable[[Any], Choice],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    describe: Describe | None,
+    seed: int,
+) -> ParetoSampler:
+    """`describe`: what is known of an architecture without building it (nas.search.costs)."""
+    known = frozenset(describe(space.sample(random.Random(seed)))) if describe else frozenset[str]()
+    features = Features(space, describe, seed)
+
+    def row(choice: Choice) -> list[float]:
+        rate = choice.learning_rate
+        return features(choice.architecture) + ([math.log2(rate)] if rate else [])
+
+    def told(choice: Choice) -> Mapping[str, float]:
+        return describe(choice.architecture) if describe else {}
+
+    def value(metric: str, choice: Choice) -> float:
+        return told(choice).get(metric, math.nan)
+
+    def violation(constraint: Constraint, choice: Choice) -> float:
+        return constraint.violation(told(choice))
+
+    return ParetoSampler(
+        suggest,
+        cheap={i: partial(value, o.metric) for i, o in enumerate(objectives) if o.metric in known},
+        limits={c.metric: partial(violation, c) for c in constraints if c.metric in known},
+        features=row,
+        logarithmic=[o.goal == "min" and (o.unit in LOGARITHMIC_UNITS or o.metric == "params") for o in objectives],
+        startup=STARTUP,
+        seed=seed,
+    )
