@@ -112,8 +112,10 @@ class ConstraintSettings(Table):
 
 class SearchSettings(Table):
     trials: Count = 24
-    sampler: Literal["auto", "tpe", "nsga2", "random"] = "auto"
+    sampler: Literal["auto", "pareto", "tpe", "nsga2", "gp", "random"] = "auto"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
+    stopping: bool = True
+    skip: bool = True
 
 
 class ResourceSettings(Table):

@@ -78,7 +78,7 @@ def test_overrides_that_lead_nowhere_are_usage_errors(override):
         ),
         ('metric = "decode_ms_per_token"', 'metric = "val_loss"', "metric 'val_loss' is given twice", "keep one"),
         ("heads = [1, 2, 4]\nwindow", "heads = [5]\nwindow", "heads=5 of kind 'window' fits no", "divides"),
-        ('sampler = "auto"', 'sampler = "gp"', "search.sampler = 'gp': unknown value", "one of auto"),
+        ('sampler = "auto"', 'sampler = "cma"', "search.sampler = 'cma': unknown value", "one of auto"),
         ("prompt = 32", "prompt = 64", "leaves nothing to decode", "at most 63"),
         ("depth = { low = 1", "depth = { low = 9", "expected { low = 1, high = 4 }", ""),
         ("depth = { low = 1, high = 4", "depth = { low = true, high = true", "expected { low = 1, high = 4 }", ""),

@@ -132,7 +132,10 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     if json:
         counts = {"trained": record.trained(), "budget": record.budget, "front": [t.number for t in front]}
         emit("result", study=record.name, end=ended, report=str(page) if page else None, **counts)
-    console.print(f"{record.trained()} of {record.budget} trials trained, {len(front)} on the front: {ended}.")
+    stopped = sum(trial.trained and trial.state == "PRUNED" for trial in record.trials)
+    early = f" ({stopped} stopped at a rung)" if stopped else ""
+    summary = f"{record.trained()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
+    console.print(summary, soft_wrap=True)
     if outcome.end is None:
         console.print(f"Go on with: nas resume {outcome.study.address}")
     if page:

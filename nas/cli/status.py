@@ -22,7 +22,8 @@ Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seco
 def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
     """Show where a study stands.
 
-    Its trials by state and reason, how much of the budget is trained, its front, and the best value of each objective.
+    Its trials by state and reason, how much of the budget is trained and how many of these were stopped at a rung, its
+    front, and the best value of each objective.
 
     Exit codes: 0, whether the search runs or not; 2 when there is no such study.
     """
@@ -53,6 +54,7 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
 def standing(study: "Study") -> dict[str, Any]:
     """All that is shown, as plain data."""
     from nas import pareto
+    from nas.results import State
     from nas.search.study import is_running
 
     running, record = is_running(study.folder), study.record()
@@ -64,6 +66,7 @@ def standing(study: "Study") -> dict[str, Any]:
         "study": study.address,
         "running": running,
         "trained": record.trained(),
+        "stopped": sum(trial.trained and trial.state is State.PRUNED for trial in record.trials),
         "budget": record.budget,
         "created": record.created,
         "elapsed_seconds": _elapsed(record, running),
@@ -89,6 +92,10 @@ def _best(record: "StudyRecord", front: "tuple[TrialResult, ...]") -> list[dict[
     return rows
 
 
+def _stopped(count: int) -> str:
+    return f", {count} of them stopped at a rung" if count else ""
+
+
 def _render(now: dict[str, Any]) -> "RenderableType":
     from rich.console import Group
 
@@ -96,7 +103,7 @@ def _render(now: dict[str, Any]) -> "RenderableType":
 
     facts = {
         "study": f"{now['study']}, {'running' if now['running'] else 'not running'}",
-        "trained": f"{now['trained']} of {now['budget']} trials",
+        "trained": f"{now['trained']} of {now['budget']} trials{_stopped(now['stopped'])}",
         "elapsed": f"{span(now['elapsed_seconds'])}, created {moment(now['created'])}",
         "front": ", ".join(map(str, now["front"])) or "no trial yet",
     }

@@ -103,10 +103,13 @@ def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
 def reason(trial: TrialResult, role: Role) -> str:
     """Why a trial is not on the front, as a phrase; the stored reason where that says it."""
     if role is Role.STOPPED:
-        return trial.reason or f"at step {trial.rungs[-1].step:,}: could not reach the front"
+        return f"at step {trial.rungs[-1].step:,}: could not reach the front"
+    if role is Role.SKIPPED:
+        return "even an optimistic guess at it was dominated"
     if role is Role.INFEASIBLE:
         over = [name for name, violation in trial.violations.items() if violation > 0]
-        return f"over the limit on {listed(over)}"
+        at_rung = f"at step {trial.rungs[-1].step:,}: would end " if trial.state is State.PRUNED and trial.rungs else ""
+        return f"{at_rung}over the limit on {listed(over)}"
     if role is Role.UNMEASURED:
         return "an objective has no finite value"
     return trial.reason or {Role.FRONT: "non-dominated", Role.OPEN: str(trial.state).lower()}.get(role, "")

@@ -4,8 +4,8 @@
     while (job := coordinator.next_job()) is not None:     # claims a WAITING row, else writes a proposal as a new one
         ... coordinator.report(job, event) ...             # True: go on with this trial
 
-A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), whatever was killed, failed or found
-infeasible on the way: a job is handed out only while trained + in flight < N. Rows of a dead owner are put back
+A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), whatever was killed, failed, found infeasible
+or skipped on the way: a job is handed out only while trained + in flight < N. Rows of a dead owner are put back
 before anything else happens, and are claimed again first.
 """
 
@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -23,10 +24,13 @@ from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import METRICS, Rung
 from nas.search.asking import Asking
-from nas.search.counts import ASKS_PER_TRIAL, Counts, End, Failures
+from nas.search.backlog import Backlog
+from nas.search.counts import ASKS_PER_TRIAL, SKIPPED, Counts, End, Failures
 from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.search.features import Describe
 from nas.search.flight import Flight
-from nas.search.sampler import Proposal, Proposer, key_of, seed_of
+from nas.search.judge import Judge
+from nas.search.sampler import Proposer, seed_of
 from nas.search.store import Store
 from nas.space import Space
 from nas.study_file import StudyFile
@@ -35,13 +39,12 @@ WORKER_CRASHES = 3
 
 log = logging.getLogger("nas")
 
-
 Observer = Callable[[dict[str, Any]], None]
 """Is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
 
 
 class Coordinator:
-    """One driver's view of one study. `prefetch`: see `nas.search.asking`."""
+    """One driver's view of one study. `prefetch`: see `nas.search.asking`; `describe`: see `nas.search.features`."""
 
     def __init__(
         self,
@@ -50,43 +53,45 @@ class Coordinator:
         *,
         owner: str,
         budget: int,
-        prefetch: bool = False,
+        prefetch: bool | Executor = False,
         max_fail_rate: float = 0.5,
         clock: Callable[[], float] = time.time,
         observer: Observer = lambda event: None,
+        describe: Describe | None = None,
     ) -> None:
-        self.store, self.file, self.owner, self.budget = store, file, owner, budget
-        self.clock, self.observer = clock, observer
+        self.store, self.file, self.budget, self.observer = store, file, budget, observer
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
         self.counts, self.failures, self.flying = Counts(), Failures(max_fail_rate), dict[int, Flight]()
         self.end: End | None = None
-        self._waiting: dict[int, FrozenTrial] = {}
-        self._taken: set[str] = set()
-        self._rows = 0
-        rates = file.train.learning_rate or ()
-        proposer = Proposer(Space(file.spaces()), self.objectives, file.search.sampler, file.search.seed, rates)
-        self._asking, self._proposer = Asking(proposer, prefetch), proposer
+        space = Space(file.spaces())
+        self._proposer = Proposer(
+            space,
+            self.objectives,
+            file.search.sampler,
+            file.search.seed,
+            file.train.learning_rate or (),
+            self.constraints,
+            describe,
+            file.train.steps,
+        )
+        self._asking = Asking(self._proposer, prefetch)
+        self._backlog = Backlog(store, space, self._asking, owner, clock)
+        self._judge = Judge(store, file, self._asking)
         self._recover()
 
     def next_job(self) -> Job | None:
         """Claim or create the next row. None while the budget is spoken for, or for good once `end` is set."""
         if self._budget_is_out():
             return None
-        while self._waiting:
-            row = self._waiting.pop(min(self._waiting))
-            if self.store.claim(row.number):
-                return self._resume(row)
-        if self.end:
-            return None
-        if self._rows >= ASKS_PER_TRIAL * self.budget:
-            self.end = End.ASKS
-            return None
-        another = self.counts.trained + len(self.flying) + 1 < self.budget
-        proposal = self._asking.next(self._rows, frozenset(self._taken), another)
-        if proposal is None:
-            self.end = End.EXHAUSTED
-            return None
-        return self._create(proposal)
+        slot = self._free_slot()
+        row = self._backlog.claim(slot)
+        if row is None and self.end is None:
+            if self._backlog.rows >= ASKS_PER_TRIAL * self.budget:
+                self.end = End.ASKS
+                return None
+            row = self._backlog.create(slot, self.counts.trained + len(self.flying) + 1 < self.budget)
+            self.end = None if row else End.EXHAUSTED
+        return self._start(*row, slot) if row else None
 
     def stop(self) -> None:
         """Hand out nothing more; what is in flight may finish."""
@@ -101,18 +106,8 @@ class Coordinator:
         retry_of: int | None = None,
     ) -> int:
         """Write a WAITING row, to be run before anything new. The architecture may be one that the space lacks."""
-        params = Space(self.file.spaces()).params_of(architecture) or {}
-        if learning_rate is not None:
-            params["learning_rate"] = learning_rate
-        proposal = self._asking.call(self._proposer.fixed, params) if params else None
-        row = self._attributes(architecture, learning_rate)
-        row |= ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
-        distributions = proposal.distributions if proposal else {}
-        number = self.store.add(TrialState.WAITING, params, distributions, row, {})
-        if proposal:
-            self._asking.call(self._proposer.adopt, number, proposal)
-        self._refresh(number)
-        return number
+        marks = ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
+        return self._backlog.enqueue(architecture, learning_rate, marks)
 
     def enqueue_again(self, row: FrozenTrial) -> int:
         """A failed trial as a new row, to be run before anything new."""
@@ -160,17 +155,11 @@ class Coordinator:
             self._take_in(row)
         self._budget_is_out()
 
-    def _refresh(self, number: int) -> None:
-        self._take_in(next(row for row in self.store.rows() if row.number == number))
-
     def _take_in(self, row: FrozenTrial) -> None:
-        self._rows = max(self._rows, row.number + 1)
-        self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
-        if row.state is TrialState.WAITING:
-            self._waiting[row.number] = row
-        else:
-            self.counts.add(row.state, bool(row.user_attrs.get("rungs")))
-        self._asking.call(self._proposer.absorb, row)
+        self._backlog.take_in(row)
+        self._judge.take_in(row)
+        if row.state.is_finished():
+            self.counts.add(row.state, bool(row.user_attrs.get("rungs")), row.user_attrs.get("reason", ""))
 
     def _budget_is_out(self) -> bool:
         if self.counts.trained >= self.budget:
@@ -183,33 +172,6 @@ class Coordinator:
     def _current(self, job: Job) -> Flight | None:
         flight = self.flying.get(job.number)
         return flight if flight and flight.job.attempt == job.attempt else None
-
-    def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
-        row = {
-            "architecture": architecture.canonical(),
-            "architecture_id": architecture.id,
-            "attempt": 0,
-            "proposed": self.clock(),
-        }
-        return row if learning_rate is None else row | {"learning_rate": learning_rate}
-
-    def _create(self, proposal: Proposal) -> Job:
-        slot = self._free_slot()
-        row = self._attributes(proposal.architecture, proposal.learning_rate)
-        row |= {"attempt": 1, "owner": self.owner, "slot": slot, "redraws": proposal.redraws}
-        number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
-        self._asking.call(self._proposer.adopt, number, proposal)
-        self._rows = number + 1
-        self._taken.add(proposal.key)
-        return self._start(number, row, slot)
-
-    def _resume(self, row: FrozenTrial) -> Job:
-        slot = self._free_slot()
-        attributes = dict(row.user_attrs)
-        for key, value in (("attempt", attributes.get("attempt", 0) + 1), ("owner", self.owner), ("slot", slot)):
-            self.store.note(row.number, key, value)
-            attributes[key] = value
-        return self._start(row.number, attributes, slot)
 
     def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
         flight = self.flying[number] = Flight.of_row(number, attributes, seed_of(self.file.search.seed, number), slot)
@@ -230,13 +192,12 @@ class Coordinator:
             case Measured(metrics):
                 return self._measured(flight, metrics)
             case Reached(rung):
-                self._rung(flight, rung)
-                return True
+                return self._rung(flight, rung)
             case Completed(rung, metrics):
-                self._rung(flight, rung)
+                self._rung(flight, rung, last=True)
                 self._complete(flight, metrics)
             case Failed(reason, detail):
-                self._finish(flight, TrialState.FAIL, reason=reason, detail=detail)
+                self._finish(flight, TrialState.FAIL, None, reason, detail)
             case Interrupted():
                 self._release(flight)
             case Blocked(message, where, detail, help):
@@ -252,7 +213,8 @@ class Coordinator:
             self._release(flight)
 
     def _measured(self, flight: Flight, metrics: Mapping[str, float]) -> bool:
-        flight.metrics.update(metrics)
+        number, passed = flight.job.number, bool(flight.metrics)
+        flight.metrics |= metrics
         for name in [o.metric for o in self.objectives] + [c.metric for c in self.constraints]:
             if METRICS[name].cheap and name not in flight.metrics:
                 raise UsageError(
@@ -260,17 +222,33 @@ class Coordinator:
                     code="not-measurable",
                     help="leave it out of objectives and constraints, or run where the hardware counts it",
                 )
-        self.store.note(flight.job.number, "metrics", flight.metrics)
-        self._say("measured", flight.job.number, metrics=dict(metrics))
-        over = [name for name, violation in flight.violations(self.constraints).items() if violation > 0]
+        self._asking.tell(self._proposer.measured, number, dict(flight.metrics))
+        # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
+        cheap = [constraint for constraint in self.constraints if METRICS[constraint.metric].cheap]
+        over = [name for name, violation in flight.violations(cheap).items() if violation > 0]
+        if not over and not passed:
+            self._judge.before_training(flight)
+        self.store.note(number, "metrics", flight.metrics)
+        self._say("measured", number, metrics=dict(metrics))
         if over:
             self._finish(flight, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
-        return not over
+        return not over and not self._ends(flight, step=0)
 
-    def _rung(self, flight: Flight, rung: Rung) -> None:
+    def _rung(self, flight: Flight, rung: Rung, last: bool = False) -> bool:
         if flight.keep(rung):
+            if not last:
+                self._judge.at_rung(flight)
             self.store.note(flight.job.number, "rungs", [asdict(known) for known in flight.rungs])
+            self._asking.tell(self._proposer.reached, flight.job.number, rung)
             self._say("rung", flight.job.number, **asdict(rung))
+        return not self._ends(flight, rung.step)
+
+    def _ends(self, flight: Flight, step: int) -> bool:
+        """Whether it was decided that the trial ends at that step; it is finished then."""
+        if not flight.verdict or flight.verdict.step != step:
+            return False
+        self._finish(flight, TrialState.PRUNED, reason=flight.verdict.reason)
+        return True
 
     def _complete(self, flight: Flight, metrics: Mapping[str, float]) -> None:
         merged = {**flight.metrics, **metrics}
@@ -287,19 +265,22 @@ class Coordinator:
         self,
         flight: Flight,
         state: TrialState,
-        *,
         values: list[float] | None = None,
         reason: str = "",
         detail: str = "",
     ) -> None:
         number, violations = flight.job.number, flight.violations(self.constraints)
+        if flight.verdict:
+            violations |= flight.verdict.violations
         for key, value in (("reason", reason), ("detail", detail[-2000:])):
             if value:
                 self.store.note(number, key, value)
         self.store.tell(number, state, values, violations)
-        self._asking.call(self._proposer.finished, number, state, values, violations)
-        self.counts.add(state, bool(flight.rungs))
-        self.failures.add(state)
+        self._asking.tell(self._proposer.finished, number, state, values, violations)
+        self.counts.add(state, bool(flight.rungs), reason)
+        if reason != SKIPPED:
+            self.failures.add(state)
+        self._judge.ended(flight, state, all(violation <= 0 for violation in violations.values()))
         del self.flying[number]
         outcome = {"state": state.name, "reason": reason, "metrics": flight.metrics, "violations": violations}
         self._say("finished", number, **outcome, counts=asdict(self.counts))
@@ -309,7 +290,7 @@ class Coordinator:
         del self.flying[number]
         self.store.release(number)
         self._say("released", number)
-        self._waiting[number] = next(row for row in self.store.rows() if row.number == number)
+        self._backlog.put_back(number)
 
     def _give_up(self, flight: Flight) -> None:
         """Hand out nothing more. A row that the database does not take back now is put back by the next driver."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 from optuna.trial import TrialState
 
 ASKS_PER_TRIAL = 20
+SKIPPED = "skipped"
+"""The reason of a trial that was not trained, since even an optimistic guess was dominated."""
 FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
 
 
@@ -14,24 +16,32 @@ class End(StrEnum):
 
     BUDGET = "the budget is reached"
     EXHAUSTED = "the space is exhausted: every architecture has been tried"
-    ASKS = f"{ASKS_PER_TRIAL} proposals a trial were made: too few are feasible"
+    ASKS = f"{ASKS_PER_TRIAL} proposals a trial were made: too few are feasible and worth training"
     FAILURES = "too many trials failed"
     STOPPED = "it was told to stop"
 
 
 @dataclass
 class Counts:
-    """Finished rows by outcome: trained (COMPLETE, or PRUNED at a rung), failed, infeasible (never trained)."""
+    """Finished rows by outcome. `trained`: COMPLETE, or PRUNED at a rung; `stopped` are those of the second kind.
+
+    Never trained: `infeasible` and `skipped`.
+    """
 
     trained: int = 0
     failed: int = 0
     infeasible: int = 0
+    stopped: int = 0
+    skipped: int = 0
 
-    def add(self, state: TrialState, has_rungs: bool) -> None:
+    def add(self, state: TrialState, has_rungs: bool, reason: str) -> None:
         if state is TrialState.FAIL:
             self.failed += 1
         elif state is TrialState.COMPLETE or has_rungs:
             self.trained += 1
+            self.stopped += state is TrialState.PRUNED
+        elif reason == SKIPPED:
+            self.skipped += 1
         else:
             self.infeasible += 1
 

@@ -23,6 +23,7 @@ from nas.results import METRICS, State
 from nas.search import serial
 from nas.search.control import Control, Level
 from nas.search.coordinator import Coordinator, Observer
+from nas.search.costs import Costs
 from nas.search.counts import End
 from nas.search.resources import Placement, place, refuse_network
 from nas.search.store import Store, sqlite_url
@@ -85,7 +86,7 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
         try:
             control = Control(folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name}))
             with control.signals():
-                end = _search(Study(folder, store), file, launch, placement, control, observer)
+                end = _search(Study(folder, store), file, launch, placement, control, observer, task)
             study = Study(folder, store)
             if end is not None:
                 _measure_front(study, task, placement.device, observer)
@@ -119,7 +120,13 @@ def driver_lock(folder: Path) -> Iterator[None]:
 
 
 def _search(
-    study: Study, file: StudyFile, launch: Launch, placement: Placement, control: Control, observer: Observer
+    study: Study,
+    file: StudyFile,
+    launch: Launch,
+    placement: Placement,
+    control: Control,
+    observer: Observer,
+    task: Task,
 ) -> End | None:
     store = study.store
     coordinator = Coordinator(
@@ -130,6 +137,7 @@ def _search(
         prefetch=launch.executor == "ray",
         max_fail_rate=launch.max_fail_rate,
         observer=observer,
+        describe=Costs(task.vocabulary, task.context, file.measure.batch).metrics,
     )
     factory = partial(TrialRun, file=file, folder=study.folder.absolute(), device=placement.device)
     try:

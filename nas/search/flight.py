@@ -6,16 +6,20 @@ from typing import Any, Self
 
 from nas.results import Constraint, Rung
 from nas.search.events import Job
+from nas.search.stopping import Course, Verdict
 
 
 @dataclass
 class Flight:
-    """`crashes`: workers that died under it."""
+    """`crashes`: workers that died under it. `verdict`: that it ends early, once that is decided."""
 
     job: Job
     metrics: dict[str, float] = field(default_factory=dict)
     rungs: list[Rung] = field(default_factory=list)
     crashes: int = 0
+    verdict: Verdict | None = None
+    baseline: bool = False
+    retry: bool = False
 
     @classmethod
     def of_row(cls, number: int, attributes: Mapping[str, Any], seed: int, slot: int) -> Self:
@@ -30,7 +34,20 @@ class Flight:
             slot=slot,
         )
         rungs = [Rung(**rung) for rung in attributes.get("rungs", [])]
-        return cls(job, dict(job.metrics), rungs, attributes.get("crashes", 0))
+        decided = attributes.get("verdict")
+        return cls(
+            job,
+            dict(job.metrics),
+            rungs,
+            attributes.get("crashes", 0),
+            Verdict(**decided) if decided else None,
+            baseline=attributes.get("baseline", False),
+            retry="retry_of" in attributes,
+        )
+
+    def course(self, *, complete: bool = False, feasible: bool = True) -> Course:
+        """As the stopping rule sees it, now."""
+        return Course(dict(self.metrics), tuple(self.rungs), complete, feasible)
 
     def keep(self, rung: Rung) -> bool:
         """Whether the rung is new: a resumed trial tells those again that were saved before the row heard of them."""

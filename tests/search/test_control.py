@@ -50,7 +50,7 @@ def test_ctrl_c_finishes_then_saves_and_sigterm_saves_at_once(tmp_path):
 
 
 def test_stopping_now_puts_the_running_trial_back(tmp_path):
-    launcher = Launcher(tmp_path, settings())
+    launcher = Launcher(tmp_path, settings("constraints.0.max=100"))
     control = Control(tmp_path)
 
     def stop_at_the_second_rung(event):
@@ -67,7 +67,7 @@ def test_stopping_now_puts_the_running_trial_back(tmp_path):
 
 
 def test_finishing_hands_out_nothing_new(tmp_path):
-    launcher = Launcher(tmp_path, settings())
+    launcher = Launcher(tmp_path, settings("constraints.0.max=100"))
     control = Control(tmp_path)
     coordinator = launcher.coordinator(budget=10, observer=lambda event: control.raise_to(Level.FINISH))
     serial.run(coordinator, launcher.body, control)

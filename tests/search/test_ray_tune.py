@@ -82,7 +82,7 @@ class Endless:
     ids=["the disk is full", "an objective cannot be measured"],
 )
 def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again(tmp_path, objective, writes, error):
-    file = settings(f'objectives=[{{metric="{objective}"}}]')
+    file = settings(f'objectives=[{{metric="{objective}"}}]', "constraints.0.max=100")
     made = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
     store = FullDisk(made.study)
     store.left = writes

@@ -1,0 +1,93 @@
+"""What may run next: rows that wait, then proposals that become rows. Knows every row of the study by its key."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.architecture import Architecture
+from nas.search.asking import Asking
+from nas.search.sampler import Proposal, key_of
+from nas.search.store import Store
+from nas.space import Space
+
+
+class Backlog:
+    """Of one driver, `owner`. `rows`: how many the study has."""
+
+    def __init__(
+        self, store: Store, space: Space, asking: Asking, owner: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store, self.space, self.asking, self.owner, self.clock = store, space, asking, owner, clock
+        self.rows = 0
+        self._waiting: dict[int, FrozenTrial] = {}
+        self._taken: set[str] = set()
+
+    def take_in(self, row: FrozenTrial) -> None:
+        """A row of the database as it now stands."""
+        self.rows = max(self.rows, row.number + 1)
+        self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
+        if row.state is TrialState.WAITING:
+            self._waiting[row.number] = row
+        self.asking.tell(self.asking.proposer.absorb, row)
+
+    def put_back(self, number: int) -> None:
+        """A row that is WAITING again."""
+        self._waiting[number] = self._read(number)
+
+    def enqueue(self, architecture: Architecture, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
+        """Write a WAITING row with these attributes besides, to be run before anything new."""
+        found = self.space.params_of(architecture)
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        params = {} if found is None else found | rate
+        proposal = self.asking.call(self.asking.proposer.fixed, params) if params else None
+        row = self._attributes(architecture, learning_rate) | dict(marks)
+        distributions = proposal.distributions if proposal else {}
+        number = self.store.add(TrialState.WAITING, params, distributions, row, {})
+        if proposal:
+            self.asking.tell(self.asking.proposer.adopt, number, proposal)
+        self.take_in(self._read(number))
+        return number
+
+    def claim(self, slot: int) -> tuple[int, dict[str, Any]] | None:
+        """The first row that waits, RUNNING now: its number and attributes. None when there is none."""
+        while self._waiting:
+            row = self._waiting.pop(min(self._waiting))
+            if self.store.claim(row.number):
+                attempt = row.user_attrs.get("attempt", 0) + 1
+                anew = {"attempt": attempt, "owner": self.owner, "slot": slot}
+                for key, value in anew.items():
+                    self.store.note(row.number, key, value)
+                return row.number, {**row.user_attrs, **anew}
+        return None
+
+    def create(self, slot: int, another: bool) -> tuple[int, dict[str, Any]] | None:
+        """A new row, RUNNING. None when every architecture is taken. `another`: one more will be asked for."""
+        proposal = self.asking.next(self.rows, frozenset(self._taken), another)
+        if proposal is None:
+            return None
+        row = self._attributes(proposal.architecture, proposal.learning_rate)
+        row |= {"attempt": 1, "owner": self.owner, "slot": slot} | _told_by(proposal)
+        number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
+        self.asking.tell(self.asking.proposer.adopt, number, proposal)
+        self.rows = number + 1
+        self._taken.add(proposal.key)
+        return number, row
+
+    def _read(self, number: int) -> FrozenTrial:
+        return next(row for row in self.store.rows() if row.number == number)
+
+    def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
+        row = {
+            "architecture": architecture.canonical(),
+            "architecture_id": architecture.id,
+            "attempt": 0,
+            "proposed": self.clock(),
+        }
+        return row if learning_rate is None else row | {"learning_rate": learning_rate}
+
+
+def _told_by(proposal: Proposal) -> dict[str, Any]:
+    predicted = dict(proposal.predicted)
+    return {"redraws": proposal.redraws} | ({"predicted": predicted} if predicted else {})

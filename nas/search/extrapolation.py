@@ -1,0 +1,145 @@
+"""Where a learning curve may end, judged by the curves that were seen to their end.
+
+A curve at a rung is known by its value there and at the rung before. Let g be what it still gains: the logarithm of
+(end / value), or the difference where values may be 0 or below. Of whole curves g is known, and is regressed on the
+gain between the last two rungs; a rung without one before it takes the mean. For another curve this gives
+
+    expected   the regression's value
+    low, high  its one-sided 95 % prediction bounds (Student's t; Draper & Smith 1998, Applied Regression Analysis,
+               section 1.4), which are wide while few curves are known or the own one is odd; and wider still where one
+               of the curves that stood most alike (the nearest third, by value and last gain) gained more or less
+
+The second part is for curves of another kind: what falls late is believed to do so once such a curve was seen whole.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+Floats: TypeAlias = NDArray[np.float64]
+
+FEWEST = 6
+"""Whole curves, before anything is said of others."""
+CONFIDENCE = 0.95
+ALIKE = 3
+"""The nearest of this many counts as alike."""
+ROUNDING = 1e-9
+"""Numbers that differ by no more than this share are the same."""
+LARGEST_LOGARITHM = 700.0
+"""Of a float."""
+
+
+class Curve(NamedTuple):
+    """One metric of one trial up to a rung."""
+
+    before: float
+    """At the rung before; NaN without one."""
+    at: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of the value at the end."""
+
+    expected: float
+    low: float
+    high: float
+
+
+class Ends:
+    """Where curves end that stand at one rung, by whole ones: the value of each at the rung before, at the rung, at the
+    end. Those that are not finite are left out.
+    """
+
+    def __init__(self, whole_N3: Floats) -> None:
+        self.whole_N3 = whole_N3
+        self._fits: dict[tuple[int, bool], _Fit | None] = {}
+
+    def expected(self, curve: Curve) -> float | None:
+        """None when fewer than FEWEST whole curves tell, or the curve's own value is not finite."""
+        fit, own = self._fit(curve)
+        return fit.value(own, fit.gain(own)) if fit else None
+
+    def forecast(self, curve: Curve) -> Forecast | None:
+        """None in the same cases."""
+        fit, own = self._fit(curve)
+        if fit is None:
+            return None
+        gain, half, alike_N = fit.gain(own), fit.half(own), fit.alike(own)
+        gains = (gain, min(gain - half, float(alike_N.min())), max(gain + half, float(alike_N.max())))
+        return Forecast(*(fit.value(own, gain) for gain in gains))
+
+    def _fit(self, curve: Curve) -> tuple["_Fit | None", Sequence[float]]:
+        """What fits the curve, and its own values in the scale of that."""
+        if not math.isfinite(curve.at):
+            return None, ()
+        first = 0 if math.isfinite(curve.before) else 1
+        own, logarithmic = curve[first:], min(curve[first:]) > 0
+        if (first, logarithmic) not in self._fits:
+            rows = self.whole_N3[np.isfinite(self.whole_N3[:, first:]).all(axis=1), first:]
+            logs = logarithmic and bool((rows > 0).all())
+            self._fits[first, logarithmic] = _Fit.of(rows, logs) if len(rows) >= FEWEST else None
+        fit = self._fits[first, logarithmic]
+        return fit, [math.log(value) for value in own] if fit and fit.logarithmic else own
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Gains regressed on last gains, where there are any and they differ. Curves are one or two values long here.
+
+    N whole curves of D columns: the value, and the last gain where there is one.
+    """
+
+    logarithmic: bool
+    at_ND: Floats
+    gain_N: Floats
+    mean: float
+    slope: float
+    mean_last: float
+    spread: float
+    """Sum of squares of the last gains; 0: no regression."""
+    deviation: float
+    quantile: float
+
+    @classmethod
+    def of(cls, rows: Floats, logarithmic: bool) -> Self:
+        rows = np.log(rows) if logarithmic else rows
+        gain_N, last_N = rows[:, -1] - rows[:, -2], rows[:, -2] - rows[:, 0]
+        count, mean, mean_last, spread, slope = len(rows), float(gain_N.mean()), float(last_N.mean()), 0.0, 0.0
+        if np.ptp(last_N) > ROUNDING * np.abs(last_N).max():
+            spread = float(((last_N - mean_last) ** 2).sum())
+            slope = float(((last_N - mean_last) * gain_N).sum()) / spread
+        freedom = count - (2 if spread else 1)
+        residual_N = gain_N - mean - slope * (last_N - mean_last)
+        deviation = math.sqrt(float((residual_N**2).sum()) / freedom)
+        quantile = float(stdtrit(freedom, CONFIDENCE))
+        at_ND = np.c_[rows[:, -2], last_N] if rows.shape[1] == 3 else rows[:, :1]
+        return cls(logarithmic, at_ND, gain_N, mean, slope, mean_last, spread, deviation, quantile)
+
+    def gain(self, own: Sequence[float]) -> float:
+        """As expected, from the own last value on."""
+        return self.mean + self.slope * (own[-1] - own[0] - self.mean_last)
+
+    def half(self, own: Sequence[float]) -> float:
+        """Of the prediction interval."""
+        leverage = (own[-1] - own[0] - self.mean_last) ** 2 / self.spread if self.spread else 0.0
+        return self.quantile * self.deviation * math.sqrt(1 + 1 / len(self.gain_N) + leverage)
+
+    def alike(self, own: Sequence[float]) -> Floats:
+        """Gains of the nearest third, FEWEST at least; each column counts in units of its spread."""
+        own_D = np.array([own[-1], own[-1] - own[0]][: self.at_ND.shape[1]])
+        spread_D = self.at_ND.std(axis=0)
+        distance_N = (((self.at_ND - own_D) / np.where(spread_D > 0, spread_D, 1.0)) ** 2).sum(axis=1)
+        nearest = np.argsort(distance_N, kind="stable")[: max(FEWEST, math.ceil(len(self.gain_N) / ALIKE))]
+        found: Floats = self.gain_N[nearest]
+        return found
+
+    def value(self, own: Sequence[float], gain: float) -> float:
+        """At the end, in its own unit."""
+        end = own[-1] + gain
+        return math.exp(min(end, LARGEST_LOGARITHM)) if self.logarithmic else end
