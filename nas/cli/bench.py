@@ -1,5 +1,7 @@
 """`nas bench`: measurements against peers, one subcommand each."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,9 @@ bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on
 @bench.command("driver")
 def driver(
     trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of the long run.")] = 40,
+    scale: Annotated[
+        int | None, typer.Option("--scale", metavar="N", min=1, help="Instead: asks after N finished trials, no stock.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Seconds of overhead a trial, beside stock Ray Tune with OptunaSearch; about four minutes."""
@@ -21,6 +26,9 @@ def driver(
     from nas.cli.output import emit, people
 
     console = people()
+    if scale is not None:
+        _driver_at_scale(scale, json)
+        return
     console.print("Four runs of trivial trials, ours and stock, short and long ...")
     result = compare(trials)
     if json:
@@ -30,6 +38,34 @@ def driver(
         each, startup = result[f"{who}_seconds_per_trial"], result[f"{who}_startup_seconds"]
         typer.echo(f"{who:6} {each:7.3f} s a trial   {startup:6.1f} s to start")
     typer.echo(f"ratio  {result['ratio']:7.1f}")
+
+
+def _driver_at_scale(trials: int, json: bool) -> None:
+    from nas.bench.scale import measure
+    from nas.cli.output import emit, people
+    from nas.cli.tables import answers, number, table
+
+    console = people()
+    result = measure(trials, lambda what: console.print(f"{what} ...", markup=False))
+    if json:
+        emit("result", **result)
+        return
+    columns = ("median", "p95", "max")
+    shown = table(f"ms, after {trials:,} trials", *columns, numbers=columns)
+    for what, figures in (("ask, proposal ahead", "asks"), ("ask, proposal included", "proposals")):
+        shown.add_row(what, *(number(result[figures]["ask_ms"][column]) for column in columns))
+    for event in ("measured", "rung", "completed"):
+        shown.add_row(f"report, {event}", *(number(result["asks"][f"{event}_ms"][column]) for column in columns))
+    answers().print(shown)
+    asks, workers = result["asks"], result["workers"]
+    start = {what: number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask")}
+    typer.echo(f"\ndatabase {number(result['database_mib'])} MiB: read in {start['read']} s, recovered in")
+    typer.echo(f"{start['recover']} s more, first ask {start['first_ask']} s; what is new, read in")
+    typer.echo(f"{number(1000 * asks['read_again_seconds'])} ms")
+    typer.echo(
+        f"idle: {workers['idle']:.1%} of the time of {workers['workers']} workers, "
+        f"{workers['idle_at_start']:.1%} at the start"
+    )
 
 
 @bench.command("latency")
@@ -96,6 +132,122 @@ def attention(
     if result["contended"]:
         console.print(f"{result['contended']:.0%} of the rounds ran beside other load: measure again when it is idle")
     typer.echo(out)
+
+
+@bench.command("search")
+def search(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML); `nas spaces` lists some.")],
+    minutes: Annotated[float, typer.Option("--minutes", metavar="M", help="Wall-clock time of each run.")],
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="Runs of each, with the seeds 0, 1, ...")],
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Add our driver with random, nsga2, gp, and without stopping.")
+    ] = False,
+    retrain_seeds: Annotated[
+        int, typer.Option("--retrain-seeds", metavar="N", help="Trainings of each architecture after the runs.")
+    ] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", help="Of these side by side; default: as in the runs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to keep runs and results.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Our search against stock Ray Tune with OptunaSearch, for the same time on the same study; resumes."""
+    from nas.bench.search import Settings, compare, default_folder
+    from nas.cli.output import emit, people
+    from nas.cli.tables import answers
+
+    settings = Settings(file, minutes, seeds, rows, retrain_seeds, jobs)
+    settings.check()
+    folder, console = out or default_folder(settings), people()
+    result = compare(settings, folder, lambda what: console.print(f"{what} ...", markup=False))
+    if json:
+        emit("result", folder=str(folder), **result)
+        return
+    answers().print(_searches(result))
+    if result["contended"]:
+        console.print(f"{result['contended']:.0%} was measured again beside other load: do it again when it is idle")
+    typer.echo(folder)
+
+
+@bench.command("samplers")
+def samplers(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[TABLE]", help="A CSV or Parquet file: one row a training.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="A table of a package instead: nasbench201:cifar10.")
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option("--params", metavar="A,B", help="The columns that make a configuration.")
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap where known untrained."),
+    ] = None,
+    cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="What a training costs.")] = None,
+    names: Annotated[
+        str, typer.Option("--samplers", metavar="A,B", help="Which to compare.")
+    ] = "pareto,gp,tpe,nsga2,random",
+    trials: Annotated[int, typer.Option("--trials", metavar="N", min=1, help="Trainings of a run.")] = 100,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Runs of a sampler.")] = 10,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes to run them in; else one a CPU.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """How near samplers come to the front of a tabulated benchmark, by trainings; some minutes."""
+    from nas.bench.samplers import compare, parse_samplers
+    from nas.bench.table_input import open_table
+    from nas.cli.output import emit, people
+    from nas.cli.tables import answers
+
+    wanted = parse_samplers(names)
+    opened = open_table(file, table, params, objectives, cost)
+    console = people()
+    tell = partial(console.print, markup=False)
+    result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, tell)
+    for name, runs in result["cut_short"].items():
+        if runs:
+            tell(f"{name}: {runs} of {seeds} runs ended early, since most of what it proposed is not in the table")
+    if json:
+        emit("result", **result)
+        return
+    typer.echo(f"{opened.name}: {result['configurations']:,} of {result['space_size']:,} configurations have results")
+    typer.echo(f"share of the front's hypervolume, mean ± standard deviation (seeds: {seeds})\n")
+    answers().print(_shares(result))
+
+
+def _shares(result: dict[str, Any]) -> "Table":
+    """Of the front's hypervolume: mean and spread at each point, and the cost so far where it is known."""
+    from nas.cli.tables import number, table
+
+    points = list(next(iter(result["samplers"].values())))
+    counts = ("distinct", "infeasible") if any(result["infeasible"].values()) else ("distinct",)
+    shown = table("trainings", *points, *counts, numbers=(*points, *counts))
+    for name, at in result["samplers"].items():
+        cells = [
+            f"{at[point]['mean']:.4f}\n± {at[point]['std']:.4f}"
+            + (f"\n{number(at[point]['cost']['mean'])}" if result["cost"] else "")
+            for point in points
+        ]
+        label = f"{name}\n\n{result['cost']}" if result["cost"] else name
+        shown.add_row(label, *cells, *(number(result[count][name]) for count in counts))
+    return shown
+
+
+def _searches(result: dict[str, Any]) -> "Table":
+    """A line for each who ran: medians over the seeds."""
+    from statistics import median
+
+    from nas.cli.tables import number, table
+
+    columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run")
+    shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
+    for who, row in result["rows"].items():
+        ratios = [row[name]["median"] if name in row else 1.0 for name in ("time_ratio", "time_ratio_of_budget")]
+        shares = ["never" if ratio is None else f"{ratio:.2f}" for ratio in ratios] if who != "stock" else ["", ""]
+        shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *shares)
+    return shown
 
 
 def _costs(result: dict[str, Any]) -> "Table":

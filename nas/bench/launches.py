@@ -1,0 +1,140 @@
+"""One run of the search benchmark, in a process of its own: given a study and a time, it gives back a time line.
+
+A finished trial is `{seconds, architecture, learning_rate, metrics}`: fully trained, known to the run's driver so many
+seconds after its process was started. The clock starts before Python does, so start-up counts, ours and stock's alike.
+What is told after the time is up does not count.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from nas import files
+from nas.errors import NasError
+from nas.study_file import StudyFile
+
+OURS, STOCK = "ours", "stock"
+UNBOUNDED = 10**6
+"""Trials of a run of ours that time alone shall end."""
+GRACE_SECONDS = 300.0
+"""A run that goes on for so long after its time hangs."""
+POLITE_SECONDS = 10.0
+"""Between asking a run's process to end and killing all of it."""
+DETAIL_LINES = 8
+
+
+def run(who: str, file: StudyFile, seconds: float, trials: int | None = None) -> list[dict[str, Any]]:
+    """The time line of one run. Raises NasError with the end of its output when it fails, or never ends.
+
+    `trials` ends it earlier, after so many; None: time alone does.
+    Its study lives in a temporary folder. Whatever it has started ends with it, also when this call is interrupted.
+    """
+    with tempfile.TemporaryDirectory(prefix="nas-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        job = {"who": who, "settings": file.resolved(), "started": time.time(), "seconds": seconds, "trials": trials}
+        files.write_json(folder / "job.json", job)
+        with (folder / "errors.txt").open("wb") as errors, sigterm_raises():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nas.bench.launches", name],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(seconds + GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise NasError(f"the {who} run did not end when its time was up", detail=_tail(folder)) from None
+            finally:
+                _end(process)
+        if code:
+            raise NasError(f"the {who} run failed (exit code {code})", detail=_tail(folder))
+        told: list[dict[str, Any]] = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+        return sorted((trial for trial in told if trial["seconds"] <= seconds), key=lambda trial: trial["seconds"])
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left running; the exit code is 143."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def ours(file: StudyFile, folder: Path, started: float, until: float, trials: int | None) -> list[dict[str, Any]]:
+    """The finished trials of our own driver."""
+    from nas.search import driver
+
+    told: dict[int, tuple[float, dict[str, float]]] = {}
+
+    def observe(event: dict[str, Any]) -> None:
+        if event["type"] == "finished" and event["state"] == "COMPLETE":
+            told[event["trial"]] = time.time() - started, event["metrics"]
+
+    left = max(1.0, until - time.time())
+    launch = driver.Launch("ray", trials=trials or UNBOUNDED, seconds=left, max_fail_rate=1.0)
+    rows = driver.run(file, folder / "study", launch, observe).study.trials()
+    return [
+        {
+            "seconds": seconds,
+            "architecture": dict(rows[number].architecture),
+            "learning_rate": rows[number].learning_rate,
+            "metrics": dict(metrics),
+        }
+        for number, (seconds, metrics) in told.items()
+    ]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, then kill what is left of its session: Ray's processes are spread over many groups."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(POLITE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    finally:
+        for left in psutil.pids():
+            with suppress(ProcessLookupError, PermissionError):  # gone already, or another user's
+                if os.getsid(left) == process.pid:
+                    os.kill(left, signal.SIGKILL)
+        process.wait()
+
+
+def _tail(folder: Path) -> str:
+    lines = (folder / "errors.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return "\n".join(lines[-DETAIL_LINES:])
+
+
+def _main(folder: Path) -> None:
+    """In the process of its own."""
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    file, started = StudyFile.model_validate(job["settings"]), job["started"]
+    if job["who"] == STOCK:
+        from nas.bench import stock
+
+        body = stock.run
+    else:
+        body = ours
+    told = body(file, folder, started, started + job["seconds"], job["trials"])
+    files.write_json(folder / "trials.json", told)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""The reference point of a study's hypervolume: guessing evenly, at the cost of the space's largest architecture."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from nas import models
+from nas.architecture import Architecture
+from nas.results import METRICS, Objective
+from nas.space import Space
+from nas.study_file import StudyFile
+from nas.tasks import Task
+
+PASSES = 3
+"""Over all choices, at most, while any of them still makes the architecture larger."""
+
+
+def uniform(task: Task) -> dict[str, float]:
+    """What guessing every symbol with the same probability scores; shares of right answers as for one symbol."""
+    symbols = task.vocabulary
+    return {
+        "val_loss": math.log(symbols),
+        "bits_per_char": math.log2(symbols),
+        "perplexity": float(symbols),
+        "val_accuracy": 1 / symbols,
+        "exact_match": 1 / symbols,
+    }
+
+
+def reference(objectives: Sequence[Objective], task: Task, largest: Mapping[str, float]) -> dict[str, float]:
+    """For each objective: the uniform score where there is one, else what the largest architecture costs."""
+    guessed = uniform(task)
+    return {o.metric: guessed.get(o.metric, largest.get(o.metric, math.nan)) for o in objectives}
+
+
+def costs_training(objectives: Sequence[Objective], task: Task) -> bool:
+    """Whether an objective of the largest architecture is known only when it has been trained."""
+    guessed = uniform(task)
+    return any(o.metric not in guessed and not METRICS[o.metric].cheap for o in objectives)
+
+
+def largest(file: StudyFile, task: Task) -> Architecture:
+    """The architecture with the most trained parameters; of equals, the one with the larger numbers.
+
+    Found choice by choice, starting with every number at its largest: exact where what a choice adds does not depend
+    on the others, as with the blocks of a stack.
+    """
+    found = [_climb(Space({family: settings}), task) for family, settings in file.spaces().items()]
+    return max(found, key=lambda architecture: _params(architecture, task))
+
+
+class _Largest:
+    """Takes what is settled, else the largest number, else the first option; `offered` tells what there was."""
+
+    def __init__(self, settled: Mapping[str, Any]) -> None:
+        self.settled, self.offered = settled, dict[str, Sequence[Any]]()
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        self.offered[name] = choices
+        if name in self.settled and self.settled[name] in choices:
+            return self.settled[name]
+        numbers = all(isinstance(choice, (int, float)) and not isinstance(choice, bool) for choice in choices)
+        return max(choices) if numbers else choices[0]
+
+
+def _climb(space: Space, task: Task) -> Architecture:
+    settled: dict[str, Any] = {}
+    chooser = _Largest(settled)
+    best = space.suggest(chooser)
+    most = _params(best, task)
+    for _ in range(PASSES):
+        before = most
+        for name, choices in list(chooser.offered.items()):
+            for choice in choices:
+                attempt = _Largest({**settled, name: choice})
+                architecture = space.suggest(attempt)
+                if (params := _params(architecture, task)) > most:
+                    settled, chooser, best, most = dict(attempt.settled), attempt, architecture, params
+        if most == before:
+            break
+    return best
+
+
+def _params(architecture: Architecture, task: Task) -> int:
+    """Trained parameters, counted on a model without memory."""
+    with torch.device("meta"):
+        model = models.build(architecture, vocabulary=task.vocabulary, context=task.context)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,148 @@
+"""Measuring and training architectures again, all alike: what a place on somebody's front is really worth.
+
+First every one is measured, alone and with nothing of ours running; then they are trained to the full budget, several
+side by side unless an objective is itself a training time, all with the same seeds, which no search used.
+"""
+
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from nas import files
+from nas.architecture import Architecture
+from nas.bench.launches import sigterm_raises
+from nas.errors import NasError
+from nas.measure import DeviceLock
+from nas.results import METRICS
+from nas.search.sampler import key_of, seed_of
+from nas.search.trial import measure_alone
+from nas.study_file import StudyFile, TaskSettings
+from nas.tasks import Task, open_task
+from nas.train import Diverged, Trainer
+
+Say = Callable[[str], object]
+
+
+class Shelf:
+    """What is known of each architecture, by `key_of`; written to its file after every addition.
+
+    An entry is `{architecture, learning_rate, measured, trained}`: `measured` is None until it is, `trained` holds the
+    metrics of each seed, or `{failed: why}`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self.entries = json.loads(path.read_text(encoding="utf-8"))
+
+    def add(self, architecture: Mapping[str, Any], learning_rate: float | None) -> str:
+        """The key under which it now is. Written when it has been measured."""
+        key = key_of(Architecture.model_validate(dict(architecture)).id, learning_rate)
+        new = {"architecture": dict(architecture), "learning_rate": learning_rate, "measured": None, "trained": {}}
+        self.entries.setdefault(key, new)
+        return key
+
+    def metrics(self, key: str, seeds: int) -> dict[str, float] | None:
+        """Everything measured, and the mean of the first so many seeds; None when one of them failed."""
+        entry = self.entries[key]
+        runs = [entry["trained"][str(seed)] for seed in range(seeds)]
+        if any("failed" in run for run in runs):
+            return None
+        means = {name: fmean(run[name] for run in runs) for name in runs[0]} if runs else {}
+        return {**entry["measured"], **means}
+
+    def measure(self, keys: Iterable[str], file: StudyFile, task: Task, device: str, say: Say) -> None:
+        """Those that are not measured yet, one after another."""
+        lock, left = DeviceLock(device), [key for key in keys if self.entries[key]["measured"] is None]
+        for i, key in enumerate(left, start=1):
+            say(f"measuring {i} of {len(left)}, idle")
+            architecture = Architecture.model_validate(self.entries[key]["architecture"])
+            self.entries[key]["measured"] = measure_alone(architecture, task, file, device, lock)
+            self.save()
+
+    def train(self, keys: Iterable[str], seeds: int, file: StudyFile, device: str, side_by_side: int, say: Say) -> None:
+        """Those seeds of these that are not trained yet. Raises NasError when a process dies of it."""
+        left = [(key, seed) for key in keys for seed in range(seeds) if str(seed) not in self.entries[key]["trained"]]
+        if not left:
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="nas-bench-") as name,
+            sigterm_raises(),
+            ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c) as pool,
+        ):
+            go = Path(name) / "go"
+            go.touch()
+            try:
+                calls = {
+                    pool.submit(_train, self.entries[key], seed, file, device, go, os.getpid()): (key, seed)
+                    for key, seed in left
+                }
+                for i, call in enumerate(as_completed(calls), start=1):
+                    key, seed = calls[call]
+                    self.entries[key]["trained"][str(seed)] = call.result()
+                    self.save()
+                    say(f"trained again {i} of {len(left)}")
+            except BrokenProcessPool as error:
+                raise NasError("a process that trained died", help="is there memory for fewer --jobs?") from error
+            except BaseException:
+                go.unlink()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def contended(self, keys: Sequence[str]) -> float:
+        """The share of these that others disturbed while they were measured."""
+        return fmean(self.entries[key]["measured"]["contended"] for key in keys)
+
+    def save(self) -> None:
+        known = {key: entry for key, entry in self.entries.items() if entry["measured"] is not None}
+        files.write_json(self.path, known)
+
+
+def side_by_side(file: StudyFile, jobs: int) -> int:
+    """So many trainings at once, or one where an objective or a limit is a time that training takes."""
+    names = [*(o.metric for o in file.objectives), *(c.metric for c in file.constraints)]
+    return jobs if all(METRICS[name].cheap or METRICS[name].exact for name in names) else 1
+
+
+def _ignore_ctrl_c() -> None:
+    """The process that was asked says so to the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _train(
+    entry: Mapping[str, Any], seed: int, file: StudyFile, device: str, go: Path, parent: int
+) -> dict[str, float] | dict[str, str]:
+    """In a process of its own: one full training, given up when `go` is gone or the parent is."""
+    torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
+    trainer = Trainer(
+        Architecture.model_validate(entry["architecture"]),
+        _task(file.task),
+        file.train.model_copy(update={"rungs": (1.0,), "time_limit": None}),
+        seed=seed_of("trained again", seed),
+        device=device,
+        learning_rate=entry["learning_rate"],
+        lock=DeviceLock(device),
+        should_stop=lambda: not go.exists() or os.getppid() != parent,
+    )
+    try:
+        return dict(trainer.run_to_next_rung().metrics)
+    except Diverged as error:
+        return {"failed": error.message}
+
+
+@cache
+def _task(settings: TaskSettings) -> Task:
+    """Opened once a process."""
+    return open_task(settings)

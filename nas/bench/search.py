@@ -1,0 +1,183 @@
+"""Our search against stock Ray Tune with `OptunaSearch`: the same trial, space, machine and time, in turn.
+
+    for each seed: ours, stock (the next seed: stock, ours)       nas.bench.launches, nas.bench.stock
+    whoever was on a front is measured and trained again          nas.bench.retraining
+    the hypervolume of every line over its seconds                nas.bench.replay
+
+Each run, each measurement and each training is kept in the folder as soon as it is done; a second call with the same
+settings goes on with what is missing. Baselines of the study file are left out: stock has none.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas import files, study_file
+from nas.bench import launches
+from nas.bench.attention import check_writable
+from nas.bench.launches import OURS, STOCK
+from nas.bench.reference import costs_training, largest, reference
+from nas.bench.replay import Finish, Lines, Scale, members
+from nas.bench.retraining import Say, Shelf, side_by_side
+from nas.bench.search_result import conclude
+from nas.errors import Conflict, NasError, NothingFeasible, UsageError
+from nas.measure import environment, hardware_id
+from nas.search.resources import place
+from nas.space_settings import difference
+from nas.study_file import StudyFile
+from nas.tasks import Task, open_task
+
+ROWS: dict[str, tuple[str, ...]] = {
+    OURS: (),
+    STOCK: (),
+    "random": ("search.sampler=random",),
+    "nsga2": ("search.sampler=nsga2",),
+    "gp": ("search.sampler=gp",),
+    "unstopped": ("search.stopping=false", "search.skip=false"),
+}
+"""Who runs, and in what its study file differs. All but stock are our driver."""
+FOLDER = Path("reports/benchmarks/search")
+NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
+"""What the benchmark sets itself; the corpus is compared by its hash."""
+
+Run = Callable[[str, StudyFile, float], list[dict[str, Any]]]
+"""As `nas.bench.launches.run`, which is the one by default."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`rows`: all of ROWS, not only ours and stock. `jobs`: trainings side by side after the runs; None: as in them."""
+
+    file: Path
+    minutes: float
+    seeds: int
+    rows: bool = False
+    retrain_seeds: int = 1
+    jobs: int | None = None
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise UsageError(f"--minutes must be above 0, got {self.minutes:g}", where="--minutes")
+        counts = {"--seeds": self.seeds, "--retrain-seeds": self.retrain_seeds, "--jobs": self.jobs}
+        for option, count in counts.items():
+            if count is not None and count < 1:
+                raise UsageError(f"{option} must be at least 1, got {count}", where=option)
+
+    def studies(self) -> dict[str, StudyFile]:
+        """By row. Raises InvalidStudyFile."""
+        names = ROWS if self.rows else (OURS, STOCK)
+        return {who: _prepared(study_file.load(self.file, ROWS[who])) for who in names}
+
+
+def default_folder(settings: Settings) -> Path:
+    return FOLDER / f"{study_file.load(settings.file).name}-{settings.minutes:g}min"
+
+
+def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> dict[str, Any]:
+    """All that is missing in the folder, then its result.json, timeline.csv, hypervolume.svg and hypervolume.png.
+
+    Returns what result.json holds. Raises UsageError, Conflict when the folder holds a benchmark of other settings,
+    OutOfReach when it cannot be written, NasError when a run fails.
+    """
+    settings.check()
+    studies = settings.studies()
+    file = studies[OURS]
+    placement, task = place(file), open_task(file.task)
+    check_writable(out)
+    _claim(out, settings, file, task)
+    found = {who: [list[dict[str, Any]]() for _ in range(settings.seeds)] for who in studies}
+    for seed in range(settings.seeds):
+        for who in studies if seed % 2 == 0 else reversed(studies):
+            found[who][seed] = _run_once(who, seed, studies[who], settings, out, say, run or launches.run)
+    shelf = Shelf(out / "retrained.json")
+    lines = {who: [[_finish(trial, shelf) for trial in trials] for trials in runs] for who, runs in found.items()}
+    jobs = side_by_side(file, settings.jobs or placement.slots)
+    scale = _retrain(settings.retrain_seeds, file, task, placement.device, jobs, lines, shelf, say)
+    retrained = {key: shelf.metrics(key, settings.retrain_seeds) for key in members(lines, scale)}
+    facts = {"study": file.name, "minutes": settings.minutes, "seeds": settings.seeds}
+    facts |= {"retrain_seeds": settings.retrain_seeds, "contended": shelf.contended(list(retrained))}
+    return conclude(facts, lines, scale, retrained, out)
+
+
+def _prepared(file: StudyFile) -> StudyFile:
+    """Without baselines, and with a corpus that every worker finds, whatever its current folder."""
+    corpus = Path(file.task.corpus)
+    task = file.task.model_copy(update={"corpus": str(corpus.absolute())}) if corpus.is_file() else file.task
+    return file.model_copy(update={"baselines": (), "task": task})
+
+
+def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
+    """Write down what the folder is for, or find that it is for this. Raises Conflict with the first difference."""
+    path, data = out / "settings.json", task.describe()
+    study = file.resolved() | {"task": file.resolved()["task"] | {"corpus": Path(data["name"]).name}}
+    now = {"minutes": settings.minutes, "data": data["sha256"], "environment": environment(), "study": study}
+    if not path.exists():
+        files.write_json(path, now)
+        return
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    # Read anew, so that keys which this version has added stand there with their defaults.
+    before = StudyFile.model_validate(stored["study"]).resolved()
+    changed = [
+        *((f"study.{p}", a, b) for p, a, b in difference(before, study) if not p.startswith(NOT_COMPARED)),
+        *((key, stored[key], now[key]) for key in ("minutes", "data") if stored[key] != now[key]),
+    ]
+    if hardware_id(stored["environment"]) != hardware_id(now["environment"]):
+        changed.append(("hardware", stored["environment"]["cpu"], now["environment"]["cpu"]))
+    for place_of_it, old, new in changed:
+        raise Conflict(
+            f"{out} holds a benchmark with other settings",
+            code="settings-changed",
+            where=place_of_it,
+            detail=f"stored {old}   now {new}",
+            help="--out DIR   writes to another folder",
+        )
+
+
+def _run_once(
+    who: str, seed: int, file: StudyFile, settings: Settings, out: Path, say: Say, run: Run
+) -> list[dict[str, Any]]:
+    """The time line of one run, from the folder where it is there."""
+    path = out / "runs" / f"{who}-{seed}.json"
+    if path.exists():
+        stored: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        return stored
+    say(f"{who}, seed {seed}: {settings.minutes:g} minutes")
+    trials = run(
+        who,
+        file.model_copy(update={"search": file.search.model_copy(update={"seed": seed})}),
+        60 * settings.minutes,
+    )
+    if not trials:
+        text = f"the {who} run of seed {seed} finished no trial in {settings.minutes:g} minutes"
+        raise NasError(text, help="give more --minutes, or train fewer steps")
+    facts = {"who": who, "seed": seed, "minutes": settings.minutes, "environment": environment()}
+    files.write_json(path, {**facts, "trials": trials})
+    return trials
+
+
+def _finish(trial: Mapping[str, Any], shelf: Shelf) -> Finish:
+    return Finish(trial["seconds"], shelf.add(trial["architecture"], trial["learning_rate"]), trial["metrics"])
+
+
+def _retrain(
+    seeds: int, file: StudyFile, task: Task, device: str, jobs: int, lines: Lines, shelf: Shelf, say: Say
+) -> Scale:
+    """Measure and train again whoever was on a front, and what the reference point needs."""
+    objectives, constraints = file.objective_list(), file.constraint_list()
+    keys = members(lines, Scale(objectives, constraints, {}))
+    if not keys:
+        limits = ", ".join(map(str, constraints))
+        raise NothingFeasible("no finished trial is within the limits", detail=limits, help="give more --minutes")
+    rates = file.train.learning_rate or ()
+    bound = shelf.add(largest(file, task).canonical(), rates[0] if len(rates) > 1 else None)
+    shelf.measure(dict.fromkeys([bound, *keys]), file, task, device, say)
+    trained = costs_training(objectives, task)
+    shelf.train(dict.fromkeys([bound, *keys] if trained else keys), seeds, file, device, jobs, say)
+    costs = shelf.metrics(bound, seeds if trained else 0)
+    if costs is None:
+        raise NasError("the largest architecture of the space does not train", help="lower train.learning_rate")
+    return Scale(objectives, constraints, reference(objectives, task, costs))
