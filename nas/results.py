@@ -165,6 +165,12 @@ class TrialResult:
     """The one that the search chose, where it chose one."""
     baseline: bool = False
     contended: bool = False
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    """What a model of the sampler expected of each objective, before anything was measured."""
+    bound: tuple[float, ...] = ()
+    """The objectives in order, as good as the sampler thought them possible before training."""
+    redraws: int | None = None
+    """Duplicates that were drawn before it."""
     attempt: int = 1
     started: float | None = None
     """Unix seconds at which the trial was first proposed."""

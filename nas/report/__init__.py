@@ -16,12 +16,14 @@ def write(record: StudyRecord, folder: Path) -> Path:
     """
     # matplotlib takes a second to load, and whoever wants the tables alone does without.
     from nas.report import figures, page, tables
+    from nas.report.account import Account
     from nas.report.folder import replacing
     from nas.report.summary import Summary
 
-    summary = Summary.of(record)
+    summary, account = Summary.of(record), Account.of(record)
     with replacing(folder) as fresh:
         tables.write(record, fresh)
-        drawn = figures.draw(summary, fresh)
-        (fresh / "index.html").write_text(page.render(summary, drawn), encoding="utf-8")
+        account.write(fresh)
+        drawn = figures.draw(summary, account.importances, fresh)
+        (fresh / "index.html").write_text(page.render(summary, account, drawn), encoding="utf-8")
     return folder / "index.html"

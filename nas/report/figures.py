@@ -1,7 +1,7 @@
 """The figures on paper, each saved as SVG and PNG. Equal studies give equal SVG bytes."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nas.report import plots, words
+from nas.report.importance import Importance
 from nas.report.palette import LIGHT
 from nas.report.summary import Summary
 
@@ -37,11 +38,13 @@ STYLE: dict[Any, Any] = {
 }
 SIZE_INCHES = (5.4, 3.6)
 PNG_DPI = 160
+LETTER = 0.0148
+"""A letter's share of the width, for names beside an axis."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure as the page shows it; `kind` is pareto, hypervolume or learning."""
+    """A figure as the page shows it; `kind` is pareto, hypervolume, learning or importance."""
 
     kind: str
     name: str
@@ -49,10 +52,15 @@ class Drawn:
     svg: str
 
 
-def draw(summary: Summary, folder: Path) -> list[Drawn]:
+def draw(summary: Summary, importances: Sequence[Importance], folder: Path) -> list[Drawn]:
     """Draw whatever has something to show into `folder`, as NAME.svg and NAME.png."""
     with matplotlib.rc_context(STYLE):
-        return [*_pareto(summary, folder), *_hypervolume(summary, folder), *_learning(summary, folder)]
+        return [
+            *_pareto(summary, folder),
+            *_hypervolume(summary, folder),
+            *_learning(summary, folder),
+            *_importance(importances, folder),
+        ]
 
 
 def _pareto(summary: Summary, folder: Path) -> Iterator[Drawn]:
@@ -85,8 +93,20 @@ def _learning(summary: Summary, folder: Path) -> Iterator[Drawn]:
         yield Drawn("learning", "learning_curves", caption, _save(figure, folder / "learning_curves"))
 
 
-def _figure() -> Figure:
-    figure = Figure(figsize=SIZE_INCHES)
+def _importance(importances: Sequence[Importance], folder: Path) -> Iterator[Drawn]:
+    for importance in (known for known in importances if known.shares):
+        drawn = plots.greatest(importance)
+        figure = _figure(height=0.2 + 0.3 * len(drawn))
+        longest = max(len(choice) for choice, _ in drawn)
+        figure.subplots_adjust(left=min(0.03 + LETTER * longest, 0.6), right=0.98, bottom=0.02, top=0.98)
+        plots.shares(figure.add_subplot(), importance)
+        name = f"importance_{importance.objective.metric}"
+        caption = f"What decides {importance.objective.metric}: R² {importance.r2:.2f}, {importance.trials} trials"
+        yield Drawn("importance", name, caption, _save(figure, folder / name))
+
+
+def _figure(height: float = SIZE_INCHES[1]) -> Figure:
+    figure = Figure(figsize=(SIZE_INCHES[0], height))
     figure.subplots_adjust(left=0.135, right=0.955, bottom=0.15, top=0.9)
     FigureCanvasAgg(figure)
     return figure

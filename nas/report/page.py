@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nas.report import attention, words
+from nas.report.account import Account
 from nas.report.figures import Drawn
 from nas.report.inline import inline
 from nas.report.palette import DARK, LIGHT
@@ -34,7 +35,10 @@ class Row:
     command: str
 
 
-def render(summary: Summary, drawn: list[Drawn]) -> str:
+KINDS = ("pareto", "hypervolume", "learning", "importance")
+
+
+def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
     """The text of index.html."""
     rows = [_row(summary, trial) for trial in summary.record.trials]
     by_number = {row.trial.number: row for row in rows}
@@ -51,7 +55,8 @@ def render(summary: Summary, drawn: list[Drawn]) -> str:
         rows=rows,
         front=[by_number[trial.number] for trial in summary.front],
         outcomes=words.outcomes(summary),
-        figures={kind: [f for f in figures if f[0].kind == kind] for kind in ("pareto", "hypervolume", "learning")},
+        figures={kind: [f for f in figures if f[0].kind == kind] for kind in KINDS},
+        account=account,
         floors=_floors(summary),
         confirmed=_confirmed(summary),
         attention=attention.members(summary.front, summary.record.attention_maps),

@@ -1,4 +1,4 @@
-"""What is drawn on a matplotlib axes: a Pareto figure, a growing hypervolume, learning curves."""
+"""What is drawn on a matplotlib axes: a Pareto figure, a growing hypervolume, learning curves, importances."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
 from nas import pareto as arithmetic
+from nas.report.importance import Importance
 from nas.report.palette import LIGHT
 from nas.report.summary import Role, Summary
 from nas.report.words import number
@@ -20,6 +21,7 @@ SHAPES = {Role.FRONT: "o", Role.DOMINATED: "o", Role.STOPPED: "s", Role.INFEASIB
 COLOURS = {Role.FRONT: "front", Role.INFEASIBLE: "infeasible", Role.FAILED: "failed"}
 LABEL_GAP = 0.035
 """Labels at the right edge stand at least this share of the axes' height apart."""
+MOST_SHARES, LEAST_SHARE = 8, 0.01
 
 
 def pareto(axes: Axes, summary: Summary, x: Objective, y: Objective) -> bool:
@@ -70,6 +72,25 @@ def learning_curves(axes: Axes, summary: Summary) -> bool:
     _end_labels(axes, {t.number: curves[t.number][-1][1] for t in summary.front if t.number in curves})
     _legend(axes)
     return True
+
+
+def greatest(importance: Importance) -> list[tuple[str, float]]:
+    """The choices that are drawn, with their shares."""
+    return [(choice, share) for choice, share in importance.shares[:MOST_SHARES] if share >= LEAST_SHARE]
+
+
+def shares(axes: Axes, importance: Importance) -> None:
+    """A bar for each of the choices that matter most, with its share beside it."""
+    most = greatest(importance)
+    names, percents = [choice for choice, _ in most], [100 * share for _, share in most]
+    bars = axes.barh(range(len(most)), percents, height=0.62, color=LIGHT["front"])
+    axes.bar_label(bars, [f"{percent:.0f} %" for percent in percents], padding=4, fontsize=8.5, color=LIGHT["soft"])
+    axes.set_yticks(range(len(most)), names)
+    axes.set_ylim(len(most) - 0.5, -0.5)
+    axes.set_xlim(0, 1.15 * percents[0])
+    axes.set_xticks([])
+    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
+    axes.spines["bottom"].set_visible(False)
 
 
 def _point(summary: Summary, trial: TrialResult, x: Objective, y: Objective) -> tuple[float, float] | None:

@@ -2,11 +2,12 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import pareto
-from nas.results import StudyRecord, TrialResult
+from nas.results import Objective, StudyRecord, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
     """One row a trial. NaN, or <NA> among the choices, where a trial has no such value.
 
     Columns: number, state, reason, the flags, architecture_id, architecture, params.*, every metric, violations.*,
+    predicted.* and bound.* (what the search thought of an objective before it was measured, and before it was trained),
     attempt, started and finished (Unix seconds) and the seconds between them.
     """
     import pandas as pd  # half a second to load, and the front's rows do without
@@ -28,6 +30,7 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
     params = pd.DataFrame([{f"params.{k}": v for k, v in trial.params.items()} for trial in record.trials])
     metrics = pd.DataFrame([_metrics(trial) for trial in record.trials], dtype=float)
     violations = [{f"violations.{k}": v for k, v in trial.violations.items()} for trial in record.trials]
+    guesses = [_guesses(trial, record.objectives) for trial in record.trials]
     tails = [_tail(trial) for trial in record.trials]
     # A choice that some trials never had is an integer still, not a float with holes.
     parts = [
@@ -35,6 +38,7 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
         params.convert_dtypes(),
         metrics,
         pd.DataFrame(violations, dtype=float),
+        pd.DataFrame(guesses, dtype=float),
     ]
     return pd.concat([*parts, pd.DataFrame(tails, columns=_TAIL)], axis=1)
 
@@ -72,6 +76,11 @@ def _head(trial: TrialResult, on_front: set[int]) -> list[Any]:
 
 def _metrics(trial: TrialResult) -> dict[str, float]:
     return {name: value for name, value in trial.metrics.items() if name not in FLAGS}
+
+
+def _guesses(trial: TrialResult, objectives: Sequence[Objective]) -> dict[str, float]:
+    bound = {f"bound.{o.metric}": value for o, value in zip(objectives, trial.bound, strict=False)}
+    return {f"predicted.{metric}": value for metric, value in trial.predicted.items()} | bound
 
 
 def _tail(trial: TrialResult) -> list[Any]:

@@ -65,12 +65,14 @@ def reader(html) -> Reader:
 def test_all_files_are_there(record, page):
     names = {f"pareto_{a.metric}_{b.metric}" for a, b in combinations(record.objectives, 2)}
     names |= {"hypervolume_trials", "hypervolume_seconds", "learning_curves"}
+    names |= {f"importance_{o.metric}" for o in record.objectives}
     pictures = {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     assert {p.name for p in page.parent.iterdir()} == pictures | {
         "index.html",
         "trials.csv",
         "trials.parquet",
         "front.json",
+        "search.json",
     }
     assert all(p.stat().st_size > 0 for p in page.parent.iterdir())
 

@@ -7,6 +7,7 @@ import pytest
 
 from nas import pareto
 from nas.report.summary import Role, Summary
+from nas.report.words import outcomes
 from nas.results import Objective, State, StudyRecord
 
 
@@ -38,6 +39,21 @@ def test_every_trial_has_the_role_of_its_ending(summary):
 def test_the_rarer_endings(record, changes, role):
     changed = replace(record, trials=(replace(record.trials[0], **changes),))
     assert Summary.of(changed).roles == {0: role}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"reason": "dominated"}, "at step 100: could not reach the front"),
+        ({"reason": "skipped", "rungs": ()}, "even an optimistic guess at it was dominated"),
+        ({"violations": {"val_loss": 0.5}}, "at step 100: would end over the limit on val_loss"),
+        ({"violations": {"weights_mib": 0.5}, "rungs": ()}, "over the limit on weights_mib"),
+    ],
+)
+def test_what_ended_early_says_why(record, changes, why):
+    stopped = next(t for t in record.trials if t.state is State.PRUNED and len(t.rungs) == 2)
+    summary = Summary.of(replace(record, trials=(replace(stopped, **changes),)))
+    assert [phrase for _, phrase, _ in outcomes(summary)] == [why]
 
 
 def test_the_knee_is_a_member_and_a_front_of_one_has_none(record, summary):

@@ -45,6 +45,15 @@ def test_what_a_trial_lacks_is_missing_and_not_zero(record):
     assert mixed["params.hidden"].dtype == "Int64"
 
 
+def test_what_the_search_thought_of_a_trial_stands_beside_what_came(record):
+    first = replace(record.trials[0], predicted={"val_loss": 2.5}, bound=(2.1, 0.3, 1.0))
+    frame = tables.to_frame(replace(record, trials=(first, record.trials[1])))
+    assert frame["predicted.val_loss"].iloc[0] == 2.5
+    assert [frame[f"bound.{o.metric}"].iloc[0] for o in record.objectives] == [2.1, 0.3, 1.0]
+    assert frame["bound.val_loss"].isna().tolist() == [False, True]
+    assert not [name for name in tables.to_frame(record).columns if name.startswith(("predicted.", "bound."))]
+
+
 def test_a_study_without_trials_is_an_empty_table(record):
     frame = tables.to_frame(replace(record, trials=()))
     assert len(frame) == 0

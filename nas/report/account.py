@@ -1,0 +1,141 @@
+"""What the search did, worked out once: for the page as sentences, for programs as `search.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from nas.report import words
+from nas.report.effort import BoundCheck, Effort
+from nas.report.importance import FEWEST, Importance
+from nas.report.ranking import FEWEST as FEWEST_RANKED
+from nas.report.ranking import Correlation, Ranking, rankings
+from nas.results import StudyRecord
+
+
+@dataclass(frozen=True)
+class Account:
+    record: StudyRecord
+    effort: Effort
+    bounds: BoundCheck
+    rankings: tuple[Ranking, ...]
+    importances: tuple[Importance, ...]
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> Self:
+        importances = tuple(Importance.of(record, objective) for objective in record.objectives)
+        return cls(record, Effort.of(record), BoundCheck.of(record), tuple(rankings(record)), importances)
+
+    def write(self, folder: Path) -> None:
+        """search.json."""
+        text = json.dumps(self.data(), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "search.json").write_text(text + "\n", encoding="utf-8")
+
+    def data(self) -> dict[str, Any]:
+        """As plain values; null where something cannot be said."""
+        effort, bounds = self.effort, self.bounds
+        return {
+            "saved": {
+                "stopped": {"trials": effort.stopped, "trainings": effort.trainings, "seconds": effort.seconds},
+                "skipped": {"trials": effort.skipped},
+                "infeasible": {"trials": effort.infeasible},
+                "duplicates": {"draws": effort.redraws},
+            },
+            "bounds": {"trials": bounds.trials, "missed": bounds.missed, "objectives": bounds.objectives},
+            "ranking": [
+                {
+                    "metric": ranking.objective.metric,
+                    "known": ranking.known,
+                    "predicted": _plain(ranking.predicted),
+                    "params": _plain(ranking.params),
+                }
+                for ranking in self.rankings
+            ],
+            "importance": [
+                {
+                    "metric": importance.objective.metric,
+                    "trials": importance.trials,
+                    "r2": importance.r2,
+                    "shares": dict(importance.shares),
+                }
+                for importance in self.importances
+            ],
+        }
+
+    def saved(self) -> str:
+        """What was not trained, in a few sentences; nothing where there is nothing to tell."""
+        return " ".join(filter(None, (self._stopped(), self._untrained(), self._duplicates())))
+
+    def _stopped(self) -> str:
+        effort, trained = self.effort, self.record.trained()
+        if not effort.stopped:
+            on = self.record.settings.get("search", {}).get("stopping", False)
+            return "No trial was stopped at a rung." if on and trained else ""
+        saved = "" if effort.trainings is None else f", which saved {effort.trainings:.1f} full trainings"
+        time = f", or {words.seconds(effort.seconds)}" if effort.seconds else ""
+        return f"{effort.stopped} of {words.plural(trained, 'trained trial')} ended early at a rung{saved}{time}."
+
+    def _untrained(self) -> str:
+        whys = {
+            "since even an optimistic guess was dominated": self.effort.skipped,
+            "over a limit": self.effort.infeasible,
+        }
+        told = [f"{words.plural(count, 'trial')} {why}" for why, count in whys.items() if count]
+        return f"Measured, but never trained: {words.listed(told)}." if told else ""
+
+    def _duplicates(self) -> str:
+        match self.effort.redraws:
+            case None:
+                return ""
+            case 0:
+                return "No architecture was drawn twice."
+            case count:
+                times = words.plural(count, "time")
+                return f"{times} an architecture was drawn that the study held already, and then another."
+
+    def bound_sentence(self) -> str:
+        """How many bounds did not hold; nothing where there is none. Each is meant to be beaten once in 100 trials."""
+        bounds = self.bounds
+        if not bounds.trials:
+            return ""
+        share = f"{bounds.missed} ({100 * bounds.missed / bounds.trials:.0f} %)" if bounds.missed else "none"
+        where = "the trained objective" if bounds.objectives == 1 else "one of the trained objectives"
+        return (
+            f"An optimistic guess was kept of {words.plural(bounds.trials, 'trial')} "
+            f"trained in full: {share} came out better in {where}, where about {bounds.objectives} in 100 should."
+        )
+
+    def ranked(self) -> list[tuple[str, str, str, int]]:
+        """(objective, how well the model ranked, how well size alone did, over how many trials)."""
+        return [
+            (r.objective.metric, "known" if r.known else _rank(r.predicted), _by_size(r.params), r.predicted.trials)
+            for r in self.rankings
+        ]
+
+    def unsaid(self) -> list[str]:
+        """Why there is no importance for an objective."""
+        return [f"{i.objective.metric}: {_why(i)}." for i in self.importances if not i.shares]
+
+
+def _why(importance: Importance) -> str:
+    if importance.trials < FEWEST:
+        return f"too few trials to say ({importance.trials} have it, and it takes {FEWEST})"
+    if importance.r2 is None:
+        return "the trials do not differ"
+    return f"too few trials to say: from {importance.trials}, others are predicted no better than by the mean"
+
+
+def _rank(correlation: Correlation) -> str:
+    if correlation.rho is None:
+        return "too few to say" if correlation.trials < FEWEST_RANKED else "all the same"
+    return f"{correlation.rho:.2f}".replace("-", "−")
+
+
+def _by_size(correlation: Correlation) -> str:
+    if correlation.rho is None:
+        return _rank(correlation)
+    return f"{abs(correlation.rho):.2f}, {'rising' if correlation.rho >= 0 else 'falling'}"
+
+
+def _plain(correlation: Correlation) -> dict[str, Any]:
+    return {"spearman": correlation.rho, "trials": correlation.trials}

@@ -1,0 +1,79 @@
+"""What the search did not have to train, and whether it was right to think so."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from nas.results import METRICS, Objective, State, StudyRecord, TrialResult
+
+SKIPPED = "skipped"
+LIMIT = "infeasible:"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Trainings saved. Each of the last three counts trials, or draws, that would have been a training each."""
+
+    stopped: int
+    """Trials that ended at a rung."""
+    trainings: float | None
+    """What these did not train, in full trainings; None where the length of a full training is not recorded."""
+    seconds: float | None
+    """The same in seconds of training, each trial at its own pace."""
+    skipped: int
+    """Never trained, since even an optimistic bound was dominated."""
+    infeasible: int
+    """Never trained, since over a limit that is known beforehand."""
+    redraws: int | None
+    """Proposals that the study held already, drawn again; None where nobody counted."""
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> Self:
+        pruned = [trial for trial in record.trials if trial.state is State.PRUNED]
+        stopped = [trial for trial in pruned if trial.rungs]
+        untrained = [trial.reason for trial in pruned if not trial.rungs]
+        redraws = [trial.redraws for trial in record.trials if trial.redraws is not None]
+        steps = record.settings.get("train", {}).get("steps")
+        left = [max(steps - trial.rungs[-1].step, 0) for trial in stopped] if steps else None
+        return cls(
+            stopped=len(stopped),
+            trainings=None if left is None else sum(left) / steps,
+            seconds=None if left is None else math.fsum(n * _pace(t) for n, t in zip(left, stopped, strict=True)),
+            skipped=untrained.count(SKIPPED),
+            infeasible=sum(reason.startswith(LIMIT) for reason in untrained),
+            redraws=sum(redraws) if redraws else None,
+        )
+
+
+@dataclass(frozen=True)
+class BoundCheck:
+    """Whether bounds held, of the trials that have one and were trained in full: those that were skipped cannot tell,
+    and those that were stopped are mostly far from theirs."""
+
+    trials: int
+    missed: int
+    """Those with at least one trained objective better than its bound."""
+    objectives: int
+    """How many of the objectives are trained ones; the others are known, and bound themselves."""
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> Self:
+        trained = [(i, o) for i, o in enumerate(record.objectives) if not METRICS[o.metric].cheap]
+        bounded = [
+            trial
+            for trial in record.trials
+            if trial.state is State.COMPLETE
+            and len(trial.bound) == len(record.objectives)
+            and trial.values(record.objectives) is not None
+        ]
+        missed = sum(any(_is_better(o, t.metrics[o.metric], t.bound[i]) for i, o in trained) for t in bounded)
+        return cls(len(bounded) if trained else 0, missed, len(trained))
+
+
+def _pace(trial: TrialResult) -> float:
+    """Seconds a step, over all that it trained."""
+    return trial.rungs[-1].seconds / trial.rungs[-1].step
+
+
+def _is_better(objective: Objective, value: float, bound: float) -> bool:
+    return math.isfinite(bound) and (value < bound if objective.goal == "min" else value > bound)
