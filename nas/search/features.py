@@ -79,6 +79,7 @@ def _fields(block: Block) -> Iterator[tuple[str, float]]:
             yield _column(f"{kind}.{name}", getattr(block.attention, name))
     yield f"feed_forward={feed_forward.kind}", 1.0
     yield "feed_forward.ratio", math.log2(feed_forward.ratio) if feed_forward.kind != "none" else 0.0
+    yield "feed_forward.bias", float(feed_forward.bias)
     for name in ("position", "norm", "residual"):
         yield _column(name, getattr(block, name))
     if block.cross:
@@ -92,7 +93,7 @@ def _column(name: str, value: Any) -> tuple[str, float]:
     if isinstance(value, bool) or value is None:
         return name, float(bool(value))
     if isinstance(value, (int, float)):
-        return name, math.log2(value) if value >= 1 else float(value)
+        return name, 1 + math.log2(value) if value >= 1 else float(value)
     return f"{name}={value}", 1.0
 
 

@@ -4,42 +4,68 @@ The first-order autoregressive model of Kennedy & O'Hagan 2000 (Biometrika 87, 1
 were trained to the end and told that rung settle a and ρ, and their residuals how far it can be trusted.
 """
 
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass, field
+from typing import Self
 
-import numpy as np
+FEWEST, FEWEST_FOR_SLOPE = 2, 5
+STEEPEST = 1.5
+LEAST_SPREAD = 1e-9
 
-FEWEST_FOR_SLOPE = 5
+
+@dataclass(frozen=True)
+class Line:
+    """`spread`: the standard deviation of what is extrapolated."""
+
+    offset: float
+    slope: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Running means and centred sums of pairs (x, y), by Welford's updates."""
+
+    count: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    xy: float = 0.0
+    yy: float = 0.0
+
+    def with_pair(self, x: float, y: float) -> Self:
+        count = self.count + 1
+        dx, dy = x - self.x, y - self.y
+        mean_x, mean_y = self.x + dx / count, self.y + dy / count
+        return type(self)(
+            count,
+            mean_x,
+            mean_y,
+            self.xx + dx * (x - mean_x),
+            self.xy + dx * (y - mean_y),
+            self.yy + dy * (y - mean_y),
+        )
+
+    def line(self) -> Line:
+        """Least squares with a slope from 0 to STEEPEST; of slope 1 while few pairs tell."""
+        slope, freedom = 1.0, self.count - 1
+        if self.count >= FEWEST_FOR_SLOPE and self.xx > 0:
+            slope, freedom = min(max(self.xy / self.xx, 0.0), STEEPEST), self.count - 2
+        residual = max(self.yy - 2 * slope * self.xy + slope**2 * self.xx, 0.0)
+        return Line(self.y - slope * self.x, slope, max(math.sqrt(residual / freedom), LEAST_SPREAD))
 
 
 @dataclass
 class Curves:
-    """The rungs of one objective: values of finished trials by budget, gathered one after the other."""
+    """The rungs of one objective, gathered from trials that were trained to the end."""
 
-    pairs: dict[float, list[tuple[float, float]]] = field(default_factory=dict)
+    moments: dict[float, Moments] = field(default_factory=dict)
 
-    def add(self, rungs: Mapping[float, float], final: float) -> None:
-        """A trial that was trained to the end: its values by budget, and the last one."""
-        for budget, value in rungs.items():
-            self.pairs.setdefault(budget, []).append((value, final))
+    def add(self, budget: float, value: float, final: float) -> None:
+        """A trial had `value` at that budget and ended at `final`."""
+        self.moments[budget] = self.moments.get(budget, Moments()).with_pair(value, final)
 
-    def extrapolate(self, budget: float, value: float) -> tuple[float, float] | None:
-        """(expected final value, standard deviation); None where fewer than two trials tell of that rung."""
-        pairs = self.pairs.get(budget, ())
-        if len(pairs) < 2:
-            return None
-        at_rung, final = np.array(pairs).T
-        slope = _slope(at_rung, final)
-        offset = float((final - slope * at_rung).mean())
-        residual = final - slope * at_rung - offset
-        freedom = len(pairs) - (2 if slope != 1.0 else 1)
-        spread = float(np.sqrt((residual**2).sum() / freedom))
-        return offset + slope * value, max(spread, 1e-9)
-
-
-def _slope(at_rung: Sequence[float] | np.ndarray, final: Sequence[float] | np.ndarray) -> float:
-    """Least squares, from 0 to 1.5; 1 while few trials tell."""
-    spread = float(np.var(at_rung))
-    if len(at_rung) < FEWEST_FOR_SLOPE or spread == 0.0:
-        return 1.0
-    return float(np.clip(np.cov(at_rung, final, bias=True)[0, 1] / spread, 0.0, 1.5))
+    def line(self, budget: float) -> Line | None:
+        """How values at that budget go on; None where fewer than two trials tell."""
+        moments = self.moments.get(budget, Moments())
+        return moments.line() if moments.count >= FEWEST else None

@@ -6,36 +6,43 @@ Besides Optuna's own fields these user attributes of a trial are read:
 - `RUNG_VALUES`: [[budget, [value or null, …]], …] of a trial at its rungs; budgets rise, any unit;
 - `COST`: what training it takes, or would have, in any unit.
 
-All values are minimised here: objectives that are maximised change their sign, those on a logarithmic scale become
-logarithms.
+and these system attributes of one under way: `PROPOSED`, the parameters that the sampler has chosen for it, which
+Optuna stores only as they are asked for; and those that it was enqueued with.
+
+All values are minimised here: objectives on a logarithmic scale become logarithms, then those that are maximised change
+their sign.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.candidates import Key, key_of
 from nas.search.fidelity import Curves
-from nas.search.improvement import Floats
+from nas.search.improvement import LARGEST_LOG, Floats
 
 KNOWN_VALUES, RUNG_VALUES, COST = "known_values", "rung_values", "training_cost"
+PROPOSED, ENQUEUED = "proposed_params", "fixed_params"
 
 
 @dataclass(frozen=True)
 class Past:
-    """One trial. `values_M` has NaN where nothing is known; `complete`: trained to the end."""
+    """One trial. NaN stands where nothing is known; `complete`: trained to the end, with finite values.
+
+    `rungs`: (budget, values) of all rungs, the last one last.
+    """
 
     number: int
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     complete: bool
-    finished: bool
     values_M: tuple[float, ...]
     rungs: tuple[tuple[float, tuple[float, ...]], ...]
     violations: Mapping[str, float]
@@ -46,72 +53,156 @@ class Past:
         return all(v <= 0 for v in self.violations.values())
 
 
-@dataclass
+class Growing:
+    """Rows that are only ever appended, as one array."""
+
+    def __init__(self, width: int) -> None:
+        self._array, self._new = np.empty((0, width)), list[Sequence[float]]()
+
+    def append(self, row: Sequence[float]) -> None:
+        self._new.append(row)
+
+    def __len__(self) -> int:
+        return len(self._array) + len(self._new)
+
+    def array(self) -> Floats:
+        if self._new:
+            self._array = np.concatenate([self._array, np.array(self._new, dtype=float)])
+            self._new = []
+        return self._array
+
+
 class History:
-    """`done` are the finished trials in order of finish, `open` those under way, as of the last `update`."""
+    """`done` are the finished trials in order of finish, `open` those under way, as of the last `update`.
 
-    directions: Sequence[StudyDirection]
-    logarithmic: Sequence[bool]
-    done: list[Past] = field(default_factory=list)
-    open: list[Past] = field(default_factory=list)
-    taken: set[Key] = field(default_factory=set)
-    curves: list[Curves] = field(default_factory=list)
-    _seen: set[int] = field(default_factory=set)
+    N in shapes counts `done`, M objectives.
+    """
 
-    def __post_init__(self) -> None:
-        self.curves = [Curves() for _ in self.directions]
+    def __init__(self, directions: Sequence[StudyDirection], logarithmic: Sequence[bool]) -> None:
+        self.directions, self.logarithmic = directions, logarithmic
+        self.done, self.open = list[Past](), list[Past]()
+        self.taken: set[Key] = set()
+        """Parameters of all trials, failed ones too."""
+        self.curves = [Curves() for _ in directions]
+        self.constraints: dict[str, None] = {}
+        """Names, in order of appearance."""
+        self._seen, self._settled = set[int](), 0
+        self._values, self._last = Growing(len(directions)), Growing(1 + len(directions))
+        self._marks = Growing(3)
 
     def update(self, study: Study, besides: int) -> None:
         """Take in what is new; the trial of that number is the one being sampled."""
-        trials = [t for t in study.get_trials(deepcopy=False) if t.number not in self._seen and t.number != besides]
+        unread = study.get_trials(deepcopy=False)[self._settled :]
+        trials = [t for t in unread if t.number not in self._seen and t.number != besides]
         finished = [t for t in trials if t.state.is_finished()]
         for trial in sorted(finished, key=lambda t: (t.datetime_complete, t.number)):
             self._seen.add(trial.number)
             self.taken.add(key_of(trial.params))
             if trial.state is not TrialState.FAIL:
-                self._keep(self._read(trial))
-        self.open = [self._read(t) for t in trials if not t.state.is_finished() and t.params]
+                self._keep(self.read(trial))
+        while self._settled in self._seen:
+            self._settled += 1
+        under_way = [self.read(t) for t in trials if not t.state.is_finished()]
+        self.open = [past for past in under_way if past.params]
+
+    @property
+    def values_NM(self) -> Floats:
+        return self._values.array()
+
+    @property
+    def complete_N(self) -> NDArray[np.bool_]:
+        return self._marks.array()[:, 0] > 0
+
+    @property
+    def eligible_N(self) -> NDArray[np.bool_]:
+        """Complete and feasible."""
+        return self.complete_N & (self._marks.array()[:, 1] > 0)
+
+    @property
+    def at_rung_N(self) -> NDArray[np.bool_]:
+        """Who have reached a rung."""
+        return np.isfinite(self._last.array()[:, 0])
+
+    @property
+    def cost_N(self) -> Floats:
+        return self._marks.array()[:, 2]
+
+    def violations_N(self, name: str) -> Floats:
+        return np.array([past.violations.get(name, math.nan) for past in self.done])
+
+    def extrapolated(self, m: int) -> tuple[Floats, Floats]:
+        """One objective of each finished trial, and how far that can be trusted (a standard deviation), (N,) each.
+
+        Where it is not known to the end, it follows from the last rung; NaN where nothing tells. What is infinitely bad
+        counts as the worst that was seen.
+        """
+        y_N, spread_N = self.values_NM[:, m].copy(), np.zeros(len(self.done))
+        y_N[np.isposinf(y_N)] = y_N[np.isfinite(y_N)].max(initial=-math.inf)
+        last_N1M = self._last.array()
+        for budget in np.unique(last_N1M[np.isnan(y_N), 0]):
+            line = self.curves[m].line(float(budget))
+            if line:
+                here_N = np.isnan(y_N) & (last_N1M[:, 0] == budget) & np.isfinite(last_N1M[:, 1 + m])
+                y_N[here_N] = line.offset + line.slope * last_N1M[here_N, 1 + m]
+                spread_N[here_N] = line.spread
+        return y_N, spread_N
+
+    def expected(self, past: Past, m: int) -> tuple[float, float] | None:
+        """The same of one trial under way."""
+        if math.isfinite(past.values_M[m]):
+            return past.values_M[m], 0.0
+        if not past.rungs or not math.isfinite(past.rungs[-1][1][m]):
+            return None
+        line = self.curves[m].line(past.rungs[-1][0])
+        return (line.offset + line.slope * past.rungs[-1][1][m], line.spread) if line else None
 
     def internal(self, values: Sequence[float | None]) -> tuple[float, ...]:
-        """Objectives as told → minimised, on their scales; NaN for None and for what is not finite there."""
-        return tuple(math.nan if v is None else self._internal(m, v) for m, v in enumerate(values)) or (
-            math.nan,
-        ) * len(self.directions)
+        """Objectives as told → minimised, on their scales. What is infinitely bad stays so; NaN for None and all else
+        that is not finite there."""
+        told = values or [None] * len(self.directions)
+        return tuple(math.nan if v is None else self._internal(m, v) for m, v in enumerate(told))
 
     def external(self, values: Sequence[float]) -> list[float]:
         """The way back."""
-        linear = [math.exp(v) if log else v for v, log in zip(values, self.logarithmic, strict=True)]
-        return [-v if d is StudyDirection.MAXIMIZE else v for v, d in zip(linear, self.directions, strict=True)]
-
-    def values(self, pasts: Sequence[Past]) -> Floats:
-        """(N, M)."""
-        return np.array([past.values_M for past in pasts], dtype=float).reshape(len(pasts), len(self.directions))
+        signed = [-v if d is StudyDirection.MAXIMIZE else v for v, d in zip(values, self.directions, strict=True)]
+        return [math.exp(min(v, LARGEST_LOG)) if log else v for v, log in zip(signed, self.logarithmic, strict=True)]
 
     def _keep(self, past: Past) -> None:
         self.done.append(past)
+        self.constraints |= dict.fromkeys(past.violations)
+        self._values.append(past.values_M)
+        self._marks.append((float(past.complete), float(past.feasible), past.cost))
+        nothing = (math.nan, (math.nan,) * len(self.curves))
+        budget, values_M = past.rungs[-1] if past.rungs else nothing
+        self._last.append((budget, *values_M))
         if past.complete:
             for m, curve in enumerate(self.curves):
-                rungs = {b: v[m] for b, v in past.rungs if math.isfinite(v[m])}
-                if math.isfinite(past.values_M[m]):
-                    curve.add(rungs, past.values_M[m])
+                for at, rung_M in past.rungs:
+                    if math.isfinite(rung_M[m]):
+                        curve.add(at, rung_M[m], past.values_M[m])
 
-    def _read(self, trial: FrozenTrial) -> Past:
+    def read(self, trial: FrozenTrial) -> Past:
+        """What a trial tells, as it now stands."""
+        told: Sequence[float | None]
         complete = trial.state is TrialState.COMPLETE
-        told: Sequence[float | None] = trial.values if complete else trial.user_attrs.get(KNOWN_VALUES) or ()
+        told = trial.values if complete else trial.user_attrs.get(KNOWN_VALUES) or ()
+        values_M = self.internal(told)
+        ahead = {} if trial.state.is_finished() else trial.system_attrs
         return Past(
             number=trial.number,
-            params=trial.params,
+            params={**ahead.get(PROPOSED, {}), **ahead.get(ENQUEUED, {}), **trial.params},
             distributions=trial.distributions,
-            complete=complete,
-            finished=trial.state.is_finished(),
-            values_M=self.internal(told),
+            complete=complete and all(map(math.isfinite, values_M)),
+            values_M=values_M,
             rungs=tuple((float(b), self.internal(v)) for b, v in trial.user_attrs.get(RUNG_VALUES, ())),
             violations=dict(trial.constraints),
             cost=float(trial.user_attrs.get(COST, math.nan)),
         )
 
     def _internal(self, m: int, value: float) -> float:
-        signed = -value if self.directions[m] is StudyDirection.MAXIMIZE else value
-        if not self.logarithmic[m]:
-            return signed if math.isfinite(signed) else math.nan
-        return math.log(signed) if 0 < signed < math.inf else math.nan
+        sign = -1.0 if self.directions[m] is StudyDirection.MAXIMIZE else 1.0
+        if sign * value == math.inf:
+            return math.inf
+        if not math.isfinite(value) or (self.logarithmic[m] and value <= 0):
+            return math.nan
+        return sign * (math.log(value) if self.logarithmic[m] else value)

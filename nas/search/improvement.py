@@ -11,6 +11,7 @@ is known has ψ(t) = max(0, t − y), so that one formula serves objectives that
 Shapes: N points of the front, M objectives, K boxes, C candidates, E edges.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,13 +19,23 @@ from typing import Protocol
 import moocore
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.intp]
 
 FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14}
 """Points of the front that are kept by number of objectives: at most about 700 boxes."""
+
+
+LARGEST_LOG = 700.0
+"""Of a float, about."""
+
+
+def exp(values: Floats) -> Floats:
+    """With very large numbers in place of infinite ones."""
+    grown: Floats = np.exp(np.minimum(values, LARGEST_LOG))
+    return grown
 
 
 class Belief(Protocol):
@@ -44,6 +55,9 @@ class Known:
     def shortfall(self, edges_E: Floats) -> Floats:
         return np.maximum(0.0, edges_E[None, :] - self.value_C[:, None])
 
+    def mean(self) -> Floats:
+        return self.value_C
+
 
 @dataclass(frozen=True)
 class LogNormal:
@@ -58,13 +72,21 @@ class LogNormal:
         above_E = np.maximum(edges_E - self.shift, 0.0)
         with np.errstate(divide="ignore"):
             standard_CE = (np.log(above_E)[None, :] - self.mean_C[:, None]) / self.sd_C[:, None]
-        whole_C = np.exp(self.mean_C + self.sd_C**2 / 2)
+        whole_C = exp(self.mean_C + self.sd_C**2 / 2)
         put_CE: Floats = above_E * ndtr(standard_CE) - whole_C[:, None] * ndtr(standard_CE - self.sd_C[:, None])
         return np.maximum(put_CE, 0.0)
 
     def mean(self) -> Floats:
-        expected: Floats = self.shift + np.exp(self.mean_C + self.sd_C**2 / 2)
-        return expected
+        return self.shift + exp(self.mean_C + self.sd_C**2 / 2)
+
+    def below(self, sds: float) -> Floats:
+        """The value so many standard deviations below the middle."""
+        return self.shift + exp(self.mean_C - sds * self.sd_C)
+
+    def log_below(self, limit: float) -> Floats:
+        """The logarithm of the probability that it is at most `limit`, which lies above the shift."""
+        log_C: Floats = log_ndtr((math.log(limit - self.shift) - self.mean_C) / self.sd_C)
+        return log_C
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,28 @@ each constraint, is predicted by a Gaussian process over the parameters (nas.sea
 rung teach at their own budget (nas.search.fidelity). The first trials fill the space.
 """
 
+import math
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas.errors import UsageError
-from nas.search.candidates import Candidate, Drawing, Space, drawn, key_of, neighbours, replayed, space_of
-from nas.search.history import History
+from nas.search.candidates import PLAIN, Candidate, Drawing, Space, drawn, key_of, neighbour
+from nas.search.history import ENQUEUED, PROPOSED, History
 from nas.search.improvement import FRONT_LIMITS
-from nas.search.outlook import Features, Outlook, Quantities
+from nas.search.outlook import Outlook, Quantities
 
 STARTUP = 10
 BASE_POOL, FRESH, NEIGHBOURS = 1000, 100, 200
 PREDICTED = "predicted_values"
-"""System attribute of a proposed trial: what was expected of each objective before it was trained, or null."""
+"""System attribute of a proposed trial: what was expected of each objective before it was trained."""
 
 
 class ParetoSampler(BaseSampler):
@@ -38,15 +41,20 @@ class ParetoSampler(BaseSampler):
     space: draws one configuration with a chooser and returns what `cheap`, `features` and `cost` take. Without it the
         configurations are those that earlier trials have shown, after random ones.
     cheap: objective index → its exact value without training; NaN for a configuration that is not to be proposed.
-    limits: constraint name → its exact violation without training (<= 0 is feasible).
+    limits: constraint name → its exact violation without training; above 0 it is not proposed either.
     features: what the surrogate sees, numbers of a fixed length; by default the parameters themselves.
     cost: what training a configuration takes, in any unit; by default all cost the same.
     logarithmic: for each objective, whether the hypervolume is that of its logarithm (of positive values only).
     startup: trials that fill the space before the first model.
 
+    No trial gets the parameters of another while a few thousand draws still find new ones that may be proposed; after
+    that, the best of those repeat. Parameters that the space does not tell are drawn at random.
+
     Each proposal depends on the seed, the trial's number (or `stream`) and the other trials alone, never on proposals
-    made before: a study that is loaded again goes on as if it had never stopped.
-    Raises UsageError when a study has more than 4 objectives.
+    made before: a study that is loaded again goes on as if it had never stopped. May be used by several threads, and
+    for one study after another.
+
+    Asking raises UsageError when the study has more than 4 objectives, or `cheap` or `logarithmic` do not fit them.
     """
 
     def __init__(
@@ -66,25 +74,41 @@ class ParetoSampler(BaseSampler):
         self.stream: str | None = None
         self._quantities = Quantities(cheap or {}, limits or {}, cost)
         self._features, self._logarithmic = features, logarithmic
-        self._independent = RandomSampler(seed=self.seed)
-        self._study: str | None = None
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._lock = threading.RLock()
+        self._study: tuple[BaseStorage, int] | None = None
         self._outlook: Outlook | None = None
         self._chosen: dict[int, Candidate] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was gathered of a study, which is gathered again."""
+        gathered = ("_lock", "_study", "_outlook", "_chosen")
+        return {name: value for name, value in vars(self).items() if name not in gathered}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_anew()
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The proposal is made here, since which parameters there are depends on it."""
-        if "fixed_params" in trial.system_attrs:
+        if ENQUEUED in trial.system_attrs:
             return {}
-        candidate = self._propose(study, trial)
-        if candidate is None:
-            return {}
-        self._chosen[trial._trial_id] = candidate
+        with self._lock:
+            candidate = self._propose(study, trial)
+            if candidate is None:
+                return {}
+            if all(isinstance(value, PLAIN) for value in candidate.params.values()):
+                study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, dict(candidate.params))
+            self._chosen[threading.get_ident()] = candidate
         return dict(candidate.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return dict(self._chosen.pop(trial._trial_id).params) if search_space else {}
+        chosen = self._chosen.pop(threading.get_ident(), None)
+        return dict(chosen.params) if chosen else {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -99,53 +123,67 @@ class ParetoSampler(BaseSampler):
     def optimistic(self, study: Study, trial: FrozenTrial, known: Sequence[float | None]) -> list[float] | None:
         """Values that a measured trial will hardly beat: `known` where it has one, else a bound from the surrogate.
 
-        None while too little is trained to say.
+        None while too little is trained to say, and of parameters that are not the space's.
         """
-        outlook = self._up_to_date(study, trial)
-        if self.space is None or not outlook.ready(self.startup):
-            return None
-        return outlook.bound(replayed(self.space, trial.params), known)
+        with self._lock:
+            outlook = self._up_to_date(study, trial)
+            return outlook.bound(outlook.history.read(trial), known)
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Candidate | None:
         outlook = self._up_to_date(study, trial)
-        history, generator = outlook.history, self._generator(trial, "pool")
-        ready = outlook.ready(self.startup)
-        space = self.space or (space_of(t for t in study.get_trials(deepcopy=False)) if ready else None)
+        generator = self._generator(trial, "pool")
+        space = self.space or (outlook.shown_space() if outlook.ready else None)
         if space is None:
             return None
-        pool = self._pool(space, outlook, generator, history)
-        if not pool:
-            return None
-        if not ready:
+        pool = self._pool(space, outlook, generator)
+        if len(pool) < 2:
+            return pool[0] if pool else None
+        if not outlook.ready:
             return outlook.furthest(pool, generator)
-        best, predicted = outlook.best(pool)
-        study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, predicted)
+        judge = outlook.judge()
+        score_C = judge.scores(pool)
+        best = pool[int(score_C.argmax())] if score_C.max() > -math.inf else outlook.furthest(pool, generator)
+        study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, judge.expected(best))
         return best
 
-    def _pool(self, space: Space, outlook: Outlook, generator: random.Random, history: History) -> list[Candidate]:
-        """Distinct candidates that no trial has, and that every cheap objective is known of."""
+    def _pool(self, space: Space, outlook: Outlook, generator: random.Random) -> list[Candidate]:
+        """Draws of the space, and of what is near the front: new ones, if there are any left."""
         found = list(outlook.base)
-        fresh = FRESH if self.space else BASE_POOL
-        found += [drawn(space, Drawing(generator)) for _ in range(fresh)]
+        found += [drawn(space, Drawing(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
         if parents := outlook.parents():
-            found += neighbours(space, parents, NEIGHBOURS, generator)
+            found += [neighbour(space, parents[i % len(parents)], generator) for i in range(NEIGHBOURS)]
+        free = self._free(found, outlook)
+        if not free:
+            found += [drawn(space, Drawing(generator)) for _ in range(BASE_POOL)]
+            free = self._free(found, outlook)
+        return free or [c for c in {c.key: c for c in found}.values() if outlook.may_be_proposed(c)]
+
+    def _free(self, candidates: Sequence[Candidate], outlook: Outlook) -> list[Candidate]:
+        """The distinct ones that no trial has, and that may be proposed."""
+        history = outlook.history
         taken = history.taken | {key_of(past.params) for past in history.open}
-        distinct = {candidate.key: candidate for candidate in found}
+        distinct = {candidate.key: candidate for candidate in candidates}
         return [c for key, c in distinct.items() if key not in taken and outlook.may_be_proposed(c)]
 
     def _up_to_date(self, study: Study, trial: FrozenTrial) -> Outlook:
-        if self._outlook is None or self._study != study.study_name:
-            if len(study.directions) > max(FRONT_LIMITS):
-                raise UsageError(
-                    f"the pareto sampler takes at most {max(FRONT_LIMITS)} objectives, not {len(study.directions)}"
-                )
-            logarithmic = self._logarithmic or [False] * len(study.directions)
-            self._study = study.study_name
+        known = self._study is not None and self._study[0] is study._storage and self._study[1] == study._study_id
+        if self._outlook is None or not known:
+            logarithmic = [False] * len(study.directions) if self._logarithmic is None else self._logarithmic
+            self._check(len(study.directions), len(logarithmic))
+            self._study = (study._storage, study._study_id)
             base = self._base() if self.space else []
             history = History(study.directions, logarithmic)
-            self._outlook = Outlook(history, self._quantities, Features(self._features, self.space), base)
+            self._outlook = Outlook(history, self._quantities, self._features, self.space, base, self.startup)
         self._outlook.history.update(study, trial.number)
         return self._outlook
+
+    def _check(self, objectives: int, scales: int) -> None:
+        most, cheap = max(FRONT_LIMITS), list(self._quantities.cheap)
+        if objectives > most:
+            raise UsageError(f"the pareto sampler takes at most {most} objectives, not {objectives}")
+        if scales != objectives or not set(cheap) <= set(range(objectives)):
+            text = f"{objectives} objectives do not go with {scales} entries in `logarithmic` and cheap ones {cheap}"
+            raise UsageError(text, help="`logarithmic` has an entry for each objective; `cheap` has indexes from 0")
 
     def _base(self) -> list[Candidate]:
         """Draws that stay the same for the whole study, so that they are made and described once."""

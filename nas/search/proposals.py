@@ -14,8 +14,9 @@ from nas.search.pareto_sampler import ParetoSampler
 from nas.space import Space
 
 STARTUP = 8
-LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "KiB", "FLOP", "mJ", "s")
-"""Half of a loss, a time or a size is as good wherever one starts from; shares of right answers are no such thing."""
+LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "FLOP", "mJ", "s")
+"""Half of a loss, a time or a size is as good wherever one starts from. Shares of right answers are no such thing, and
+a decode state (KiB) may be 0, which has no logarithm."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Proposals: which architecture next. Stock Optuna samplers over an in-memory mirror of the study's rows.
+"""Proposals: which architecture next. Optuna samplers, ours or stock, over an in-memory mirror of the study's rows.
 
 The mirror keeps the samplers' bookkeeping out of the database: a proposal reaches it as one finished row, written
 in one transaction, so there are no half-asked trials and no rows for duplicates. Every draw makes its sampler anew
@@ -10,15 +10,20 @@ import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.results import Objective
+from nas.results import METRICS, Constraint, Objective, Rung
+from nas.search.features import Describe
+from nas.search.history import COST, KNOWN_VALUES, RUNG_VALUES
+from nas.search.pareto_sampler import PREDICTED, ParetoSampler
+from nas.search.proposals import Choice, pareto_sampler
 from nas.search.store import directions
 from nas.space import Space
 
@@ -26,6 +31,10 @@ MODEL_DRAWS = 5
 """Draws of the sampler itself before uniform ones: TPE has proposed 50 duplicates in a row."""
 RANDOM_DRAWS = 200
 """Uniform draws before the space is walked through for what is left."""
+
+
+MEASURING_SECONDS = 2.0
+"""What a trial takes besides its training, about."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Proposal:
     redraws: int
     """Duplicates drawn before it."""
     mirror_id: int
+    predicted: Mapping[str, float]
+    """What was expected of each objective before anything was measured; empty without a model."""
 
 
 def seed_of(*parts: int | str) -> int:
@@ -54,12 +65,13 @@ def key_of(architecture_id: str, learning_rate: float | None) -> str:
     return architecture_id if learning_rate is None else f"{architecture_id}@{learning_rate!r}"
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+STOCK: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(multivariate=True, group=True, seed=seed),
     "nsga2": lambda seed: NSGAIISampler(population_size=20, seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed, deterministic_objective=False),
     "random": lambda seed: RandomSampler(seed=seed),
 }
-BEST = "tpe"
+BEST = "pareto"
 
 
 class Proposer:
@@ -72,10 +84,18 @@ class Proposer:
         sampler: str,
         seed: int,
         learning_rates: Sequence[float] = (),
+        constraints: Sequence[Constraint] = (),
+        describe: Describe | None = None,
+        steps: int = 1,
     ) -> None:
-        self.space, self.seed = space, seed
+        """`steps`: those of a whole training. `describe`: what is known of an architecture without measuring it."""
+        self.space, self.seed, self.objectives, self.steps = space, seed, objectives, steps
         self.learning_rates = list(learning_rates) if len(learning_rates) > 1 else []
-        self._make = SAMPLERS[BEST if sampler == "auto" else sampler]
+        name = BEST if sampler == "auto" else sampler
+        self._pareto: ParetoSampler | None = None
+        if name == BEST:
+            self._pareto = pareto_sampler(space, self._suggest, objectives, constraints, describe, seed)
+        self._stock = STOCK.get(name, STOCK["random"])
         storage = optuna.storages.InMemoryStorage()
         self._mirror = optuna.create_study(directions=directions(objectives), storage=storage)
         self._ids: dict[int, int] = {}
@@ -83,8 +103,7 @@ class Proposer:
     def propose(self, number: int, taken: Set[str]) -> Proposal | None:
         """The next architecture for the trial of that number; None when every one is in `taken`."""
         for draw in range(MODEL_DRAWS + RANDOM_DRAWS):
-            seed = seed_of(self.seed, number, draw)
-            proposal = self._draw(self._make if draw < MODEL_DRAWS else SAMPLERS["random"], seed, draw)
+            proposal = self._draw(partial(self._sampler, number, draw), draw)
             if proposal.key not in taken:
                 return proposal
             self._mirror.tell(self._trial(proposal.mirror_id).number, state=TrialState.FAIL)
@@ -96,7 +115,7 @@ class Proposer:
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
         """The proposal with just these parameters (a baseline of the space, say)."""
         self._mirror.enqueue_trial(dict(params))
-        return self._draw(SAMPLERS["random"], self.seed, 0)
+        return self._draw(partial(STOCK["random"], self.seed), 0)
 
     def adopt(self, number: int, proposal: Proposal) -> None:
         """The proposal has become the row of that number."""
@@ -105,16 +124,22 @@ class Proposer:
     def absorb(self, row: FrozenTrial) -> None:
         """Take in a row as it now stands in the database."""
         state = row.state if row.state.is_finished() else TrialState.RUNNING
+        rungs = [Rung(**rung) for rung in row.user_attrs.get("rungs", ())]
+        known = self._known(row.user_attrs.get("metrics", {})) | self._at_rungs(rungs)
         if row.number not in self._ids:
             copy = optuna.trial.create_trial(
                 state=state,
                 values=row.values,
                 params=row.params,
                 distributions=row.distributions,
+                user_attrs=known,
                 system_attrs=dict(row.system_attrs),
             )
+            # Samplers take trials in the order in which they ended, which is not that of their numbers.
+            copy.datetime_complete = row.datetime_complete
             self._ids[row.number] = self._mirror._storage.create_new_trial(self._mirror._study_id, copy)
         elif state.is_finished():
+            self._note(row.number, known)
             self.finished(row.number, state, row.values, row.constraints)
 
     def finished(
@@ -126,26 +151,77 @@ class Proposer:
             self._mirror._storage.set_trial_system_attr(mirror_id, f"constraints:{name}", violation)
         self._mirror._storage.set_trial_state_values(mirror_id, state, values)
 
-    def _draw(self, make: Callable[[int], BaseSampler], seed: int, redraws: int) -> Proposal:
+    def measured(self, number: int, metrics: Mapping[str, float]) -> None:
+        """What is known of a trial before it is trained."""
+        self._note(number, self._known(metrics))
+
+    def reached(self, number: int, rung: Rung) -> None:
+        """A trial has reached one more rung."""
+        earlier = self._trial(self._ids[number]).user_attrs.get(RUNG_VALUES, [])
+        noted = self._at_rungs([rung])
+        self._note(number, noted | {RUNG_VALUES: [*earlier, *noted[RUNG_VALUES]]})
+
+    def optimistic(self, number: int, metrics: Mapping[str, float]) -> list[float] | None:
+        """The objectives of a measured trial at an optimistic bound on its quality; None where there is no model."""
+        if self._pareto is None or number not in self._ids:
+            return None
+        known = self._known(metrics)[KNOWN_VALUES]
+        return self._pareto.optimistic(self._mirror, self._trial(self._ids[number]), known)
+
+    def _known(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        return {KNOWN_VALUES: [metrics.get(o.metric) if METRICS[o.metric].cheap else None for o in self.objectives]}
+
+    def _at_rungs(self, rungs: Sequence[Rung]) -> dict[str, Any]:
+        """Values by step; and the seconds that all steps would take, where times are measured anyway.
+
+        A study whose objectives are all exact repeats exactly, so its proposals must not depend on a clock.
+        """
+        if not rungs:
+            return {}
+        values = [[rung.step, [rung.metrics.get(o.metric) for o in self.objectives]] for rung in rungs]
+        timed = not all(METRICS[o.metric].exact for o in self.objectives) and rungs[-1].seconds > 0
+        seconds = MEASURING_SECONDS + rungs[-1].seconds / rungs[-1].step * self.steps
+        return {RUNG_VALUES: values} | ({COST: seconds} if timed else {})
+
+    def _note(self, number: int, attributes: Mapping[str, Any]) -> None:
+        for key, value in attributes.items():
+            self._mirror._storage.set_trial_user_attr(self._ids[number], key, value)
+
+    def _sampler(self, number: int, draw: int) -> BaseSampler:
+        """For one draw: as good as new, so that a resumed study proposes the same."""
+        if draw >= MODEL_DRAWS:
+            return STOCK["random"](seed_of(self.seed, number, draw))
+        if self._pareto is None:
+            return self._stock(seed_of(self.seed, number, draw))
+        self._pareto.stream = f"{number}:{draw}"
+        return self._pareto
+
+    def _suggest(self, chooser: Any) -> Choice:
+        architecture = self.space.suggest(chooser)
+        rates = self.learning_rates
+        return Choice(architecture, chooser.suggest_categorical("learning_rate", rates) if rates else None)
+
+    def _draw(self, make: Callable[[], BaseSampler], redraws: int) -> Proposal:
         with warnings.catch_warnings():
-            # `group` and `multivariate` are marked experimental by Optuna; both have kept their meaning since 2.x.
+            # Options that Optuna marks experimental; all have kept their meaning since 2.x.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._mirror.sampler = make(seed)
+            self._mirror.sampler = make()
             trial = self._mirror.ask()
-            architecture = self.space.suggest(trial)
-        rate = trial.suggest_categorical("learning_rate", self.learning_rates) if self.learning_rates else None
+            choice = self._suggest(trial)
         frozen = self._trial(trial._trial_id)
         # Generations of a genetic sampler must survive a resume; TPE's own notes are of the moment.
         system = {k: v for k, v in frozen.system_attrs.items() if k.endswith(":generation")}
+        predicted = frozen.system_attrs.get(PREDICTED)
         return Proposal(
-            key=key_of(architecture.id, rate),
-            architecture=architecture,
-            learning_rate=rate,
+            key=key_of(choice.architecture.id, choice.learning_rate),
+            architecture=choice.architecture,
+            learning_rate=choice.learning_rate,
             params=frozen.params,
             distributions=frozen.distributions,
             system=system,
             redraws=redraws,
             mirror_id=trial._trial_id,
+            predicted={o.metric: v for o, v in zip(self.objectives, predicted or (), strict=False)},
         )
 
     def _trial(self, mirror_id: int) -> FrozenTrial:

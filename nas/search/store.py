@@ -8,8 +8,9 @@ and is claimed again under the same number. Finished rows never change: what is 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import Conflict, OutOfReach
 from nas.results import Constraint, Objective, Rung, State, TrialResult
+from nas.search.rows import StoredRows
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -45,6 +47,10 @@ class Store:
         self.study = study
         self._storage, self._study_id = study._storage, study._study_id
         self._ids: dict[int, int] = {}
+        backend = getattr(self._storage, "_backend", None)
+        self._stored = StoredRows(backend.engine, self._study_id) if isinstance(backend, RDBStorage) else None
+        self._known: dict[int, FrozenTrial] = {}
+        self._unfinished, self._newest = set[int](), -1
 
     @classmethod
     def create(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
@@ -85,10 +91,21 @@ class Store:
             raise _out_of_reach(error) from error
 
     def rows(self) -> list[FrozenTrial]:
-        """All rows, by number."""
-        rows = self._try(lambda: self.study.get_trials(deepcopy=False))
-        self._ids.update({row.number: row._trial_id for row in rows})
-        return rows
+        """All rows, by number. Those are read that are new since the last time, or that were not finished then."""
+        if self._stored is None:
+            self._keep(self._try(lambda: self.study.get_trials(deepcopy=False)))
+        else:
+            self._keep(self._try(partial(self._stored.read, self._unfinished, self._newest)))
+        self._newest = max(self._ids.values(), default=-1)
+        return [self._known[number] for number in sorted(self._known)]
+
+    def row(self, number: int) -> FrozenTrial:
+        """One row as it is now, of those that were read or written here."""
+        if self._stored is None:
+            return self._try(lambda: self._storage.get_trial(self._ids[number]))
+        if number not in self._known or not self._known[number].state.is_finished():
+            self._keep(self._try(partial(self._stored.read, [self._ids[number]])))
+        return self._known[number]
 
     def add(
         self,
@@ -114,10 +131,17 @@ class Store:
         )
         if state is TrialState.RUNNING:
             template.datetime_start = datetime.now()
-        trial_id = self._try(lambda: self._storage.create_new_trial(self._study_id, template_trial=template))
-        number = self._try(lambda: self._storage.get_trial_number_from_id(trial_id))
-        self._ids[number] = trial_id
-        return number
+        return self.add_rows([template])[0]
+
+    def add_rows(self, rows: Sequence[FrozenTrial]) -> list[int]:
+        """Write whole new rows, finished ones too, all in one transaction where the storage has such. Their numbers."""
+        if self._stored is None:
+            ids = [self._try(partial(self._storage.create_new_trial, self._study_id, row)) for row in rows]
+            numbered = [(i, self._try(partial(self._storage.get_trial_number_from_id, i))) for i in ids]
+        else:
+            numbered = self._try(partial(self._stored.write, rows))
+        self._ids.update({number: trial_id for trial_id, number in numbered})
+        return [number for _, number in numbered]
 
     def claim(self, number: int) -> bool:
         """WAITING → RUNNING; False when someone else was first."""
@@ -153,7 +177,16 @@ class Store:
         self._try(lambda: self.study.set_user_attr(key, value))
 
     def close(self) -> None:
+        """Give back every connection, so that SQLite joins its journal to the file."""
         self._storage.remove_session()
+        if self._stored is not None:
+            self._stored.engine.dispose()
+
+    def _keep(self, rows: Iterable[FrozenTrial]) -> None:
+        for row in rows:
+            self._known[row.number], self._ids[row.number] = row, row._trial_id
+            change = self._unfinished.discard if row.state.is_finished() else self._unfinished.add
+            change(row._trial_id)
 
     def _try(self, call: Callable[[], T]) -> T:
         """Again with a growing pause when the database does not answer."""
@@ -189,6 +222,9 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         learning_rate=attributes.get("learning_rate"),
         baseline=attributes.get("baseline", False),
         contended=bool(metrics.get("contended", 0.0)),
+        predicted=attributes.get("predicted", {}),
+        bound=tuple(attributes.get("bound", ())),
+        redraws=attributes.get("redraws"),
         attempt=attributes.get("attempt", 0),
         started=attributes.get("proposed"),
         finished=row.datetime_complete.timestamp() if row.datetime_complete else None,

@@ -1,6 +1,6 @@
 """What past trials say of those not yet trained: a Gaussian process on the logarithm of one value.
 
-    log(y − shift) ~ GP(constant, σ₁² Matérn₅⸝₂ + σ₂² (c + x·x′)) + noise,   shift = min y − (median y − min y)
+    log(y − shift) ~ GP(constant, σ₁² Matérn₅⸝₂ + σ₂² RBF) + noise,   shift = min y − (median y − min y)
 
 The shift stretches the good end, where the front is, and squeezes the bad one. What is near and what is far
 have a kernel each; features are scaled by whoever makes them. Of many observations at most `MOST_POINTS` are used.
@@ -12,6 +12,7 @@ plain errors .950/.978 and .949/.971; extra-trees on log errors .977/.981 and .9
 Shapes: N observations, C candidates, D features.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
-from nas.search.improvement import Floats, LogNormal
+from nas.search.improvement import Floats, Indexes, LogNormal, exp
 
-MOST_POINTS = 192
+MOST_POINTS = 128
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,12 @@ class Observations:
     def __len__(self) -> int:
         return len(self.y_N)
 
-    def first(self, count: int) -> "Observations":
-        return Observations(self.features_ND[:count], self.y_N[:count], self.spread_N[:count])
-
     def joined(self, other: "Observations") -> "Observations":
         return Observations(
             np.concatenate([self.features_ND, other.features_ND]),
             np.concatenate([self.y_N, other.y_N]),
             np.concatenate([self.spread_N, other.spread_N]),
         )
-
-    def thinned(self) -> "Observations":
-        """At most MOST_POINTS: the best third of these, and of the others every so manieth."""
-        if len(self) <= MOST_POINTS:
-            return self
-        order = np.argsort(self.y_N, kind="stable")
-        best, rest = order[: MOST_POINTS // 3], np.sort(order[MOST_POINTS // 3 :])
-        every = rest[np.linspace(0, len(rest) - 1, MOST_POINTS - len(best)).round().astype(int)]
-        kept = np.sort(np.concatenate([best, every]))
-        return Observations(self.features_ND[kept], self.y_N[kept], self.spread_N[kept])
 
 
 class Surrogate:
@@ -65,11 +53,11 @@ class Surrogate:
     Apart, so that the costly half need not be done at every proposal (see `kernel`).
     """
 
-    def __init__(self, seen: Observations, kernel: Any) -> None:
-        seen = seen.thinned()
-        self.shift = shift_of(seen.y_N)
+    def __init__(self, seen: Observations, kernel: Any, least: float = math.inf) -> None:
+        """`least`: a value that counts as possible even if nothing so low was seen."""
+        self.shift = shift_of(seen.y_N, least)
         t_N = np.log(seen.y_N - self.shift)
-        self._centre, self._scale = float(t_N.mean()), float(t_N.std()) or 1.0
+        self._centre, self._scale = float(t_N.mean()), _spread(t_N)
         noise_N = (seen.spread_N / (seen.y_N - self.shift) / self._scale) ** 2
         self._gp = GaussianProcessRegressor(kernel, alpha=noise_N + 1e-9, optimizer=None)
         self._gp.fit(seen.features_ND, (t_N - self._centre) / self._scale)
@@ -84,12 +72,30 @@ class Surrogate:
     def smoothed(self, features_CD: Floats) -> Floats:
         """The median of what is predicted: observations with their noise taken off."""
         mean_C: NDArray[np.float64] = self._gp.predict(features_CD)
-        return np.exp(mean_C * self._scale + self._centre) + self.shift
+        return exp(mean_C * self._scale + self._centre) + self.shift
 
 
-def shift_of(y_N: Floats) -> float:
+def thinned(y_N: Floats) -> Indexes:
+    """Which of many observations to use, at most MOST_POINTS: the best half, and every so manieth of all.
+
+    That number is a power of two, so that from one proposal to the next nearly all stay the same.
+    """
+    if len(y_N) <= MOST_POINTS:
+        return np.arange(len(y_N))
+    best = np.argsort(y_N, kind="stable")[: MOST_POINTS // 2]
+    stride = 2 ** math.ceil(math.log2(len(y_N) / (MOST_POINTS // 2)))
+    return np.union1d(best, np.arange(0, len(y_N), stride))
+
+
+def _spread(t_N: Floats) -> float:
+    """The standard deviation; 1 of equal values, whose rounding is no spread."""
+    spread = float(t_N.std())
+    return spread if spread > 1e-12 else 1.0
+
+
+def shift_of(y_N: Floats, least: float = math.inf) -> float:
     """Below the smallest, by as much as the median lies above it."""
-    low = float(y_N.min())
+    low = min(float(y_N.min()), least)
     gap = float(np.median(y_N)) - low
     return low - (gap if gap > 0 else max(float(np.ptp(y_N)), abs(low) * 1e-3, 1e-9))
 
@@ -97,15 +103,14 @@ def shift_of(y_N: Floats) -> float:
 def kernel(fitted: Observations) -> Any:
     """A kernel whose parameters make these observations likeliest. The start is always the same, so that the outcome
     depends on nothing but them."""
-    fitted = fitted.thinned()
     start = (
         ConstantKernel(1.0, (0.05, 50)) * Matern(2.0, (0.3, 20), nu=2.5)
-        + ConstantKernel(0.1, (0.001, 50)) * DotProduct(1.0, (0.1, 10))
+        + ConstantKernel(1.0, (0.01, 50)) * RBF(5.0, (2, 100))
         + WhiteKernel(1e-2, (1e-6, 1))
     )
     shift = shift_of(fitted.y_N)
     t_N = np.log(fitted.y_N - shift)
-    scale = float(t_N.std()) or 1.0
+    scale = _spread(t_N)
     gp = GaussianProcessRegressor(start, alpha=(fitted.spread_N / (fitted.y_N - shift) / scale) ** 2 + 1e-9)
     with warnings.catch_warnings():
         # A parameter at its bound is an answer: no noise, or all of it.

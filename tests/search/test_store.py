@@ -1,5 +1,9 @@
 """The rows, in a real SQLite file."""
 
+import math
+import sqlite3
+from datetime import datetime, timedelta
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -60,6 +64,16 @@ def test_a_result_shows_the_newest_measurement_held_against_the_limits(store):
     assert (newer.metrics["val_loss"], newer.metrics["weights_mib"], newer.feasible) == (2.0, 20.0, False)
 
 
+def test_a_result_tells_what_the_search_thought_of_the_trial_and_an_older_row_nothing(store):
+    old, new = add(store), add(store)
+    told = {"predicted": {"val_loss": 2.5}, "bound": [2.1, 0.7], "redraws": 3}
+    for key, value in told.items():
+        store.note(new, key, value)
+    results = [to_result(row, [], {}) for row in store.rows()]
+    assert (results[new].predicted, results[new].bound, results[new].redraws) == ({"val_loss": 2.5}, (2.1, 0.7), 3)
+    assert (results[old].predicted, results[old].bound, results[old].redraws) == ({}, (), None)
+
+
 def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
     with pytest.raises(Conflict, match="exists"):
         Store.create(sqlite_url(tmp_path), "study", OBJECTIVES)
@@ -115,3 +129,114 @@ def test_a_row_put_back_after_its_reason_was_written_does_not_keep_it(store):
 def test_attributes_of_the_study_are_kept(store, tmp_path):
     store.set_attribute("budget", 7)
     assert Store.open(sqlite_url(tmp_path)).attributes() == {"budget": 7}
+
+
+DISTRIBUTIONS = {
+    "kind": optuna.distributions.CategoricalDistribution(("softmax", "none", None, 3)),
+    "steps": optuna.distributions.IntDistribution(1, 64, log=True),
+    "rate": optuna.distributions.FloatDistribution(0.0, 1.0, step=0.25),
+}
+
+
+def finished_rows() -> list[optuna.trial.FrozenTrial]:
+    """Of every finished state, with all that Optuna keeps of a trial."""
+    create = optuna.trial.create_trial
+    params = {"kind": None, "steps": 8, "rate": 0.75}
+    attributes = {"text": "größer", "nested": {"a": [1, None, 2.5]}}
+    system = {"constraints:params": -0.25}
+    rows = [
+        create(values=[1.5, -2.0], params=params, distributions=DISTRIBUTIONS, user_attrs=attributes),
+        create(values=[math.inf, -math.inf], params={"kind": 3}, distributions={"kind": DISTRIBUTIONS["kind"]}),
+        create(state=TrialState.PRUNED, system_attrs=system),
+        create(state=TrialState.FAIL),
+    ]
+    rows[0].datetime_start = datetime.now() - timedelta(days=200)
+    return rows
+
+
+def stock(tmp_path) -> optuna.Study:
+    return optuna.load_study(study_name="study", storage=sqlite_url(tmp_path))
+
+
+def test_rows_are_read_and_written_as_optuna_does(store, tmp_path):
+    made = finished_rows()
+    assert store.add_rows(made) == [0, 1, 2, 3]
+    assert [add(store), add(store, TrialState.WAITING)] == [4, 5]
+    trials = stock(tmp_path).get_trials()
+    assert store.rows() == trials
+    for trial, row in zip(trials, made, strict=False):
+        assert (trial.state, trial.values, trial.params, trial.distributions) == (
+            row.state,
+            row.values,
+            row.params,
+            row.distributions,
+        )
+        assert (trial.user_attrs, trial.constraints) == (row.user_attrs, row.constraints)
+        assert (trial.datetime_start, trial.datetime_complete) == (row.datetime_start, row.datetime_complete)
+
+
+def test_optuna_goes_on_with_a_study_that_was_written_here(store, tmp_path):
+    store.add_rows(finished_rows())
+    study = stock(tmp_path)
+    trial = study.ask(DISTRIBUTIONS)
+    study.tell(trial, [1.0, 2.0])
+    assert (trial.number, store.rows()[4].values) == (4, [1.0, 2.0])
+    assert add(store) == 5
+
+
+def test_no_rows_are_no_change(store):
+    assert store.add_rows([]) == []
+    assert store.rows() == []
+
+
+def test_studies_of_one_database_are_apart(store, tmp_path):
+    other = Store.create(sqlite_url(tmp_path), "other", OBJECTIVES)
+    for writer in (store, other, store, other):
+        add(writer)
+    store.tell(0, TrialState.COMPLETE, [1.0, 2.0], {})
+    assert [[row.number for row in s.rows()] for s in (store, other)] == [[0, 1], [0, 1]]
+    assert [row.state.name for row in other.rows()] == ["RUNNING", "RUNNING"]
+
+
+def test_what_another_process_writes_is_seen(store, tmp_path):
+    first, second = add(store), add(store)
+    assert [row.state.name for row in store.rows()] == ["RUNNING", "RUNNING"]
+    other = Store.open(sqlite_url(tmp_path))
+    other.rows()
+    other.note(first, "reason", "skipped")
+    other.tell(second, TrialState.COMPLETE, [1.0, 2.0], {"params": -1.0})
+    add(other)
+    told = store.rows()
+    assert [row.state.name for row in told] == ["RUNNING", "COMPLETE", "RUNNING"]
+    assert (told[0].user_attrs["reason"], told[1].values) == ("skipped", [1.0, 2.0])
+    other.tell(first, TrialState.FAIL, None, {})
+    assert store.row(first).state is TrialState.FAIL
+    assert store.row(first) == store.rows()[first]
+
+
+def test_finished_rows_are_read_once(store, tmp_path):
+    done, open_ = add(store), add(store)
+    store.tell(done, TrialState.COMPLETE, [1.0, 2.0], {})
+    store.rows()
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("UPDATE trial_user_attributes SET value_json = '2' WHERE key = 'attempt'")
+    assert [row.user_attrs["attempt"] for row in store.rows()] == [1, 2]
+    assert [store.row(number).user_attrs["attempt"] for number in (done, open_)] == [1, 2]
+
+
+@pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage])
+def test_one_row_is_read_as_it_is_now(storage, store):
+    if storage:
+        store = Store(optuna.create_study(storage=storage(), directions=["minimize", "maximize"]))
+    number = add(store, TrialState.WAITING)
+    assert store.row(number).state is TrialState.WAITING
+    store.claim(number)
+    store.note(number, "owner", "me")
+    assert (store.row(number).state, store.row(number).user_attrs["owner"]) == (TrialState.RUNNING, "me")
+
+
+def test_a_closed_study_is_one_file_and_opens_again(store, tmp_path):
+    add(store)
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    assert add(store) == 1

@@ -1,0 +1,109 @@
+"""Trials and candidates as rows of numbers for the surrogates, and which trials can be told in that way.
+
+A trial is described when the space gives just its parameters, and all its cheap objectives are known. Others (an
+architecture that the space lacks) count as they turned out, but teach nothing of candidates.
+
+Shapes: N finished trials, C candidates, K cheap objectives, D columns.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.candidates import Candidate, Key, Space, replayed
+from nas.search.encoding import MOST_CACHED, Rows
+from nas.search.history import Growing, History, Past
+from nas.search.improvement import Floats
+
+
+class Described:
+    """Of one study. Without `space`, candidates are their parameters.
+
+    `yardstick`: what columns are scaled over, once and for all, so that a kernel keeps its meaning; without any, the
+    `first` described trials.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        cheap: Mapping[int, Callable[[Any], float]],
+        features: Callable[[Any], Sequence[float]] | None,
+        space: Space | None,
+        yardstick: Sequence[Candidate],
+        first: int,
+    ) -> None:
+        self.history, self.space, self.yardstick, self.first = history, space, yardstick, first
+        self._cheap, self._own_rows = cheap, Rows(features)
+        self._cheap_values: dict[Key, dict[int, float]] = {}
+        self._past: dict[int, tuple[Past, Candidate | None]] = {}
+        self._mask = Growing(1)
+        self._scale: tuple[Floats, Floats] | None = None
+
+    @property
+    def version(self) -> int:
+        """Of the columns: rises when a parameter turns up that was not known."""
+        return self._own_rows.version
+
+    def candidate(self, past: Past) -> Candidate | None:
+        """What was tried; None if it is not described."""
+        known = self._past.get(past.number)
+        if known is None or known[0] is not past:
+            self._past[past.number] = known = (past, self._found(past))
+        return known[1]
+
+    def candidates(self, pasts: Sequence[Past]) -> list[Candidate]:
+        """Of those that are described."""
+        return [candidate for candidate in map(self.candidate, pasts) if candidate]
+
+    def mask_N(self) -> NDArray[np.bool_]:
+        """Which of the finished trials are described."""
+        for past in self.history.done[len(self._mask) :]:
+            self._mask.append([float(self.candidate(past) is not None)])
+        return self._mask.array()[:, 0] > 0
+
+    def cheap_of(self, candidate: Candidate) -> Mapping[int, float]:
+        """Cheap objectives by index, minimised and on their scales; NaN where one is not known."""
+        if candidate.key not in self._cheap_values:
+            if len(self._cheap_values) > MOST_CACHED:
+                self._cheap_values.clear()
+            told: list[float | None] = [None] * len(self.history.directions)
+            for m, function in self._cheap.items():
+                told[m] = function(candidate.meaning)
+            internal = self.history.internal(told)
+            self._cheap_values[candidate.key] = {m: internal[m] for m in self._cheap}
+        return self._cheap_values[candidate.key]
+
+    def rows(self, candidates: Sequence[Candidate]) -> Floats:
+        """(C, D): features, and the cheap objectives beside them, since latency tells much about quality."""
+        centre_K, scale_K = self._scale or self._settle()
+        return np.concatenate(
+            [self._own_rows.of(candidates), (self._cheap_CK(candidates) - centre_K) / scale_K], axis=1
+        )
+
+    def _settle(self) -> tuple[Floats, Floats]:
+        yardstick = self.yardstick or self.candidates(self.history.done)[: self.first]
+        self._own_rows.settle(yardstick)
+        cheap_CK = self._cheap_CK(yardstick)
+        known = cheap_CK[np.isfinite(cheap_CK).all(axis=1)]
+        nothing_K = np.zeros(len(self._cheap))
+        spread_K = known.std(axis=0) if len(known) else nothing_K
+        self._scale = (known.mean(axis=0) if len(known) else nothing_K, np.where(spread_K > 0, spread_K, 1.0))
+        return self._scale
+
+    def _cheap_CK(self, candidates: Sequence[Candidate]) -> Floats:
+        return np.array([list(self.cheap_of(c).values()) for c in candidates]).reshape(
+            len(candidates), len(self._cheap)
+        )
+
+    def _found(self, past: Past) -> Candidate | None:
+        if not past.params:
+            return None
+        found = Candidate(past.params, past.distributions, past.params)
+        if self.space:
+            found = replayed(self.space, past.params)
+            if any(name not in past.params or past.params[name] != value for name, value in found.params.items()):
+                return None
+        return found if all(map(math.isfinite, self.cheap_of(found).values())) else None

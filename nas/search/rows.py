@@ -1,0 +1,160 @@
+"""Rows of a study, read and written whole and many at a time, straight from and to the tables that Optuna keeps.
+
+Optuna's own storage makes an object of each value and parses each parameter's distribution twice: measured with 10,000
+rows of 16 parameters, 9 s to read them where this takes 2, and 67 statements to add a row where this takes 6. What is
+written here is read by Optuna as its own; a test holds the two together. Intermediate values are left out: no row of
+ours has any.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sql
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+
+PARTS = {
+    "trial_params": "param_id",
+    "trial_values": "trial_value_id",
+    "trial_user_attributes": "trial_user_attribute_id",
+    "trial_system_attributes": "trial_system_attribute_id",
+}
+"""Tables with what belongs to a trial, and their keys, which are in order of writing."""
+INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
+
+
+class StoredRows:
+    """Of one study. Raises what SQLAlchemy raises."""
+
+    def __init__(self, engine: sql.Engine, study_id: int) -> None:
+        self.engine, self.study_id = engine, study_id
+        self._distributions: dict[str, BaseDistribution] = {}
+
+    def read(self, ids: Collection[int], after: float = math.inf) -> list[FrozenTrial]:
+        """Those with one of these trial ids, or one greater than `after`, by id."""
+        trials = self._tables["trials"]
+        which = [trials.c.trial_id.in_(sorted(ids))] + ([trials.c.trial_id > after] if after < math.inf else [])
+        wanted = sql.and_(trials.c.study_id == self.study_id, sql.or_(*which))
+        with self.engine.connect() as connection:
+            heads = connection.execute(sql.select(trials).where(wanted).order_by(trials.c.trial_id)).mappings().all()
+            parts = {name: self._parts(connection, name, wanted) for name in PARTS} if heads else {}
+        return [self._trial(head, {name: part[head["trial_id"]] for name, part in parts.items()}) for head in heads]
+
+    def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
+        """New rows in one transaction, whatever their state. Returns their trial ids and numbers, given here."""
+        if not rows:
+            return []
+        studies = self._tables["studies"]
+        with self.engine.begin() as connection:
+            # As Optuna does, so that one writer at a time is given numbers; SQLite has a lock for all that it writes.
+            connection.execute(sql.select(studies).where(studies.c.study_id == self.study_id).with_for_update())
+            numbered = self._numbered(connection, rows)
+            for name in PARTS:
+                each = zip(numbered, rows, strict=True)
+                found = [record | {"trial_id": i} for (i, _), row in each for record in _records(name, row)]
+                if found:
+                    connection.execute(self._tables[name].insert(), found)
+        return numbered
+
+    def _numbered(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
+        """Trial ids and numbers of what is now in the first table."""
+        trials = self._tables["trials"]
+        insert = trials.insert().values(study_id=self.study_id)
+        made = [connection.execute(insert, _head(row)).inserted_primary_key for row in rows]
+        ids: list[int] = [key[0] for key in made if key]
+        earlier = sql.and_(trials.c.study_id == self.study_id, trials.c.trial_id < min(ids))
+        first = connection.execute(sql.select(sql.func.count()).where(earlier)).scalar_one()
+        numbered = list(zip(ids, range(first, first + len(ids)), strict=True))
+        change = trials.update().where(trials.c.trial_id == sql.bindparam("of")).values(number=sql.bindparam("given"))
+        connection.execute(change, [{"of": i, "given": number} for i, number in numbered])
+        return numbered
+
+    @cached_property
+    def _tables(self) -> Mapping[str, sql.Table]:
+        """As they are in the database, so that its own types are used."""
+        known = sql.MetaData()
+        known.reflect(self.engine, only=["studies", "trials", *PARTS])
+        return known.tables
+
+    def _parts(
+        self, connection: sql.Connection, name: str, wanted: sql.ColumnElement[bool]
+    ) -> dict[int, list[sql.RowMapping]]:
+        """The records of one table by trial id."""
+        part, trials, found = self._tables[name], self._tables["trials"], defaultdict[int, list[sql.RowMapping]](list)
+        joined = sql.select(part).join(trials, trials.c.trial_id == part.c.trial_id).where(wanted)
+        for record in connection.execute(joined.order_by(part.c[PARTS[name]])).mappings():
+            found[record["trial_id"]].append(record)
+        return found
+
+    def _trial(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]]) -> FrozenTrial:
+        values: dict[int, float] = {
+            r["objective"]: INFINITE.get(r["value_type"], r["value"]) for r in parts["trial_values"]
+        }
+        distributions = {r["param_name"]: self._distribution(r["distribution_json"]) for r in parts["trial_params"]}
+        return FrozenTrial(
+            number=head["number"],
+            trial_id=head["trial_id"],
+            state=TrialState[head["state"]],
+            value=None,
+            values=[values[i] for i in range(len(values))] or None,
+            datetime_start=_local(head["datetime_start"]),
+            datetime_complete=_local(head["datetime_complete"]),
+            params={
+                r["param_name"]: distributions[r["param_name"]].to_external_repr(r["param_value"])
+                for r in parts["trial_params"]
+            },
+            distributions=distributions,
+            user_attrs=_attributes(parts["trial_user_attributes"]),
+            system_attrs=_attributes(parts["trial_system_attributes"]),
+            intermediate_values={},
+        )
+
+    def _distribution(self, text: str) -> BaseDistribution:
+        """Rows share the few that there are."""
+        if text not in self._distributions:
+            self._distributions[text] = json_to_distribution(text)
+        return self._distributions[text]
+
+
+def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
+    """What a row has in one of the tables."""
+    match name:
+        case "trial_params":
+            for param, value in row.params.items():
+                distribution = row.distributions[param]
+                internal, text = distribution.to_internal_repr(value), distribution_to_json(distribution)
+                yield {"param_name": param, "param_value": internal, "distribution_json": text}
+        case "trial_values":
+            for i, value in enumerate(row.values or ()):
+                kind = next((kind for kind, infinite in INFINITE.items() if value == infinite), "FINITE")
+                yield {"objective": i, "value": value if kind == "FINITE" else None, "value_type": kind}
+        case _:
+            attributes = row.user_attrs if name == "trial_user_attributes" else row.system_attrs
+            for key, value in attributes.items():
+                yield {"key": key, "value_json": json.dumps(value)}
+
+
+def _head(row: FrozenTrial) -> dict[str, Any]:
+    return {
+        "state": row.state.name,
+        "datetime_start": _utc(row.datetime_start),
+        "datetime_complete": _utc(row.datetime_complete),
+    }
+
+
+def _attributes(records: Iterable[sql.RowMapping]) -> dict[str, Any]:
+    return {record["key"]: json.loads(record["value_json"]) for record in records}
+
+
+def _local(utc: datetime | None) -> datetime | None:
+    """Optuna stores UTC and shows local time, both without a zone."""
+    return None if utc is None else utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _utc(local: datetime | None) -> datetime | None:
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
