@@ -16,7 +16,9 @@ T = TypeVar("T")
 class Asking:
     """A proposer, with one proposal computed ahead if `prefetch`: in a thread, or by the executor that is given.
 
-    That proposal knows one result less. Without it a study with deterministic objectives repeats exactly.
+    That proposal knows one result less. Without it a study with deterministic objectives repeats exactly. More than one
+    ahead is not worth what they do not know: 100 simulated workers (nas.bench.workers) waited 2.9 % of their time with
+    one, 2.7 % with up to four, 2.2 % with up to eight.
     """
 
     def __init__(self, proposer: Proposer, prefetch: bool | Executor) -> None:

@@ -34,7 +34,7 @@ class Backlog:
 
     def put_back(self, number: int) -> None:
         """A row that is WAITING again."""
-        self._waiting[number] = self._read(number)
+        self._waiting[number] = self.store.row(number)
 
     def enqueue(self, architecture: Architecture, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
         """Write a WAITING row with these attributes besides, to be run before anything new."""
@@ -47,7 +47,7 @@ class Backlog:
         number = self.store.add(TrialState.WAITING, params, distributions, row, {})
         if proposal:
             self.asking.tell(self.asking.proposer.adopt, number, proposal)
-        self.take_in(self._read(number))
+        self.take_in(self.store.row(number))
         return number
 
     def claim(self, slot: int) -> tuple[int, dict[str, Any]] | None:
@@ -74,9 +74,6 @@ class Backlog:
         self.rows = number + 1
         self._taken.add(proposal.key)
         return number, row
-
-    def _read(self, number: int) -> FrozenTrial:
-        return next(row for row in self.store.rows() if row.number == number)
 
     def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
         row = {

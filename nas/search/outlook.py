@@ -186,15 +186,15 @@ class Outlook:
         return log_C
 
     def cost(self, pool: Sequence[Candidate], rows_CD: Floats) -> Floats:
-        """What each candidate's improvement is divided by: as told, as predicted from what others took, or 1."""
+        """What each candidate's improvement is divided by: as predicted from what others took, else as told, else 1."""
         with np.errstate(divide="ignore", invalid="ignore"):
             log_N = np.log(self.history.cost_N)
-        if self.quantities.cost:
-            cost_C = np.array([self.quantities.cost(candidate.meaning) for candidate in pool])
-        elif (np.isfinite(log_N) & self.described.mask_N()).sum() < FEWEST_COMPLETE:
-            return np.ones(len(pool))
-        else:
+        if (np.isfinite(log_N) & self.described.mask_N()).sum() >= FEWEST_COMPLETE:
             cost_C = np.exp(Surrogate(self._told(log_N), self._kernel("cost", log_N)).smoothed(rows_CD))
+        elif self.quantities.cost:
+            cost_C = np.array([self.quantities.cost(candidate.meaning) for candidate in pool])
+        else:
+            return np.ones(len(pool))
         weighted: Floats = cost_C**COST_WEIGHT
         return weighted
 

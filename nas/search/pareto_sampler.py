@@ -43,7 +43,8 @@ class ParetoSampler(BaseSampler):
     cheap: objective index → its exact value without training; NaN for a configuration that is not to be proposed.
     limits: constraint name → its exact violation without training; above 0 it is not proposed either.
     features: what the surrogate sees, numbers of a fixed length; by default the parameters themselves.
-    cost: what training a configuration takes, in any unit; by default all cost the same.
+    cost: what training a configuration takes, in any unit, until trials tell (`COST` in nas.search.history); by
+        default all cost the same.
     logarithmic: for each objective, whether the hypervolume is that of its logarithm (of positive values only).
     startup: trials that fill the space before the first model.
 

@@ -57,6 +57,7 @@ def pareto_sampler(
         cheap={i: partial(value, o.metric) for i, o in enumerate(objectives) if o.metric in known},
         limits={c.metric: partial(violation, c) for c in constraints if c.metric in known},
         features=row,
+        cost=(lambda choice: told(choice)["flops_per_token"]) if "flops_per_token" in known else None,
         logarithmic=[o.goal == "min" and (o.unit in LOGARITHMIC_UNITS or o.metric == "params") for o in objectives],
         startup=STARTUP,
         seed=seed,
