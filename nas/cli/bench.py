@@ -41,6 +41,7 @@ def driver(
 
 
 def _driver_at_scale(trials: int, json: bool) -> None:
+    """What asking costs after so many trials; some minutes."""
     from nas.bench.scale import measure
     from nas.cli.output import emit, people
     from nas.cli.tables import answers, number, table
@@ -57,15 +58,16 @@ def _driver_at_scale(trials: int, json: bool) -> None:
     for event in ("measured", "rung", "completed"):
         shown.add_row(f"report, {event}", *(number(result["asks"][f"{event}_ms"][column]) for column in columns))
     answers().print(shown)
-    asks, workers = result["asks"], result["workers"]
-    start = {what: number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask")}
-    typer.echo(f"\ndatabase {number(result['database_mib'])} MiB: read in {start['read']} s, recovered in")
-    typer.echo(f"{start['recover']} s more, first ask {start['first_ask']} s; what is new, read in")
-    typer.echo(f"{number(1000 * asks['read_again_seconds'])} ms")
+    asks, idle = result["asks"], result["workers"]
+    read, recover, first = (number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask"))
     typer.echo(
-        f"idle: {workers['idle']:.1%} of the time of {workers['workers']} workers, "
-        f"{workers['idle_at_start']:.1%} at the start"
+        f"\n{number(result['database_mib'])} MiB: read in {read} s, recovered in {recover} s, first ask {first} s"
     )
+    typer.echo(f"read again in {number(asks['read_again_seconds'] * 1e3)} ms")
+    typer.echo(
+        f"{idle['workers']} workers wait {idle['idle']:.1%} of their time ({idle['idle_at_start']:.1%} at first),"
+    )
+    typer.echo(f"{result['workers_stopping']['idle']:.1%} where stopped trials make way for others")
 
 
 @bench.command("latency")

@@ -260,10 +260,10 @@ def test_what_went_wildly_wrong_does_no_harm(bad):
 
 
 def test_a_known_objective_that_is_the_same_for_all_leaves_the_other_to_be_searched():
-    proposed = search(study_of(quick(cheap={1: lambda p: 2.0})), lambda p: (error(p), 2.0), 25)
-    best = sorted(map(error, TABLE))
-    assert min(map(error, proposed)) == pytest.approx(best[0])
-    assert np.median([error(params) for params in proposed[10:]]) < best[len(best) // 2]
+    best = min(map(error, TABLE))
+    for seed in range(3):
+        study = study_of(quick(seed=seed, cheap={1: lambda params: 2.0}))
+        assert min(map(error, search(study, lambda p: (error(p), 2.0), 16))) == pytest.approx(best)
 
 
 def test_what_has_no_cheap_value_is_never_proposed():
