@@ -99,7 +99,7 @@ def test_rows_taken_in_anew_give_the_same_proposals(describe):
         "objectives": (*OBJECTIVES[:1], Objective("params", "min")) if describe else OBJECTIVES,
     }
     rows = Rows(proposer(**options))
-    for count in (12, 5):
+    for count in (11, 3):
         rows.run(count)
         once, twice = proposer(**options), proposer(**options)
         for row in rows.rows.values():
@@ -185,10 +185,10 @@ def outside(number: int, state: TrialState = TrialState.RUNNING, values: Sequenc
 @pytest.mark.parametrize("sampler", ["pareto", "tpe"])
 def test_no_bound_is_told_of_a_baseline_outside_the_space_or_without_a_model(sampler):
     rows = Rows(proposer(sampler))
-    rows.run(16)
-    rows.proposer.absorb(outside(16))
-    assert rows.proposer.optimistic(16, {"decode_ms_per_token": 0.5}) is None
-    rows.rows[16] = outside(16)
+    rows.run(12)
+    rows.proposer.absorb(outside(12))
+    assert rows.proposer.optimistic(12, {"decode_ms_per_token": 0.5}) is None
+    rows.rows[12] = outside(12)
     number, proposal = rows.start()
     bound = rows.proposer.optimistic(number, rows.measure(number, proposal.architecture))
     assert (bound is None) == (sampler == "tpe")
@@ -228,7 +228,7 @@ def test_a_limit_that_is_known_before_training_is_never_passed():
     limit = Constraint("params", max=40_000)
     costs = Costs(65, 64)
     rows = Rows(proposer(constraints=(limit,), describe=costs.metrics))
-    assert all(costs.metrics(proposal.architecture)["params"] <= 40_000 for proposal in rows.run(14))
+    assert all(costs.metrics(proposal.architecture)["params"] <= 40_000 for proposal in rows.run(11))
 
 
 def test_an_exhausted_space_has_no_proposal():
