@@ -25,7 +25,7 @@ WORKERS, ENDED, ASKS = 100, 600, 40
 PACE_SECONDS = 0.215
 """Between two asks of 100 workers whose trials take 21.5 s, the mean of what is drawn for them."""
 NO_END = 10**6
-WHOLE = "search.stopping=false"
+WHOLE = ("search.stopping=false", "search.skip=false")
 """So that trials last as long as was drawn for them."""
 NAMES = {Measured: "measured", Reached: "rung", Completed: "completed"}
 
@@ -44,7 +44,7 @@ def measure(
         result["proposals"] = timed(Path(name), formulas, asks, workers, ahead=False)
         tell(f"{asks} asks with the proposal computed ahead")
         result["asks"] = timed(Path(name), formulas, asks, workers, ahead=True)
-    for key, overrides, which in (("workers", [WHOLE], "whole"), ("workers_stopping", [], "whole and stopped")):
+    for key, overrides, which in (("workers", WHOLE, "whole"), ("workers_stopping", (), "whole and stopped")):
         tell(f"{workers} simulated workers, until {ended} trials have ended, {which}")
         with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
             result[key] = served(Path(name), Formulas(*overrides), workers, ended)

@@ -3,6 +3,7 @@
 The proposer has one owner: the thread that asks, where there is one, else the caller.
 """
 
+import gc
 from collections.abc import Callable, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -11,6 +12,9 @@ from nas.search.sampler import Proposal, Proposer
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MANY = 1000
+"""From so many trials on, what is known of them at the first proposal is kept from the garbage collector: of 10,000, a
+full run of it takes a second, in which nobody is answered."""
 
 
 class Asking:
@@ -27,6 +31,7 @@ class Asking:
         self._pool = prefetch if isinstance(prefetch, Executor) else thread
         self._ahead: Future[Proposal | None] | None = None
         self._told: list[Future[object]] = []
+        self._frozen = False
 
     def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
         """For the trial of that number; None when every architecture is taken. `another`: more will be asked for."""
@@ -35,9 +40,9 @@ class Asking:
         if self._ahead is not None:
             proposal, self._ahead = self._ahead.result(), None
         if proposal is None or proposal.key in taken:
-            proposal = self.call(self.proposer.propose, number, taken)
+            proposal = self.call(self._propose, number, taken)
         if self._pool and proposal and another:
-            self._ahead = self._pool.submit(self.proposer.propose, number + 1, taken | {proposal.key})
+            self._ahead = self._pool.submit(self._propose, number + 1, taken | {proposal.key})
         return proposal
 
     def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
@@ -56,6 +61,13 @@ class Asking:
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+
+    def _propose(self, number: int, taken: Set[str]) -> Proposal | None:
+        proposal = self.proposer.propose(number, taken)
+        if len(taken) >= MANY and not self._frozen:
+            gc.freeze()
+            self._frozen = True
+        return proposal
 
     def _raise_what_failed(self) -> None:
         told, self._told = self._told, []

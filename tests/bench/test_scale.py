@@ -1,5 +1,6 @@
 """The benchmark of costs at scale: what it puts into the database, and how it counts who waits for what."""
 
+import gc
 import json
 import math
 import random
@@ -68,6 +69,17 @@ def test_asks_are_timed_on_a_study_that_is_left_whole(formulas, tmp_path, monkey
     rows = Store.open(sqlite_url(tmp_path)).rows()
     assert len(rows) >= 30 + 3 + 4
     assert all(row.state.is_finished() for row in rows)
+
+
+def test_a_large_study_is_kept_from_the_garbage_collector(formulas, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.search.asking.MANY", 20)
+    fill(tmp_path, formulas, 30)
+    gc.unfreeze()
+    try:
+        timed(tmp_path, formulas, asks=1, workers=1, ahead=False)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_simulated_workers_run_real_trials_of_a_study(formulas, tmp_path):
