@@ -77,7 +77,7 @@ class Clocked:
 
     def ask(self, name: str) -> None:
         """One job more under way, as far as measured."""
-        time.sleep(self.pause)
+        time.sleep(self.pause)  # the trials' own time, in which the next proposal is computed
         job = self.time(name, self.coordinator.next_job)
         body = self.formulas.body(job)
         if self._tell(job, body):
@@ -102,7 +102,7 @@ class Clocked:
         return {"median": float(median), "p95": float(p95), "max": float(most)}
 
     def _tell(self, job: Job, body: FormulaBody) -> bool:
-        time.sleep(self.pause)
+        time.sleep(self.pause)  # see ask
         event = body.step()
         return bool(self.time(NAMES[type(event)], partial(self.coordinator.report, job, event)))
 

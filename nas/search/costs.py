@@ -36,7 +36,7 @@ class Costs:
     def __init__(self, vocabulary: int, context: int, batch: int = 1) -> None:
         self.vocabulary, self.context, self.batch = vocabulary, context, batch
         self._shells: dict[str, Cost] = {}
-        self._blocks: dict[str, Cost] = {}
+        self._blocks: dict[tuple[str, int, int, str, Block], Cost] = {}
         self._whole: dict[str, Cost] = {}
 
     def metrics(self, architecture: Architecture) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Costs:
 
     def _block(self, architecture: Architecture, side: str, block: Block) -> Cost:
         """What a second block like this adds to the first."""
-        key = f"{architecture.family} {architecture.hidden} {architecture.repeat} {side} {block!r}"
+        key = (architecture.family, architecture.hidden, architecture.repeat, side, block)
         if key not in self._blocks:
             others = {"encoder_blocks": architecture.encoder_blocks[:1], "blocks": architecture.blocks[:1]}
             one = architecture.model_copy(update=others | {side: (block,)})

@@ -50,7 +50,7 @@ class Described:
     def candidate(self, past: Past) -> Candidate | None:
         """What was tried; None if it is not described."""
         known = self._past.get(past.number)
-        if known is None or known[0] is not past:
+        if known is None or (known[0].params, known[0].distributions) != (past.params, past.distributions):
             self._past[past.number] = known = (past, self._found(past))
         return known[1]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.candidates import Candidate, Space, space_of
+from nas.search.candidates import Candidate, Key, Space, space_of
 from nas.search.described import Described
+from nas.search.encoding import MOST_CACHED
 from nas.search.history import History, Past
 from nas.search.improvement import Floats, Indexes, Known, LogNormal, expected_improvement, nondominated
 from nas.search.surrogate import Observations, Surrogate, kernel, thinned
@@ -52,6 +53,7 @@ class Outlook:
         self.history, self.quantities, self.startup = history, quantities, startup
         self.described = Described(history, quantities.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._costs: dict[Key, float] = {}
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
 
     @property
@@ -90,10 +92,10 @@ class Outlook:
         """What the finished trials show of it."""
         return space_of((past.params, past.distributions) for past in self.history.done if past.complete)
 
-    def judge(self) -> "Judge":
+    def scorer(self) -> "Scorer":
         """What candidates are held against, as things stand."""
         surrogates = self._surrogates()
-        return Judge(self, surrogates, self._front(surrogates))
+        return Scorer(self, surrogates, self._front(surrogates))
 
     def bound(self, past: Past, known: Sequence[float | None]) -> list[float] | None:
         """The objectives of a trial at their known values, else as good as they may hardly be. None of a trial that is
@@ -117,14 +119,17 @@ class Outlook:
     def _surrogate(self, m: int) -> Surrogate:
         """Trials under way count as far as they have come; of which nothing is known, as if they turned out as
         expected, so that the next proposal is another."""
-        seen, waiting = self._observed(m), list[Candidate]()
+        seen, waiting, going = self._observed(m), list[Candidate](), list[tuple[Candidate, float, float]]()
         for past in self.history.open:
             candidate, told = self.described.candidate(past), self.history.expected(past, m)
             if candidate and told:
-                row_1D, (y, spread) = self.described.rows([candidate]), told
-                seen = seen.joined(Observations(row_1D, np.array([y]), np.array([spread])))
+                going.append((candidate, *told))
             elif candidate:
                 waiting.append(candidate)
+        if going:
+            y_P, spread_P = np.array([told for _, *told in going]).T
+            rows_PD = self.described.rows([candidate for candidate, _, _ in going])
+            seen = seen.joined(Observations(rows_PD, y_P, spread_P))
         fitted = self._kernel(f"objective {m}", self.history.values_NM[:, m])
         surrogate = Surrogate(seen, fitted)
         if not waiting:
@@ -192,14 +197,22 @@ class Outlook:
         if (np.isfinite(log_N) & self.described.mask_N()).sum() >= FEWEST_COMPLETE:
             cost_C = np.exp(Surrogate(self._told(log_N), self._kernel("cost", log_N)).smoothed(rows_CD))
         elif self.quantities.cost:
-            cost_C = np.array([self.quantities.cost(candidate.meaning) for candidate in pool])
+            cost_C = np.array([self._told_cost(self.quantities.cost, candidate) for candidate in pool])
         else:
             return np.ones(len(pool))
         weighted: Floats = cost_C**COST_WEIGHT
         return weighted
 
+    def _told_cost(self, cost: Callable[[Any], float], candidate: Candidate) -> float:
+        """Asked once a candidate: most of a pool stays."""
+        if len(self._costs) > MOST_CACHED:
+            self._costs.clear()
+        if candidate.key not in self._costs:
+            self._costs[candidate.key] = cost(candidate.meaning)
+        return self._costs[candidate.key]
 
-class Judge:
+
+class Scorer:
     """Scores candidates by their expected hypervolume improvement, for what they cost."""
 
     def __init__(self, outlook: Outlook, surrogates: Mapping[int, Surrogate], front_NM: Floats) -> None:

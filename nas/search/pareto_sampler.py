@@ -141,10 +141,10 @@ class ParetoSampler(BaseSampler):
             return pool[0] if pool else None
         if not outlook.ready:
             return outlook.furthest(pool, generator)
-        judge = outlook.judge()
-        score_C = judge.scores(pool)
+        scorer = outlook.scorer()
+        score_C = scorer.scores(pool)
         best = pool[int(score_C.argmax())] if score_C.max() > -math.inf else outlook.furthest(pool, generator)
-        study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, judge.expected(best))
+        study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, scorer.expected(best))
         return best
 
     def _pool(self, space: Space, outlook: Outlook, generator: random.Random) -> list[Candidate]:

@@ -9,7 +9,7 @@ import hashlib
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -110,7 +110,8 @@ class Proposer:
         left = [params for params, key in self._walk() if key not in taken]
         if not left:
             return None
-        return self.fixed(random.Random(seed_of(self.seed, number, "left")).choice(left))
+        last = self.fixed(random.Random(seed_of(self.seed, number, "left")).choice(left))
+        return replace(last, redraws=MODEL_DRAWS + RANDOM_DRAWS)
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
         """The proposal with just these parameters (a baseline of the space, say)."""
