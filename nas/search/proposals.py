@@ -13,7 +13,8 @@ from nas.search.features import Describe, Features
 from nas.search.pareto_sampler import ParetoSampler
 from nas.space import Space
 
-STARTUP = 8
+STARTUP = 4
+"""With parameters and FLOPs among the features, so few tell enough to be better than filling the space."""
 LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "FLOP", "mJ", "s")
 """Half of a loss, a time or a size is as good wherever one starts from. Shares of right answers are no such thing, and
 a decode state (KiB) may be 0, which has no logarithm."""
