@@ -129,27 +129,22 @@ def _runs() -> Iterator[Finding]:
 
 
 def _texts() -> Iterator[Finding]:
-    """Which corpora are at hand. Nothing is downloaded."""
+    """Which data sets are at hand. Nothing is downloaded."""
+    from nas.data import fetch
+    from nas.data.catalogue import DATASETS
     from nas.errors import DataError
-    from nas.tasks import data
 
     folder = os.environ.get("NAS_DATA_DIR")
     if folder and not Path(folder).is_dir():
         yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name a folder that is there, or unset it")
     else:
         yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
-    for name in data.CORPORA:
-        if name == "tinyshakespeare" and not _tinyshakespeare_is_here(folder):
+    for name, dataset in DATASETS.items():
+        if not fetch.present(dataset):
             yield Finding(name, "ok", "not here yet: the first study that uses it downloads it")
             continue
         try:
-            yield Finding(name, "ok", f"{len(data.load(name).text):,} characters")
+            fetch.content(dataset)
+            yield Finding(name, "ok", dataset.size)
         except DataError as error:
             yield Finding(name, "warn", error.message, error.help)
-
-
-def _tinyshakespeare_is_here(folder: str | None) -> bool:
-    import pooch
-
-    cached: Path = pooch.os_cache("nas") / "tinyshakespeare.txt"
-    return cached.is_file() or (folder is not None and (Path(folder) / "tinyshakespeare.txt.gz").is_file())

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.data import text as corpora
 from nas.errors import DataError
 from nas.study_file import TaskSettings
-from nas.tasks import data, ngrams
+from nas.tasks import ngrams
 from nas.tasks.base import Inputs, Split, Turn
 
 EVALUATION_TOKENS_AT_ONCE = 4096
@@ -33,13 +34,13 @@ class TextTask(ABC):
     own_symbols: tuple[str, ...] = ()
 
     def __init__(self, settings: TaskSettings) -> None:
-        self.corpus = data.load(settings.corpus)
+        self.corpus = corpora.load(settings.corpus)
         points_N = np.frombuffer(self.corpus.text.encode("utf-32-le"), dtype=np.uint32)
         distinct_V, tokens_N = np.unique(points_N, return_inverse=True)
         self.characters = len(distinct_V)
         self.symbols = [*(chr(point) for point in distinct_V), *self.own_symbols]
         self.vocabulary, self.context = len(self.symbols), settings.context
-        self.splits = data.splits(len(tokens_N), settings.split, settings.context)
+        self.splits = corpora.splits(len(tokens_N), settings.split, settings.context)
         self.tokens_N = torch.from_numpy(tokens_N)
 
     @abstractmethod
