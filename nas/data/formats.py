@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nas.data import fetch
 from nas.errors import DataError, nearest
@@ -76,7 +76,7 @@ def _text(content: bytes, path: Path) -> str:
 
 def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
     """The first line names the columns. Quotes have no meaning between tabs."""
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     try:
         header = next(reader, [])

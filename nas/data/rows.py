@@ -82,8 +82,8 @@ def split(table: Table, key: str) -> dict[Split, list[int]]:
     """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
 
     Equal keys stand in one split alone: what the test split holds is left out of the others, and what the validation
-    split holds out of training (four abstracts of SciTLDR, as published, stand in two). Raises DataError when a split is
-    left without rows, or the column names another.
+    split holds out of training (four abstracts of SciTLDR, as published, stand in two). Raises DataError when a split
+    is left without rows, or the column names another.
     """
     found: dict[Split, list[int]] = {"train": [], "val": [], "test": []}
     for number, row in enumerate(table.rows):
