@@ -217,6 +217,13 @@ class StudyFile(Table):
         """The space of each family."""
         return by_family(self.family, self.space)
 
+    def with_absolute_corpus(self) -> Self:
+        """The same for workers, and later launches, that may have another current folder."""
+        path = Path(self.task.corpus)
+        if not path.is_file():
+            return self
+        return self.model_copy(update={"task": self.task.model_copy(update={"corpus": str(path.absolute())})})
+
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
         """As one writes it: the name, where there is one."""

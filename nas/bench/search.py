@@ -70,7 +70,7 @@ class Settings:
     def studies(self) -> dict[str, StudyFile]:
         """By row. Raises InvalidStudyFile."""
         names = ROWS if self.rows else (OURS, STOCK)
-        return {who: _prepared(study_file.load(self.file, ROWS[who])) for who in names}
+        return {who: _without_baselines(study_file.load(self.file, ROWS[who])) for who in names}
 
 
 def default_folder(settings: Settings) -> Path:
@@ -103,11 +103,8 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
     return conclude(facts, lines, scale, retrained, out)
 
 
-def _prepared(file: StudyFile) -> StudyFile:
-    """Without baselines, and with a corpus that every worker finds, whatever its current folder."""
-    corpus = Path(file.task.corpus)
-    task = file.task.model_copy(update={"corpus": str(corpus.absolute())}) if corpus.is_file() else file.task
-    return file.model_copy(update={"baselines": (), "task": task})
+def _without_baselines(file: StudyFile) -> StudyFile:
+    return file.with_absolute_corpus().model_copy(update={"baselines": ()})
 
 
 def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:

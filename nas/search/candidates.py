@@ -14,7 +14,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-Space = Callable[[Any], Any]
+SpaceFunction = Callable[[Any], Any]
+"""Draws one configuration with a chooser that suggests as an Optuna trial does, and returns what it means."""
 MOST_CHOICES = 32
 """An integer of more values is a range, which decides nothing."""
 Key = frozenset[tuple[str, Hashable]]
@@ -103,18 +104,18 @@ def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
             raise TypeError(f"no way to draw from {type(distribution).__name__}")
 
 
-def drawn(space: Space, chooser: Drawing) -> Candidate:
+def drawn(space: SpaceFunction, chooser: Drawing) -> Candidate:
     """What the space gives when it is asked by this chooser."""
     meaning = space(chooser)
     return Candidate(chooser.params, chooser.distributions, meaning)
 
 
-def replayed(space: Space, params: Mapping[str, Any]) -> Candidate:
+def replayed(space: SpaceFunction, params: Mapping[str, Any]) -> Candidate:
     """The candidate with these parameters."""
     return drawn(space, Drawing(random.Random(0), params))
 
 
-def neighbour(space: Space, parent: Candidate, generator: random.Random) -> Candidate:
+def neighbour(space: SpaceFunction, parent: Candidate, generator: random.Random) -> Candidate:
     """The parent with one to three of its choices drawn anew, and those that depend on them.
 
     Two more often than one: on NAS-Bench-201 (cifar100, 20 seeds) such neighbours bring .970 of the front's hypervolume
@@ -148,7 +149,7 @@ class Shape:
         return all(name not in wanted or wanted[name] in self.seen[name] for name in self.deciding)
 
 
-def space_of(trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> Space | None:
+def space_of(trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> SpaceFunction | None:
     """Where no space is told: what can be gathered of it from trials (parameters, distributions). None of no trials.
 
     Where trials differ in which parameters they have, a choice that decides this keeps to what went with these.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.candidates import Candidate, Key, Space, replayed
+from nas.search.candidates import Candidate, Key, SpaceFunction, replayed
 from nas.search.encoding import MOST_CACHED, Rows
 from nas.search.history import Growing, History, Past
 from nas.search.improvement import Floats
@@ -31,7 +31,7 @@ class Described:
         history: History,
         cheap: Mapping[int, Callable[[Any], float]],
         features: Callable[[Any], Sequence[float]] | None,
-        space: Space | None,
+        space: SpaceFunction | None,
         yardstick: Sequence[Candidate],
         first: int,
     ) -> None:

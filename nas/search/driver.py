@@ -79,7 +79,7 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     """
     started = time.monotonic()
     placement = place(file, launch.cpus, launch.gpus)
-    file = _with_absolute_corpus(file if placement.gpus else _without_gpus(file))
+    file = (file if placement.gpus else _without_gpus(file)).with_absolute_corpus()
     task = open_task(file.task)
     with driver_lock(folder):
         store = _open_or_create(folder, file, launch, task)
@@ -292,14 +292,6 @@ def _clean(study: Study) -> None:
                 path.unlink()
         if trial.number not in front:
             folder.rmdir()
-
-
-def _with_absolute_corpus(file: StudyFile) -> StudyFile:
-    """Workers, and a later resume, may have another current folder."""
-    path = Path(file.task.corpus)
-    if not path.is_file():
-        return file
-    return file.model_copy(update={"task": file.task.model_copy(update={"corpus": str(path.absolute())})})
 
 
 def _without_gpus(file: StudyFile) -> StudyFile:

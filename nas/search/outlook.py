@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.candidates import Candidate, Key, Space, space_of
+from nas.search.candidates import Candidate, Key, SpaceFunction, space_of
 from nas.search.described import Described
 from nas.search.encoding import MOST_CACHED
 from nas.search.history import History, Past
@@ -46,7 +46,7 @@ class Outlook:
         history: History,
         quantities: Quantities,
         features: Callable[[Any], Sequence[float]] | None,
-        space: Space | None,
+        space: SpaceFunction | None,
         base: Sequence[Candidate],
         startup: int,
     ) -> None:
@@ -88,7 +88,7 @@ class Outlook:
         near = eligible[_near_front(self.history.values_NM[eligible], FEWEST_PARENTS)][:MOST_PARENTS]
         return self.described.candidates([self.history.done[i] for i in near])
 
-    def shown_space(self) -> Space | None:
+    def shown_space(self) -> SpaceFunction | None:
         """What the finished trials show of it."""
         return space_of((past.params, past.distributions) for past in self.history.done if past.complete)
 

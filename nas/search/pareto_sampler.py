@@ -24,7 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas.errors import UsageError
-from nas.search.candidates import PLAIN, Candidate, Drawing, Space, drawn, key_of, neighbour
+from nas.search.candidates import PLAIN, Candidate, Drawing, SpaceFunction, drawn, key_of, neighbour
 from nas.search.history import ENQUEUED, PROPOSED, History
 from nas.search.improvement import FRONT_LIMITS
 from nas.search.outlook import Outlook, Quantities
@@ -60,7 +60,7 @@ class ParetoSampler(BaseSampler):
 
     def __init__(
         self,
-        space: Space | None = None,
+        space: SpaceFunction | None = None,
         *,
         cheap: Mapping[int, Callable[[Any], float]] | None = None,
         limits: Mapping[str, Callable[[Any], float]] | None = None,
@@ -147,7 +147,7 @@ class ParetoSampler(BaseSampler):
         study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, scorer.expected(best))
         return best
 
-    def _pool(self, space: Space, outlook: Outlook, generator: random.Random) -> list[Candidate]:
+    def _pool(self, space: SpaceFunction, outlook: Outlook, generator: random.Random) -> list[Candidate]:
         """Draws of the space, and of what is near the front: new ones, if there are any left."""
         found = list(outlook.base)
         found += [drawn(space, Drawing(generator)) for _ in range(FRESH if self.space else BASE_POOL)]

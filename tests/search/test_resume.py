@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import OutOfReach
-from nas.search import serial
+from nas.search import features, pareto_sampler, serial
 from nas.search.control import Control
 from tests.search.mortal import Killed, MortalStorage
 from tests.search.tables import Launcher, settings
@@ -27,6 +27,16 @@ def outcome(launcher: Launcher) -> list[tuple[Any, ...]]:
 
 def is_trained(row: FrozenTrial) -> bool:
     return row.state is TrialState.COMPLETE or (row.state is TrialState.PRUNED and "rungs" in row.user_attrs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pools():
+    """Every driver draws its pool of candidates anew, and hundreds of them start here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in {"BASE_POOL": 60, "FRESH": 20, "NEIGHBOURS": 20}.items():
+            patch.setattr(pareto_sampler, name, size)
+        patch.setattr(features, "SAMPLES", 50)
+        yield
 
 
 @pytest.fixture(scope="module")
