@@ -16,7 +16,8 @@ from nas import artifact, files, models, optimiser, train
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
-from nas.study_file import TaskSettings, TrainSettings
+from nas.study_file import TrainSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
 from nas.train import Diverged, Interrupted, TimeLimit, Trainer
 
@@ -31,7 +32,7 @@ TEXT = "".join(ALPHABET[i * i % 16] for i in range(3000))
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     path.write_text(ALPHABET + TEXT)
-    return open_task(TaskSettings(corpus=str(path), context=8))
+    return open_task(TextTask(corpus=str(path), context=8))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from nas.measure import DeviceLock, measure
 from nas.results import ATTENTION_MAPS
 from nas.search.control import told_to_stop
 from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
-from nas.study_file import StudyFile, TaskSettings
+from nas.study_file import StudyFile
+from nas.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.train import Diverged, TimeLimit, Trainer
 from nas.train import Interrupted as TrainingInterrupted

@@ -1,20 +1,24 @@
 """What a model is trained for. `open_task(settings)` finds the data and checks it."""
 
 from collections.abc import Callable
+from typing import Any
 
-from nas.study_file import TaskSettings
+from nas.task_settings import TaskSettings
 from nas.tasks.base import Inputs, Split, Task
 from nas.tasks.language_modelling import LanguageModelling
 from nas.tasks.masked_language_modelling import MaskedLanguageModelling
 from nas.tasks.spans import CopySpans, ReverseSpans
+from nas.tasks.synthetic import AssociativeRecall, SelectiveCopy
 
 __all__ = ["TASKS", "Inputs", "Split", "Task", "open_task"]
 
-TASKS: dict[str, Callable[[TaskSettings], Task]] = {
+TASKS: dict[str, Callable[[Any], Task]] = {
     "language_modelling": LanguageModelling,
     "masked_language_modelling": MaskedLanguageModelling,
     "copy_spans": CopySpans,
     "reverse_spans": ReverseSpans,
+    "associative_recall": AssociativeRecall,
+    "selective_copy": SelectiveCopy,
 }
 
 

@@ -17,10 +17,13 @@ Turn = Callable[[], AbstractContextManager[object]]
 class Task(Protocol):
     """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
 
-    vocabulary: int
     context: int
     symbols: list[str]
     """The vocabulary in order of token number; saved beside trained weights."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many symbols there are."""
 
     def describe(self) -> dict[str, Any]:
         """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""

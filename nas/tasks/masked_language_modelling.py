@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from nas.tasks.base import Inputs
-from nas.tasks.text import IGNORED, TextTask
+from nas.tasks.text import TextTask
+from nas.tasks.token_task import IGNORED
 
 CHOSEN, MASKED, REPLACED = 0.15, 0.8, 0.1
 """Shares: of all characters, those to predict; of these, hidden behind the mask, and replaced by another character."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from nas.tasks.base import Inputs
-from nas.tasks.text import IGNORED, TextTask
+from nas.tasks.text import TextTask
+from nas.tasks.token_task import IGNORED
 
 
 class CopySpans(TextTask):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import DataError
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Split, Task, open_task
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
@@ -20,7 +20,7 @@ TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(corpus=str(tmp_path / "text.txt"), context=16))
 
 
 class Knows(nn.Module):
@@ -120,23 +120,23 @@ def test_the_loss_is_the_mean_cross_entropy(task: Task) -> None:
     assert loss.item() == pytest.approx(math.log(task.vocabulary))
 
 
-def floors(settings: TaskSettings, split: Split) -> dict[str, float]:
+def floors(settings: TextTask, split: Split) -> dict[str, float]:
     return {name: round(nats, 3) for name, nats in open_task(settings).floors(split).items()}
 
 
 PUBLISHED = "the figures are those of the text that CPython 3.11 carries"
 
 
-@pytest.mark.skipif(open_task(TaskSettings()).describe()["characters"] != 465_048, reason=PUBLISHED)
+@pytest.mark.skipif(open_task(TextTask()).describe()["characters"] != 465_048, reason=PUBLISHED)
 def test_the_floors_of_the_python_docs() -> None:
-    last_tenth = floors(TaskSettings(split="90/10"), "test")
+    last_tenth = floors(TextTask(split="90/10"), "test")
     assert (last_tenth["2-gram"], last_tenth["3-gram"]) == (2.318, 1.712)
     assert last_tenth["5-gram"] == 1.320
-    assert floors(TaskSettings(), "val")["2-gram"] == 2.454
+    assert floors(TextTask(), "val")["2-gram"] == 2.454
 
 
 @pytest.mark.skipif("NAS_DATA_DIR" not in os.environ, reason="NAS_DATA_DIR names no folder with tinyshakespeare")
 def test_the_floors_of_tinyshakespeare() -> None:
-    told = floors(TaskSettings(corpus="tinyshakespeare", split="90/10"), "test")
+    told = floors(TextTask(corpus="tinyshakespeare", split="90/10"), "test")
     del told["4-gram"]
     assert told == {"1-gram": 3.347, "2-gram": 2.486, "3-gram": 2.049, "5-gram": 1.669}

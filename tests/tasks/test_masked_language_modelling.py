@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
-from nas.tasks.text import IGNORED
+from nas.tasks.token_task import IGNORED
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 
@@ -13,7 +13,7 @@ TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 @pytest.fixture
 def task(tmp_path) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(kind="masked_language_modelling", corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(kind="masked_language_modelling", corpus=str(tmp_path / "text.txt"), context=16))
 
 
 def test_the_mask_is_one_more_symbol(task):

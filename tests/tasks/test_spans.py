@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
-from nas.tasks.text import IGNORED
+from nas.tasks.token_task import IGNORED
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 
 
 def task_of(tmp_path, kind: str) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(kind=kind, corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(kind=kind, corpus=str(tmp_path / "text.txt"), context=16))
 
 
 @pytest.mark.parametrize("kind", ["copy_spans", "reverse_spans"])

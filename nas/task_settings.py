@@ -1,0 +1,110 @@
+"""The `[task]` table of a study file: what is learned. Kinds may have keys of their own, and say what suits them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from nas.architecture import Family
+from nas.toml_table import Count, Number, Table
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """The families that can learn it, the metrics that it has besides val_loss and val_accuracy, and whether it reads
+    one text and writes another."""
+
+    families: tuple[Family, ...]
+    metrics: tuple[str, ...] = ()
+    has_source: bool = False
+
+
+TASK_KINDS: dict[str, TaskKind] = {
+    "language_modelling": TaskKind(("decoder", "recurrent"), ("bits_per_char", "perplexity")),
+    "masked_language_modelling": TaskKind(("encoder",), ("perplexity",)),
+    "copy_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
+    "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
+    "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+    "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+}
+DEFAULT = "language_modelling"
+
+
+class TextTask(Table):
+    """Learned from one text."""
+
+    kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
+        "language_modelling"
+    )
+    corpus: str = "python-docs"
+    context: Count = Field(default=64, ge=2)
+    split: Literal["80/10/10", "90/10"] = "80/10/10"
+
+    @property
+    def data(self) -> str:
+        return self.corpus
+
+
+class AssociativeRecall(Table):
+    """Keys with values, and then some of the keys again (nas.tasks.synthetic)."""
+
+    kind: Literal["associative_recall"]
+    context: Count = 64
+    vocabulary: Count = 256
+    pairs: Count = 8
+    power: Annotated[Number, Field(gt=0)] = 0.01
+    random_gaps: bool = True
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.pairs} pairs of {self.vocabulary} tokens"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context % 2 or self.context < 4 * self.pairs:
+            raise ValueError(f"{self.pairs} pairs and their queries need an even context of at least {4 * self.pairs}")
+        if self.vocabulary <= self.context:
+            raise ValueError(f"a vocabulary of {self.vocabulary} must be larger than the context, {self.context}")
+        return self
+
+
+class SelectiveCopy(Table):
+    """Tokens scattered among blanks, to be written down in order (nas.tasks.synthetic)."""
+
+    kind: Literal["selective_copy"]
+    context: Count = 64
+    vocabulary: Annotated[Count, Field(ge=3)] = 16
+    copied: Count = 8
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.copied} of {self.vocabulary} tokens"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context < 2 * self.copied + 1:
+            text = f"{self.copied} tokens, a mark and {self.copied} answers need a context of at least"
+            raise ValueError(f"{text} {2 * self.copied + 1}")
+        return self
+
+
+TASK_TABLES: dict[str, type[TextTask | AssociativeRecall | SelectiveCopy]] = {
+    "text": TextTask,
+    "associative_recall": AssociativeRecall,
+    "selective_copy": SelectiveCopy,
+}
+"""The keys of each kind that has keys of its own; "text" for all others."""
+
+
+def _table(value: Any) -> str:
+    kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
+    return kind if kind in TASK_TABLES else "text"
+
+
+TaskSettings = Annotated[
+    Annotated[TextTask, Tag("text")]
+    | Annotated[AssociativeRecall, Tag("associative_recall")]
+    | Annotated[SelectiveCopy, Tag("selective_copy")],
+    Discriminator(_table),
+]
