@@ -5,6 +5,7 @@ Every file is written whole or not at all (nas.files).
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from nas import files, models
 from nas.architecture import Architecture
 from nas.errors import DataError
+from nas.models import TOKENS, Head
 
 WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",
@@ -66,14 +68,15 @@ def save_weights(
     *,
     symbols: list[str],
     context: int,
+    head: Head = TOKENS,
     metrics: Mapping[str, Any],
 ) -> None:
-    """A trained model as four files: weights, architecture, vocabulary (with the context) and metrics.
+    """A trained model as four files: weights, architecture, vocabulary (with context and head) and metrics.
 
     The weights come last and carry the architecture's id, so that a half-replaced folder is told from a whole one.
     """
     files.write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
-    files.write_json(folder / VOCABULARY, {"context": context, "symbols": symbols})
+    files.write_json(folder / VOCABULARY, {"context": context, "symbols": symbols, "head": asdict(head)})
     files.write_json(folder / METRICS, dict(metrics))
     write_tensors(folder / WEIGHTS, tensors_of(model), {"architecture": architecture.id})
 
@@ -94,7 +97,9 @@ def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, list[str
         ) from error
     architecture = Architecture.model_validate_json(text)
     symbols: list[str] = vocabulary["symbols"]
-    model = models.build(architecture, vocabulary=len(symbols), context=vocabulary["context"])
+    stored = vocabulary.get("head", {})
+    head = Head(**stored | {"classes": tuple(stored.get("classes", ()))})
+    model = models.build(architecture, vocabulary=len(symbols), context=vocabulary["context"], head=head)
     if metadata.get("architecture") != architecture.id or not copy_into(tensors_of(model), tensors):
         raise DataError(
             "these weights belong to another architecture",

@@ -26,7 +26,7 @@ from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageErr
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
-from nas.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
+from nas.task_settings import TASK_KINDS, TASK_TABLES, TableTask, TaskSettings, TextTask
 from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of
 
 Rate = Annotated[Number, Field(gt=0)]
@@ -196,7 +196,7 @@ class StudyFile(Table):
     def with_absolute_corpus(self) -> Self:
         """The same for workers, and later launches, that may have another current folder."""
         task = self.task
-        if not isinstance(task, TextTask) or not Path(task.corpus).is_file():
+        if not isinstance(task, (TextTask, TableTask)) or not Path(task.corpus).is_file():
             return self
         absolute = task.model_copy(update={"corpus": str(Path(task.corpus).absolute())})
         return self.model_copy(update={"task": absolute})

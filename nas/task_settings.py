@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_serializer, model_validator
 
 from nas.architecture import Family
 from nas.toml_table import Count, Number, Table
@@ -12,12 +12,13 @@ from nas.toml_table import Count, Number, Table
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The families that can learn it, the metrics that it has besides val_loss and val_accuracy, and whether it reads
-    one text and writes another."""
+    """The families that can learn it, the metrics that it has besides val_loss and val_accuracy, whether it reads one
+    text and writes another, and the data set that it takes where none is named."""
 
     families: tuple[Family, ...]
     metrics: tuple[str, ...] = ()
     has_source: bool = False
+    corpus: str = ""
 
 
 TASK_KINDS: dict[str, TaskKind] = {
@@ -27,6 +28,7 @@ TASK_KINDS: dict[str, TaskKind] = {
     "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
     "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+    "sentiment": TaskKind(("encoder",), ("macro_f1",), corpus="tweets"),
 }
 DEFAULT = "language_modelling"
 
@@ -44,6 +46,34 @@ class TextTask(Table):
     @property
     def data(self) -> str:
         return self.corpus
+
+
+def _pairs(value: Any) -> Any:
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
+class TableTask(Table):
+    """Learned from the rows of a table."""
+
+    kind: Literal["sentiment"]
+    corpus: str
+    columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
+    context: Count = Field(default=64, ge=2)
+    subwords: Count = 2000
+
+    @property
+    def data(self) -> str:
+        return self.corpus
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_corpus(cls, data: Any) -> Any:
+        """The task's own data set, where none is named."""
+        return {"corpus": TASK_KINDS[data["kind"]].corpus, **data} if isinstance(data, Mapping) else data
+
+    @field_serializer("columns")
+    def _as_table(self, columns: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        return dict(columns)
 
 
 class AssociativeRecall(Table):
@@ -89,8 +119,9 @@ class SelectiveCopy(Table):
         return self
 
 
-TASK_TABLES: dict[str, type[TextTask | AssociativeRecall | SelectiveCopy]] = {
+TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy]] = {
     "text": TextTask,
+    "sentiment": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
 }
@@ -104,6 +135,7 @@ def _table(value: Any) -> str:
 
 TaskSettings = Annotated[
     Annotated[TextTask, Tag("text")]
+    | Annotated[TableTask, Tag("sentiment")]
     | Annotated[AssociativeRecall, Tag("associative_recall")]
     | Annotated[SelectiveCopy, Tag("selective_copy")],
     Discriminator(_table),

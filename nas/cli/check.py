@@ -65,10 +65,10 @@ def parameters(architecture: "Architecture", task: "Task") -> int:
     """Exactly, without allocating them."""
     import torch
 
-    from nas import models
+    from nas.tasks import model_of
 
     with torch.device("meta"):
-        model = models.build(architecture, vocabulary=task.vocabulary, context=task.context)
+        model = model_of(architecture, task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -1,6 +1,7 @@
 """`nas train`: the architecture of one trial, trained by itself, tested and kept."""
 
 import json
+import math
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,6 +185,7 @@ def _train(
         trainer.architecture,
         symbols=task.symbols,
         context=task.context,
+        head=task.head,
         metrics=identity | {"metrics": metrics, "floors": record.data["floors"]},
     )
     (folder / CHECKPOINT).unlink()
@@ -236,8 +238,12 @@ def _print_metrics(metrics: Mapping[str, float], record: "StudyRecord", console:
     from nas.cli.tables import number, table
 
     shown = table("", "val", "test", numbers=("val", "test"))
-    for name in ("loss", "accuracy"):
-        shown.add_row(name, number(metrics[f"val_{name}"]), number(metrics[f"test_{name}"]))
-    for name, loss in record.data["floors"]["val"].items():
-        shown.add_row(f"{name} loss", number(loss), number(record.data["floors"]["test"][name]))
+    for name in metrics:
+        own = name.removeprefix("test_")
+        if own != name:
+            shown.add_row(own, number(metrics.get(f"val_{own}", metrics.get(own, math.nan))), number(metrics[name]))
+    val, test = (record.data["floors"][split] for split in ("val", "test"))
+    for name, metrics_of_it in val.items():
+        for metric, value in metrics_of_it.items():
+            shown.add_row(f"{name}, {metric}", number(value), number(test[name][metric]))
     console.print(shown)

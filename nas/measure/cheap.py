@@ -26,16 +26,18 @@ def measure(
     settings: MeasureSettings,
     device: str,
     training_step: Callable[[], object] | None = None,
+    typical: int | None = None,
 ) -> dict[str, float]:
     """Metrics by their names in `nas.results.METRICS`, spreads beside the timed ones, and `contended` (1.0 or 0.0).
 
     The model is on `device` already, and whoever calls holds `DeviceLock.measuring()`. `training_step` does one
     forward and backward pass and one optimiser step on this very model, which is therefore another one afterwards:
-    measure a copy. Without it the model is left as found, and `peak_training_mib` is absent.
+    measure a copy. Without it the model is left as found, and `peak_training_mib` is absent. `typical`: the tokens that
+    a model reads which does not generate; by default the whole context.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
-    workload = _workload(vocabulary, context, settings, place, generates=generator is model)
+    workload = _workload(vocabulary, context, typical or context, settings, place, generates=generator is model)
     pace = Pace(machine_folder())
     with quiet(model, settings.threads):
         with LoadWatch(place) as load:
@@ -65,7 +67,7 @@ def measure(
 def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
     """Weights, decode state and activations of reading the prompt and generating to the end of the context.
 
-    Of a model that does not generate: of reading the whole context.
+    Of a model that does not generate: of reading all of it at once.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     tokens_TB = workload.tokens_BT.T
@@ -89,13 +91,14 @@ def peak_training_mib(model: nn.Module, training_step: Callable[[], object]) -> 
 
 
 def _workload(
-    vocabulary: int, context: int, settings: MeasureSettings, device: torch.device, generates: bool
+    vocabulary: int, context: int, typical: int, settings: MeasureSettings, device: torch.device, generates: bool
 ) -> Workload:
     """Random tokens, always the same ones: the time does not depend on them, but a lookup must find its row."""
     generator = torch.Generator().manual_seed(0)
-    tokens_BT = torch.randint(vocabulary, (settings.batch, context), generator=generator)
+    length = context if generates else typical
+    tokens_BT = torch.randint(vocabulary, (settings.batch, length), generator=generator)
     prompt = context // 2 if settings.prompt is None else settings.prompt
-    return Workload(tokens_BT.to(device), prompt if generates else context, generates)
+    return Workload(tokens_BT.to(device), prompt if generates else length, generates)
 
 
 def _energy_mj_per_token(model: Generator, workload: Workload, decode_ms: float) -> float | None:

@@ -7,16 +7,20 @@ from torch import nn
 from nas.architecture import Architecture, Family
 from nas.errors import UsageError
 from nas.models.decoder import Decoder
-from nas.models.encoder import Encoder
+from nas.models.encoder import Classifier, Encoder
 from nas.models.encoder_decoder import EncoderDecoder
+from nas.models.heads import TOKENS, Head
 from nas.models.recurrent import RecurrentModel, RecurrentSeq2Seq, recurrent
 from nas.models.seq2seq import Seq2Seq
 
 __all__ = [
     "FAMILIES",
+    "TOKENS",
+    "Classifier",
     "Decoder",
     "Encoder",
     "EncoderDecoder",
+    "Head",
     "RecurrentModel",
     "RecurrentSeq2Seq",
     "Seq2Seq",
@@ -31,12 +35,17 @@ FAMILIES: dict[Family, Callable[[Architecture, int, int], nn.Module]] = {
 }
 
 
-def build(architecture: Architecture, vocabulary: int = 65, context: int = 64) -> nn.Module:
+def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, head: Head = TOKENS) -> nn.Module:
     """The model of an architecture, for token ids below `vocabulary` and sequences of up to `context` tokens.
 
-    Weights are drawn from torch's generator: seed it, or fork it, for a reproducible start.
+    `head`: what its outputs are. Weights are drawn from torch's generator: seed it, or fork it, for a reproducible
+    start. Raises UsageError when a family cannot have that head.
     """
     for name, value in (("vocabulary", vocabulary), ("context", context)):
         if value < 1:
             raise UsageError(f"{name}={value} must be at least 1")
-    return FAMILIES[architecture.family](architecture, vocabulary, context)
+    if head.kind == "tokens":
+        return FAMILIES[architecture.family](architecture, vocabulary, context)
+    if architecture.family != "encoder":
+        raise UsageError(f"a model of the family '{architecture.family}' tells no {head.kind}; an encoder does")
+    return Classifier(architecture, vocabulary, context, len(head.classes))

@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
+from nas import models
+from nas.architecture import Architecture
 from nas.task_settings import TaskSettings
 from nas.tasks.base import Inputs, Split, Task
 from nas.tasks.language_modelling import LanguageModelling
 from nas.tasks.masked_language_modelling import MaskedLanguageModelling
+from nas.tasks.sentiment import Sentiment
 from nas.tasks.spans import CopySpans, ReverseSpans
 from nas.tasks.synthetic import AssociativeRecall, SelectiveCopy
 
-__all__ = ["TASKS", "Inputs", "Split", "Task", "open_task"]
+__all__ = ["TASKS", "Inputs", "Split", "Task", "model_of", "open_task"]
 
 TASKS: dict[str, Callable[[Any], Task]] = {
     "language_modelling": LanguageModelling,
@@ -19,7 +24,13 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "reverse_spans": ReverseSpans,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
+    "sentiment": Sentiment,
 }
+
+
+def model_of(architecture: Architecture, task: Task) -> nn.Module:
+    """The model of an architecture for that task. Raises UsageError when the family cannot learn it."""
+    return models.build(architecture, vocabulary=task.vocabulary, context=task.context, head=task.head)
 
 
 def open_task(settings: TaskSettings) -> Task:

@@ -7,9 +7,13 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from nas.models import Head
+
 Split = Literal["train", "val", "test"]
 Inputs = tuple[Tensor, ...]
 """What a model is called with."""
+Floors = dict[str, dict[str, float]]
+"""Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
 Turn = Callable[[], AbstractContextManager[object]]
 """Opened around every evaluation batch, so that whoever measures on the same device can go first."""
 
@@ -25,11 +29,23 @@ class Task(Protocol):
     def vocabulary(self) -> int:
         """How many symbols there are."""
 
+    @property
+    def head(self) -> Head:
+        """What a model of the task ends in."""
+
+    @property
+    def guessing(self) -> float:
+        """The loss of guessing evenly."""
+
+    @property
+    def typical(self) -> int:
+        """Tokens of a typical example: what a model is timed with that reads and does not write."""
+
     def describe(self) -> dict[str, Any]:
         """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""
 
-    def floors(self, split: Split) -> dict[str, float]:
-        """Losses on that split which cost no neural network."""
+    def floors(self, split: Split) -> Floors:
+        """What costs no neural network, on that split."""
 
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from nas.errors import DataError
 from nas.task_settings import AssociativeRecall as RecallSettings
 from nas.task_settings import SelectiveCopy as CopySettings
-from nas.tasks.base import Split
+from nas.tasks.base import Floors, Split
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
 SEEDS: dict[Split, int] = {"val": 2**31, "test": 2**31 + 1}
@@ -48,8 +48,8 @@ class GeneratedTask(TokenTask):
             "law": law,
         }
 
-    def floors(self, split: Split) -> dict[str, float]:
-        return {"guessing": self.chance}
+    def floors(self, split: Split) -> Floors:
+        return {"guessing": {"loss": self.chance, "accuracy": math.exp(-self.chance)}}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         return self.examples(generator, size)

@@ -15,7 +15,7 @@ from nas.data import text as corpora
 from nas.errors import DataError
 from nas.task_settings import TextTask as TextSettings
 from nas.tasks import ngrams
-from nas.tasks.base import Split
+from nas.tasks.base import Floors, Split
 from nas.tasks.token_task import Examples, TokenTask
 
 
@@ -56,10 +56,10 @@ class TextTask(TokenTask):
             "splits": {name: list(span) for name, span in self.splits.items()},
         }
 
-    def floors(self, split: Split) -> dict[str, float]:
+    def floors(self, split: Split) -> Floors:
         """Nats per character of interpolated Witten-Bell n-grams, trained on the train split."""
         nats = ngrams.losses(self.tokens_N.numpy(), self.splits["train"], self.splits[split], self.characters)
-        return {f"{n}-gram": loss for n, loss in enumerate(nats, start=1)}
+        return {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         """Windows that start anywhere in the train split."""

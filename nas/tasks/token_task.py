@@ -3,6 +3,7 @@
 Shapes: B batch, T context, V vocabulary.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.tasks.base import Inputs, Split, Turn
+from nas.models import TOKENS, Head
+from nas.tasks.base import Floors, Inputs, Split, Turn
 
 EVALUATION_TOKENS_AT_ONCE = 4096
 IGNORED = -100
@@ -32,12 +34,24 @@ class TokenTask(ABC):
     def vocabulary(self) -> int:
         return len(self.symbols)
 
+    @property
+    def head(self) -> Head:
+        return TOKENS
+
+    @property
+    def guessing(self) -> float:
+        return math.log(self.vocabulary)
+
+    @property
+    def typical(self) -> int:
+        return self.context
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """See `nas.tasks.base.Task`."""
 
     @abstractmethod
-    def floors(self, split: Split) -> dict[str, float]:
+    def floors(self, split: Split) -> Floors:
         """See `nas.tasks.base.Task`."""
 
     @abstractmethod

@@ -121,7 +121,7 @@ def test_the_loss_is_the_mean_cross_entropy(task: Task) -> None:
 
 
 def floors(settings: TextTask, split: Split) -> dict[str, float]:
-    return {name: round(nats, 3) for name, nats in open_task(settings).floors(split).items()}
+    return {name: round(told["loss"], 3) for name, told in open_task(settings).floors(split).items()}
 
 
 PUBLISHED = "the figures are those of the text that CPython 3.11 carries"

@@ -91,8 +91,8 @@ def test_the_data_are_told_apart_by_their_law():
 
 
 def test_guessing_is_the_floor():
-    assert open_task(RECALL).floors("val") == {"guessing": math.log(32)}
-    assert open_task(COPY).floors("test") == {"guessing": math.log(8)}
+    assert open_task(RECALL).floors("val")["guessing"] == pytest.approx({"loss": math.log(32), "accuracy": 1 / 32})
+    assert open_task(COPY).floors("test")["guessing"] == pytest.approx({"loss": math.log(8), "accuracy": 1 / 8})
 
 
 def test_symbols_are_words():
