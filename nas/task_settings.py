@@ -28,6 +28,7 @@ TASK_KINDS: dict[str, TaskKind] = {
     "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
     "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+    "list_ops": TaskKind(("encoder",), ("macro_f1",)),
     "sentiment": TaskKind(("encoder",), ("macro_f1",), corpus="tweets"),
 }
 DEFAULT = "language_modelling"
@@ -119,11 +120,35 @@ class SelectiveCopy(Table):
         return self
 
 
-TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy]] = {
+class ListOps(Table):
+    """Nested operations on lists of digits (nas.tasks.list_ops)."""
+
+    kind: Literal["list_ops"]
+    shortest: Count = 10
+    longest: Count = 100
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest expression that is kept."""
+        return self.longest - 1
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.shortest} < length < {self.longest}"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.longest < self.shortest + 5:
+            raise ValueError(f"longest = {self.longest} must be at least 5 above shortest = {self.shortest}")
+        return self
+
+
+TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy | ListOps]] = {
     "text": TextTask,
     "sentiment": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
+    "list_ops": ListOps,
 }
 """The keys of each kind that has keys of its own; "text" for all others."""
 
@@ -137,6 +162,7 @@ TaskSettings = Annotated[
     Annotated[TextTask, Tag("text")]
     | Annotated[TableTask, Tag("sentiment")]
     | Annotated[AssociativeRecall, Tag("associative_recall")]
-    | Annotated[SelectiveCopy, Tag("selective_copy")],
+    | Annotated[SelectiveCopy, Tag("selective_copy")]
+    | Annotated[ListOps, Tag("list_ops")],
     Discriminator(_table),
 ]

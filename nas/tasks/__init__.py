@@ -10,6 +10,7 @@ from nas.architecture import Architecture
 from nas.task_settings import TaskSettings
 from nas.tasks.base import Inputs, Split, Task
 from nas.tasks.language_modelling import LanguageModelling
+from nas.tasks.list_ops import ListOpsTask
 from nas.tasks.masked_language_modelling import MaskedLanguageModelling
 from nas.tasks.sentiment import Sentiment
 from nas.tasks.spans import CopySpans, ReverseSpans
@@ -24,6 +25,7 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "reverse_spans": ReverseSpans,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
+    "list_ops": ListOpsTask,
     "sentiment": Sentiment,
 }
 
