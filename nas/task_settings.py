@@ -43,6 +43,7 @@ class TextTask(Table):
     corpus: str = "python-docs"
     context: Count = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
+    subwords: Count | None = None
 
     @property
     def data(self) -> str:

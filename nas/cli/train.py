@@ -183,7 +183,7 @@ def _train(
         folder,
         trainer.model,
         trainer.architecture,
-        symbols=task.symbols,
+        coder=task.coder,
         context=task.context,
         head=task.head,
         metrics=identity | {"metrics": metrics, "floors": record.data["floors"]},

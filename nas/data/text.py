@@ -50,7 +50,14 @@ def splits(characters: int, rule: SplitRule, context: int) -> Splits:
         spans: Splits = {"train": (0, nine), "val": (nine, characters), "test": (nine, characters)}
     else:
         spans = {"train": (0, eight), "val": (eight, nine), "test": (nine, characters)}
+    check_length(spans, context, "characters")
+    return spans
+
+
+def check_length(spans: Splits, context: int, unit: str) -> None:
+    """Raises DataError when a split cannot hold context + 1 of them."""
     shortest = min(spans, key=lambda name: spans[name][1] - spans[name][0])
+    whole = max(end for _, end in spans.values())
     length = spans[shortest][1] - spans[shortest][0]
     if length < context + 1:
         fits = f"use context = {length - 1} or less, or a longer text" if length > 2 else "use a longer text"
@@ -58,10 +65,9 @@ def splits(characters: int, rule: SplitRule, context: int) -> Splits:
             f"the text is too short for context {context}",
             code="corpus-too-short",
             where="task.corpus",
-            detail=f"{characters} characters leave {length} for '{shortest}', which needs {context + 1}",
+            detail=f"{whole} {unit} leave {length} for '{shortest}', which needs {context + 1}",
             help=fits,
         )
-    return spans
 
 
 def _python_docs() -> tuple[str, bytes]:

@@ -100,7 +100,7 @@ class TrialRun:
             self.folder,
             trainer.model,
             self.architecture,
-            symbols=trainer.task.symbols,
+            coder=trainer.task.coder,
             context=trainer.task.context,
             head=trainer.task.head,
             metrics=metrics,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.models import Head
+from nas.tasks.coders import Coder
 
 Split = Literal["train", "val", "test"]
 Inputs = tuple[Tensor, ...]
@@ -22,8 +23,8 @@ class Task(Protocol):
     """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
 
     context: int
-    symbols: list[str]
-    """The vocabulary in order of token number; saved beside trained weights."""
+    coder: Coder
+    """Saved beside trained weights."""
 
     @property
     def vocabulary(self) -> int:
@@ -65,9 +66,3 @@ class Task(Protocol):
         turn: Turn = ...,
     ) -> dict[str, float]:
         """Metrics on examples of the split that are the same at every call."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token numbers. Raises DataError for what the vocabulary lacks."""
-
-    def decode(self, tokens: list[int]) -> str:
-        """The text of these token numbers."""

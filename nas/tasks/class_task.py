@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nas.models import Head
 from nas.tasks.base import Inputs, Split, Turn
+from nas.tasks.coders import Coder
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE
 
 Examples = tuple[Inputs, Tensor]
@@ -25,13 +26,13 @@ Examples = tuple[Inputs, Tensor]
 class ClassTask(ABC):
     """−ln p(class | text), in nats."""
 
-    symbols: list[str]
+    coder: Coder
     context: int
     classes: list[str]
 
     @property
     def vocabulary(self) -> int:
-        return len(self.symbols)
+        return len(self.coder.symbols)
 
     @property
     def head(self) -> Head:

@@ -15,6 +15,7 @@ from nas.task_settings import ListOps as ListOpsSettings
 from nas.tasks import table
 from nas.tasks.base import Floors, Split
 from nas.tasks.class_task import ClassTask, Examples
+from nas.tasks.coders import Words
 
 OPERATORS: dict[str, Callable[[list[int]], int]] = {
     "[MIN": min,
@@ -47,8 +48,7 @@ class ListOpsTask(ClassTask):
 
     def __init__(self, settings: ListOpsSettings) -> None:
         self.settings, self.context = settings, settings.context
-        self.symbols, self.classes = [table.PAD, *OPERATORS, *DIGITS, CLOSE], DIGITS
-        self._numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
+        self.coder, self.classes = Words([table.PAD, *OPERATORS, *DIGITS, CLOSE]), DIGITS
 
     @property
     def typical(self) -> int:
@@ -99,14 +99,8 @@ class ListOpsTask(ClassTask):
         for numbers in table.evenly(torch.tensor([len(tree) for tree, _ in trees]), max_tokens, at_once):
             yield self._examples([trees[number] for number in numbers])
 
-    def encode(self, text: str) -> list[int]:
-        return [self._numbers[symbol] for symbol in text.split()]
-
-    def decode(self, tokens: list[int]) -> str:
-        return " ".join(self.symbols[token] for token in tokens if token)
-
     def _examples(self, trees: list[tuple[Tree, int]]) -> Examples:
-        inputs = table.padded([[self._numbers[symbol] for symbol in tree] for tree, _ in trees])
+        inputs = table.padded([self.coder.encode(" ".join(tree)) for tree, _ in trees])
         return inputs, torch.tensor([value for _, value in trees])
 
     def _fresh(self, generator: random.Random, count: int) -> list[tuple[Tree, int]]:

@@ -22,7 +22,7 @@ class Sentiment(ClassTask):
 
     def __init__(self, settings: TableSettings) -> None:
         self.data = table.TableData(settings, self.columns, key="text", texts=("text",))
-        self.symbols, self.context = self.data.subwords.symbols, settings.context
+        self.coder, self.context = self.data.subwords, settings.context
         self.classes = sorted({row["label"] for row in self.data.of("train")})
         self._check_labels()
         numbers = {label: number for number, label in enumerate(self.classes)}
@@ -76,12 +76,6 @@ class Sentiment(ClassTask):
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
         for numbers in table.evenly(self.lengths[split], max_tokens, at_once):
             yield self._examples(split, numbers)
-
-    def encode(self, text: str) -> list[int]:
-        return self.data.subwords.encode(text)
-
-    def decode(self, tokens: list[int]) -> str:
-        return self.data.subwords.decode(tokens)
 
     def _examples(self, split: Split, numbers: list[int]) -> Examples:
         tokens_BT, padding_BT = table.padded([self.texts[split][number] for number in numbers])

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.errors import DataError
 from nas.task_settings import AssociativeRecall as RecallSettings
 from nas.task_settings import SelectiveCopy as CopySettings
 from nas.tasks.base import Floors, Split
+from nas.tasks.coders import Words
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
 SEEDS: dict[Split, int] = {"val": 2**31, "test": 2**31 + 1}
@@ -30,7 +30,7 @@ class GeneratedTask(TokenTask):
     """The loss of whoever knows which tokens may be asked for, and no more."""
 
     def __init__(self, settings: RecallSettings | CopySettings, symbols: list[str]) -> None:
-        self.settings, self.symbols, self.context = settings, symbols, settings.context
+        self.settings, self.coder, self.context = settings, Words(symbols), settings.context
 
     @abstractmethod
     def examples(self, generator: torch.Generator, size: int) -> Examples:
@@ -62,24 +62,8 @@ class GeneratedTask(TokenTask):
             left -= size
             yield self.examples(generator, size)
 
-    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+    def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
         return {"exact_match": whole}
-
-    def encode(self, text: str) -> list[int]:
-        """Of symbols with spaces between."""
-        numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
-        for word in text.split():
-            if word not in numbers:
-                raise DataError(
-                    f"the symbol {word!r} is not in the vocabulary",
-                    code="unknown-character",
-                    where="the text",
-                    help=f"use the {len(numbers)} symbols {self.symbols[0]} to {self.symbols[-1]}, with spaces between",
-                )
-        return [numbers[word] for word in text.split()]
-
-    def decode(self, tokens: list[int]) -> str:
-        return " ".join(self.symbols[token] for token in tokens)
 
 
 class AssociativeRecall(GeneratedTask):

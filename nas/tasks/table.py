@@ -14,7 +14,7 @@ from nas.data.formats import Row
 from nas.data.rows import Column
 from nas.task_settings import TableTask as TableSettings
 from nas.tasks.base import Split
-from nas.tasks.subwords import Subwords
+from nas.tasks.coders import Subwords
 
 PAD = "<pad>"
 DRAWN_PER_TAKEN = 8

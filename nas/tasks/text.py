@@ -1,42 +1,50 @@
-"""What the tasks on one text have in common: characters as tokens, and splits by position.
+"""What the tasks on one text have in common: its tokens, and splits by position.
 
-Shapes: N characters of the text, B batch, T context, V vocabulary, W evaluation windows.
+Shapes: N tokens of the text, B batch, T context, V vocabulary, W evaluation windows.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import text as corpora
-from nas.errors import DataError
 from nas.task_settings import TextTask as TextSettings
 from nas.tasks import ngrams
 from nas.tasks.base import Floors, Split
+from nas.tasks.coders import Characters, Coder, Subwords
 from nas.tasks.token_task import Examples, TokenTask
 
 
 class TextTask(TokenTask):
-    """Mean cross-entropy of the target tokens, in nats, over windows of `context` characters.
+    """Mean cross-entropy of the target tokens, in nats, over windows of `context` tokens.
 
-    The vocabulary is every character of the whole text, the held-out splits included: nothing is then unknown,
-    and the figures compare with those published for TinyShakespeare's 65 symbols. Which characters occur is all
-    that training learns of the other splits. A task may add symbols of its own.
+    Tokens are characters, every one of the whole text, the held-out splits included: nothing is then unknown, and the
+    figures compare with those published for TinyShakespeare's 65 symbols. Which characters occur is all that training
+    learns of the other splits. Or they are subwords, learned from the train split. A task may add symbols of its own.
     """
 
     own_symbols: tuple[str, ...] = ()
 
     def __init__(self, settings: TextSettings) -> None:
-        self.corpus = corpora.load(settings.corpus)
-        points_N = np.frombuffer(self.corpus.text.encode("utf-32-le"), dtype=np.uint32)
-        distinct_V, tokens_N = np.unique(points_N, return_inverse=True)
-        self.characters = len(distinct_V)
-        self.symbols = [*(chr(point) for point in distinct_V), *self.own_symbols]
-        self.context = settings.context
-        self.splits = corpora.splits(len(tokens_N), settings.split, settings.context)
+        self.corpus, self.context = corpora.load(settings.corpus), settings.context
+        text = self.corpus.text
+        self.spans = corpora.splits(len(text), settings.split, settings.context)
+        self.coder: Coder
+        if settings.subwords:
+            self.coder, tokens_N, self.splits = self._subwords(settings.subwords)
+            self.plain = (len(self.own_symbols), len(self.coder.symbols))
+        else:
+            distinct_V, tokens_N = np.unique(
+                np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32), return_inverse=True
+            )
+            self.coder = Characters([*(chr(point) for point in distinct_V), *self.own_symbols])
+            self.splits, self.plain = self.spans, (0, len(distinct_V))
         self.tokens_N = torch.from_numpy(tokens_N)
 
     @abstractmethod
@@ -51,15 +59,24 @@ class TextTask(TokenTask):
             "name": self.corpus.name,
             "source": self.corpus.source,
             "sha256": self.corpus.sha256,
-            "characters": len(self.tokens_N),
+            "characters": len(self.corpus.text),
             "vocabulary": self.vocabulary,
-            "splits": {name: list(span) for name, span in self.splits.items()},
+            "splits": {name: list(span) for name, span in self.spans.items()},
         }
 
     def floors(self, split: Split) -> Floors:
-        """Nats per character of interpolated Witten-Bell n-grams, trained on the train split."""
-        nats = ngrams.losses(self.tokens_N.numpy(), self.splits["train"], self.splits[split], self.characters)
-        return {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
+        """Interpolated Witten-Bell n-grams of tokens, trained on the train split."""
+        low, high = self.plain
+        nats = ngrams.losses(self.tokens_N.numpy() - low, self.splits["train"], self.splits[split], high - low)
+        told = {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
+        if self.splits is self.spans:
+            return told
+        return {name: m | {"bits_per_char": self.bits_per_char(split, m["loss"])} for name, m in told.items()}
+
+    def bits_per_char(self, split: Split, loss: float) -> float:
+        """Of a loss per token: as many tokens as the split has, over its characters."""
+        tokens, characters = (end - start for start, end in (self.splits[split], self.spans[split]))
+        return loss / math.log(2) * tokens / characters
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         """Windows that start anywhere in the train split."""
@@ -72,33 +89,24 @@ class TextTask(TokenTask):
         for starts_B in torch.split(self._evaluation_starts(split, max_tokens), at_once):
             yield self.examples(starts_B, generator)
 
-    def encode(self, text: str) -> list[int]:
-        return encode(text, self.symbols)
-
-    def decode(self, tokens: list[int]) -> str:
-        return "".join(self.symbols[token] for token in tokens)
-
     def windows(self, starts_B: Tensor, length: int) -> Tensor:
-        """So many characters from each start: (B, length)."""
+        """So many tokens from each start: (B, length)."""
         return self.tokens_N.unfold(0, length, 1)[starts_B]
+
+    def _subwords(self, size: int) -> tuple[Subwords, NDArray[np.int64], corpora.Splits]:
+        """Each part of the text by itself, so that no subword stands in two splits."""
+        text, spans = self.corpus.text, self.spans
+        coder = Subwords.learned([text[slice(*spans["train"])]], size, self.own_symbols)
+        parts = sorted(set(spans.values()))
+        tokens = [coder.encode(text[slice(*part)]) for part in parts]
+        ends = np.cumsum([len(part) for part in tokens]).tolist()
+        places = dict(zip(parts, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+        splits = {name: places[span] for name, span in spans.items()}
+        corpora.check_length(splits, self.context, "subwords")
+        return coder, np.concatenate(tokens), splits
 
     def _evaluation_starts(self, split: Split, max_tokens: int) -> Tensor:
         start, end = self.splits[split]
         room = (end - start - 1) // self.context
         wanted = min(room, max(1, max_tokens // self.context))
         return start + torch.arange(wanted) * room // wanted * self.context
-
-
-def encode(text: str, symbols: list[str]) -> list[int]:
-    """Token numbers of the text. Raises DataError with the first character that has none."""
-    numbers = {symbol: number for number, symbol in enumerate(symbols)}
-    for offset, character in enumerate(text):
-        if character not in numbers:
-            known = "".join(symbol for symbol in symbols if len(symbol) == 1)
-            raise DataError(
-                f"the character {character!r} is not in the vocabulary",
-                code="unknown-character",
-                where=f"character {offset} of the text",
-                help=f"use the {len(known)} characters of the corpus: {known!r}",
-            )
-    return [numbers[character] for character in text]

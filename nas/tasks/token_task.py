@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nas.models import TOKENS, Head
 from nas.tasks.base import Floors, Inputs, Split, Turn
+from nas.tasks.coders import Coder
 
 EVALUATION_TOKENS_AT_ONCE = 4096
 IGNORED = -100
@@ -27,12 +28,12 @@ Examples = tuple[Inputs, Tensor]
 class TokenTask(ABC):
     """Mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
 
-    symbols: list[str]
+    coder: Coder
     context: int
 
     @property
     def vocabulary(self) -> int:
-        return len(self.symbols)
+        return len(self.coder.symbols)
 
     @property
     def head(self) -> Head:
@@ -62,7 +63,7 @@ class TokenTask(ABC):
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
         """About `max_tokens` tokens in examples of the split, `at_once` examples a batch: always the same."""
 
-    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+    def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
         """The task's own metrics, from the mean loss, and the shares of tokens and of examples that are right."""
         return {}
 
@@ -105,7 +106,7 @@ class TokenTask(ABC):
                 examples += len(targets_BT)
         model.train(was_training)
         loss, accuracy = nats / count, right / count
-        own = self.metrics(loss, accuracy, whole / examples)
+        own = self.metrics(split, loss, accuracy, whole / examples)
         named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
         return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
 

@@ -36,7 +36,7 @@ def value_of(words):
 def test_the_target_is_the_value_of_the_expression(task):
     (tokens_BT, padding_BT), values_B = task.batch(torch.Generator().manual_seed(0), 200)
     for tokens, padding, value in zip(tokens_BT, padding_BT, values_B.tolist(), strict=True):
-        words = task.decode(tokens[~padding].tolist()).split()
+        words = task.coder.decode(tokens[~padding].tolist()).split()
         assert 10 < len(words) < 100
         assert value_of(words) == value
 

@@ -97,9 +97,9 @@ def test_guessing_is_the_floor():
 
 def test_symbols_are_words():
     task = open_task(COPY)
-    assert task.decode(task.encode("t0 - t7 copy")) == "t0 - t7 copy"
+    assert task.coder.decode(task.coder.encode("t0 - t7 copy")) == "t0 - t7 copy"
     with pytest.raises(DataError, match="t8"):
-        task.encode("t8")
+        task.coder.encode("t8")
 
 
 @pytest.mark.parametrize(
