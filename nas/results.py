@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
         Metric("bits_per_char", "min", "bits", "validation loss per character", exact=True),
         Metric("perplexity", "min", "", "exp of the validation loss", exact=True),
         Metric("macro_f1", "max", "", "mean over the classes of F1, the balance of precision and recall", exact=True),
+        Metric("f1", "max", "", "overlap of the words of answers, the balance of precision and recall", exact=True),
         Metric("exact_match", "max", "", "share of answers right as a whole", exact=True),
         Metric("prefill_ms", "min", "ms", "time to read the prompt (median)", cheap=True),
         Metric("decode_ms_per_token", "min", "ms", "time per generated token (median)", cheap=True),

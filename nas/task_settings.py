@@ -30,6 +30,7 @@ TASK_KINDS: dict[str, TaskKind] = {
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "list_ops": TaskKind(("encoder",), ("macro_f1",)),
     "sentiment": TaskKind(("encoder",), ("macro_f1",), corpus="tweets"),
+    "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), corpus="babi"),
 }
 DEFAULT = "language_modelling"
 
@@ -57,7 +58,7 @@ def _pairs(value: Any) -> Any:
 class TableTask(Table):
     """Learned from the rows of a table."""
 
-    kind: Literal["sentiment"]
+    kind: Literal["sentiment", "question_answering"]
     corpus: str
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
     context: Count = Field(default=64, ge=2)
@@ -147,6 +148,7 @@ class ListOps(Table):
 TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy | ListOps]] = {
     "text": TextTask,
     "sentiment": TableTask,
+    "question_answering": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
     "list_ops": ListOps,
@@ -155,13 +157,14 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
 
 
 def _table(value: Any) -> str:
+    """The tag of the table of keys that the kind has."""
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
-    return kind if kind in TASK_TABLES else "text"
+    return "table" if TASK_TABLES.get(kind) is TableTask else kind if kind in TASK_TABLES else "text"
 
 
 TaskSettings = Annotated[
     Annotated[TextTask, Tag("text")]
-    | Annotated[TableTask, Tag("sentiment")]
+    | Annotated[TableTask, Tag("table")]
     | Annotated[AssociativeRecall, Tag("associative_recall")]
     | Annotated[SelectiveCopy, Tag("selective_copy")]
     | Annotated[ListOps, Tag("list_ops")],

@@ -26,6 +26,7 @@ def uniform(task: Task) -> dict[str, float]:
         "val_accuracy": share,
         "macro_f1": share,
         "exact_match": share,
+        "f1": share,
     }
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from nas.architecture import Architecture, Family
 from nas.errors import UsageError
 from nas.models.decoder import Decoder
-from nas.models.encoder import Classifier, Encoder
+from nas.models.encoder import Classifier, Encoder, SpanReader
 from nas.models.encoder_decoder import EncoderDecoder
 from nas.models.heads import TOKENS, Head
 from nas.models.recurrent import RecurrentModel, RecurrentSeq2Seq, recurrent
@@ -24,6 +24,7 @@ __all__ = [
     "RecurrentModel",
     "RecurrentSeq2Seq",
     "Seq2Seq",
+    "SpanReader",
     "build",
 ]
 
@@ -48,4 +49,6 @@ def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, h
         return FAMILIES[architecture.family](architecture, vocabulary, context)
     if architecture.family != "encoder":
         raise UsageError(f"a model of the family '{architecture.family}' tells no {head.kind}; an encoder does")
+    if head.kind == "span":
+        return SpanReader(architecture, vocabulary, context)
     return Classifier(architecture, vocabulary, context, len(head.classes))

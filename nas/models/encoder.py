@@ -1,4 +1,4 @@
-"""Encoders: they read a whole text at once, to fill in masked tokens or to tell its class.
+"""Encoders: they read a whole text at once, to fill in masked tokens, to tell its class, or to find a span in it.
 
 Shapes: B batch, T tokens, D hidden, V vocabulary, C classes, H heads.
 """
@@ -112,3 +112,25 @@ class Classifier(Bidirectional):
     def flops(self, tokens: int) -> int:
         """Without the pooling, which multiplies no matrices."""
         return self.stack.flops(tokens) + 2 * self.classes.in_features * self.classes.out_features
+
+
+class SpanReader(Bidirectional):
+    """Two logits a token, W_s h + b_s: to be the first, and the last, of a span (Devlin et al. 2019, arXiv:1810.04805).
+
+    W_s = 0 at first, so that every place starts equally likely.
+    """
+
+    def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
+        super().__init__(architecture, vocabulary, context, tied=True)
+        self.ends = nn.Linear(architecture.hidden, 2)
+        nn.init.zeros_(self.ends.weight)
+        nn.init.zeros_(self.ends.bias)
+
+    def forward(
+        self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B 2 T"]:
+        logits_BT2: Tensor = self.ends(self.encode(tokens_BT, padding_BT))
+        return logits_BT2.transpose(1, 2)
+
+    def flops(self, tokens: int) -> int:
+        return self.stack.flops(tokens) + 2 * tokens * self.ends.in_features * self.ends.out_features

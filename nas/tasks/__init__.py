@@ -12,6 +12,7 @@ from nas.tasks.base import Inputs, Split, Task
 from nas.tasks.language_modelling import LanguageModelling
 from nas.tasks.list_ops import ListOpsTask
 from nas.tasks.masked_language_modelling import MaskedLanguageModelling
+from nas.tasks.question_answering import QuestionAnswering
 from nas.tasks.sentiment import Sentiment
 from nas.tasks.spans import CopySpans, ReverseSpans
 from nas.tasks.synthetic import AssociativeRecall, SelectiveCopy
@@ -27,6 +28,7 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "selective_copy": SelectiveCopy,
     "list_ops": ListOpsTask,
     "sentiment": Sentiment,
+    "question_answering": QuestionAnswering,
 }
 
 

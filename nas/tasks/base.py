@@ -23,8 +23,10 @@ class Task(Protocol):
     """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
 
     context: int
-    coder: Coder
-    """Saved beside trained weights."""
+
+    @property
+    def coder(self) -> Coder:
+        """Texts as tokens and back; saved beside trained weights."""
 
     @property
     def vocabulary(self) -> int:
