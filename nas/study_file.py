@@ -177,6 +177,9 @@ class StudyFile(Table):
                 help = "give encoder_depth and [[cross]]" if task.has_source else "leave encoder_depth and cross out"
                 where = f"{places[family]}.encoder_depth"
                 raise InvalidStudyFile(f"the task '{kind}' {text}", where=where, help=help)
+            if not task.writes and False in settings.tied:
+                text = f"the task '{kind}' has no output matrix that could be tied or not"
+                raise InvalidStudyFile(text, where=f"{places[family]}.tied", help="leave `tied` out")
         used = [(f"objectives[{i}]", o.metric) for i, o in enumerate(self.objectives)]
         used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
         some = {name for other in TASK_KINDS.values() for name in other.metrics}
@@ -196,10 +199,13 @@ class StudyFile(Table):
     def with_absolute_corpus(self) -> Self:
         """The same for workers, and later launches, that may have another current folder."""
         task = self.task
-        if not isinstance(task, (TextTask, TableTask)) or not Path(task.corpus).is_file():
+        if not isinstance(task, (TextTask, TableTask)):
             return self
-        absolute = task.model_copy(update={"corpus": str(Path(task.corpus).absolute())})
-        return self.model_copy(update={"task": absolute})
+        prefix = "hf:" if task.corpus.startswith("hf:") else ""
+        path = Path(task.corpus.removeprefix(prefix)).expanduser()
+        if not (path.is_dir() if prefix else path.is_file()):
+            return self
+        return self.model_copy(update={"task": task.model_copy(update={"corpus": f"{prefix}{path.absolute()}"})})
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:

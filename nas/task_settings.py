@@ -18,6 +18,8 @@ class TaskKind:
     families: tuple[Family, ...]
     metrics: tuple[str, ...] = ()
     has_source: bool = False
+    writes: bool = True
+    """Whether its models end in logits of tokens; others have no output matrix that could be tied."""
     corpus: str = ""
 
 
@@ -28,9 +30,9 @@ TASK_KINDS: dict[str, TaskKind] = {
     "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
     "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
-    "list_ops": TaskKind(("encoder",), ("macro_f1",)),
-    "sentiment": TaskKind(("encoder",), ("macro_f1",), corpus="tweets"),
-    "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), corpus="babi"),
+    "list_ops": TaskKind(("encoder",), ("macro_f1",), writes=False),
+    "sentiment": TaskKind(("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
 }
 DEFAULT = "language_modelling"
 
@@ -140,6 +142,8 @@ class ListOps(Table):
 
     @model_validator(mode="after")
     def _room(self) -> Self:
+        if self.longest > 4000:
+            raise ValueError(f"longest = {self.longest} must be at most 4000: trees so large hardly ever grow")
         if self.longest < self.shortest + 5:
             raise ValueError(f"longest = {self.longest} must be at least 5 above shortest = {self.shortest}")
         return self
@@ -159,7 +163,9 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
 def _table(value: Any) -> str:
     """The tag of the table of keys that the kind has."""
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
-    return "table" if TASK_TABLES.get(kind) is TableTask else kind if kind in TASK_TABLES else "text"
+    if not isinstance(kind, str) or kind not in TASK_TABLES:
+        return "text"
+    return "table" if TASK_TABLES[kind] is TableTask else kind
 
 
 TaskSettings = Annotated[

@@ -106,6 +106,8 @@ class Trainer:
             "architecture": architecture.id,
             "seed": seed,
             "learning_rate": learning_rate,
+            "task": type(task).__name__,
+            "head": list(task.head.classes),
             "data": task.describe()["sha256"],
             "context": task.context,
             "settings": settings.model_dump(mode="json", exclude={"time_limit"}),
@@ -138,11 +140,12 @@ class Trainer:
         metrics = self.task.evaluate(
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
         )
-        uniform = self.task.guessing
-        if not metrics["val_loss"] <= (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * uniform:
+        most = (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * self.task.most_loss
+        loss = metrics["val_loss"]
+        if not (math.isfinite(loss) and loss <= most):
             raise Diverged(
-                f"validation loss {metrics['val_loss']:.3f} after {self.step} steps, where guessing evenly gives "
-                f"{uniform:.3f}",
+                f"validation loss {loss:.3f} after {self.step} steps, where guessing evenly gives "
+                f"{self.task.guessing:.3f}",
                 help="lower train.learning_rate",
             )
         speed = self.tokens / self.seconds
@@ -204,7 +207,8 @@ class Trainer:
             return
         self.generator.set_state(state)
         progress = metadata["progress"]
-        self.step, self.seconds, self.tokens = progress["step"], progress["seconds"], progress["tokens"]
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self.tokens = progress.get("tokens", self.step * self.settings.batch * self.task.context)
         self.rungs = tuple(Rung(**rung) for rung in progress["rungs"])
 
 

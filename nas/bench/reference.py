@@ -11,6 +11,7 @@ from nas.results import METRICS, Objective
 from nas.space import Space
 from nas.study_file import StudyFile
 from nas.tasks import Task, model_of
+from nas.tasks.text import TextTask
 
 PASSES = 3
 """Over all choices, at most, while any of them still makes the architecture larger."""
@@ -21,7 +22,7 @@ def uniform(task: Task) -> dict[str, float]:
     share = math.exp(-task.guessing)
     return {
         "val_loss": task.guessing,
-        "bits_per_char": task.guessing / math.log(2),
+        "bits_per_char": task.bits_per_char("val", task.guessing) if isinstance(task, TextTask) else math.nan,
         "perplexity": 1 / share,
         "val_accuracy": share,
         "macro_f1": share,

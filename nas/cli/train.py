@@ -13,6 +13,9 @@ import typer
 from nas.cli.options import MOST_SEED, StudyName, TrialNumber, Verbose, out_folder
 from nas.errors import Conflict
 
+WHOLE = 10**9
+"""Tokens of the test split, at most: all of it."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -177,7 +180,7 @@ def _train(
         except Interrupted:
             console.print(f"Saved at step {trainer.step} of {settings.steps}; the same command goes on from there.")
             raise typer.Exit(128 + watch.signal) from None
-    tested = task.evaluate(trainer.model, "test", settings.evaluation_tokens, device=trainer.device, turn=trainer.turn)
+    tested = task.evaluate(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
     metrics = {**trainer.rungs[-1].metrics, **tested}
     save_weights(
         folder,
@@ -245,5 +248,5 @@ def _print_metrics(metrics: Mapping[str, float], record: "StudyRecord", console:
     val, test = (record.data["floors"][split] for split in ("val", "test"))
     for name, metrics_of_it in val.items():
         for metric, value in metrics_of_it.items():
-            shown.add_row(f"{name}, {metric}", number(value), number(test[name][metric]))
+            shown.add_row(f"{name} {metric}", number(value), number(test[name][metric]))
     console.print(shown)

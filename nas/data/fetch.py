@@ -18,7 +18,7 @@ from filelock import FileLock
 from nas import files
 from nas.data.catalogue import Dataset
 from nas.data.normalise import pack
-from nas.errors import DataError
+from nas.errors import DataError, OutOfReach
 
 CHUNK = 1 << 16
 TIMEOUT_SECONDS = 30.0
@@ -64,24 +64,31 @@ def content(dataset: Dataset) -> bytes:
 
 
 def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
-    """Download into the cache, whatever is there already. Raises DataError, and OutOfReach when the disk refuses."""
+    """Download into the cache, unless another process has meanwhile. Raises DataError, and OutOfReach when the disk
+    refuses."""
     path, raw = cache() / dataset.file, cache() / "raw" / dataset.name
     try:
         raw.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache() / f"{dataset.name}.lock")
+        lock.acquire()
     except OSError as error:
-        raise DataError(
+        raise OutOfReach(
             "the cache cannot be written",
             code="cache",
             where=str(cache()),
             detail=error.strerror or str(error),
             help="set NAS_CACHE to a folder that you may write to",
         ) from error
-    with FileLock(cache() / f"{dataset.name}.lock"):
-        normalised = _normalised(dataset, [_download(dataset, url, raw, progress) for url in dataset.urls])
-        shutil.rmtree(raw, ignore_errors=True)
-        if hashlib.sha256(normalised).hexdigest() != dataset.sha256:
-            raise _changed(dataset)
-        files.replace(path, lambda beside: beside.write_bytes(pack(normalised)))
+    try:
+        if not path.is_file():
+            normalised = _normalised(dataset, [_download(dataset, url, raw, progress) for url in dataset.urls])
+            if hashlib.sha256(normalised).hexdigest() != dataset.sha256:
+                shutil.rmtree(raw, ignore_errors=True)
+                raise _changed(dataset)
+            files.replace(path, lambda beside: beside.write_bytes(pack(normalised)))
+            shutil.rmtree(raw, ignore_errors=True)
+    finally:
+        lock.release()
     return path
 
 
@@ -112,19 +119,28 @@ def read(path: Path) -> bytes:
 
 def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> Path:
     import pooch
+    import requests
 
     pooch.get_logger().setLevel("WARNING")
     name = url.rsplit("/", 1)[1]
     try:
         return Path(pooch.retrieve(url, None, name, folder, downloader=_Resuming(folder / f"{name}.part", progress)))
-    except OSError as error:  # requests' errors are OSErrors
+    except (requests.RequestException, ConnectionError) as error:
         raise DataError(
             f"{dataset.name} is not here and cannot be downloaded",
             code="corpus-unreachable",
             where=url,
             detail=str(error),
-            help=f"connect to the network, and what is here of it is kept; or set NAS_DATA_DIR to a folder that holds\n"
+            help="connect to the network, and what is here of it is kept; or set NAS_DATA_DIR to a folder that holds\n"
             f"{dataset.file}; corpus = 'python-docs' needs neither",
+        ) from error
+    except OSError as error:
+        raise OutOfReach(
+            f"{dataset.name} cannot be kept",
+            code="disk",
+            where=str(folder),
+            detail=error.strerror or str(error),
+            help="free some space, or set NAS_CACHE to another folder",
         ) from error
 
 
@@ -141,9 +157,9 @@ class _Resuming:
         # Unpacked by nobody on the way, so that bytes count as they are on the disk.
         wanted = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
         with requests.get(url, headers=wanted, stream=True, timeout=TIMEOUT_SECONDS) as reply:
-            if reply.status_code == requests.codes.requested_range_not_satisfiable:
-                self.part.unlink()
-                raise OSError(f"{url}: what was kept is longer than the file, and is dropped; try again")
+            if here and reply.status_code == requests.codes.requested_range_not_satisfiable:
+                self.part.unlink()  # as long as the file, or longer: not to be gone on with
+                return self(url, output, pooch)
             reply.raise_for_status()
             goes_on = reply.status_code == requests.codes.partial_content
             here = here if goes_on else 0
@@ -154,6 +170,8 @@ class _Resuming:
                     out.write(chunk)
                     here += len(chunk)
                     self.progress(self.part.stem, here, size)
+        if size is not None and here < size:
+            raise requests.ConnectionError(f"the connection ended after {here:,} of {size:,} bytes")
         self.part.replace(output)
 
 

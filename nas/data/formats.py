@@ -14,10 +14,14 @@ from typing import Any, Literal
 from nas.data import fetch
 from nas.errors import DataError, nearest
 
+csv.field_size_limit(2**31 - 1)  # texts are longer than the 131,072 characters that are usual
+
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 HUGGING_FACE = "hf:"
 PART = "split"
 """The column that a data set of Hugging Face gets for the name of its parts."""
+PARTS = ("train", "training", "val", "valid", "validation", "dev", "test")
+"""Parts that have a use; others, as `unsupervised`, are left."""
 
 Row = dict[str, Any]
 Placed = tuple[str, Row]
@@ -27,7 +31,7 @@ Placed = tuple[str, Row]
 def content(path: Path, known: Iterable[str]) -> bytes:
     """The unpacked bytes of a table. `known`: names that could have been meant instead."""
     known = list(known)
-    if path.suffix not in FORMATS and path.with_suffix("").suffix not in FORMATS:
+    if _ending(path) not in FORMATS:
         raise DataError(
             f"'{path}' is no table",
             code="corpus-format",
@@ -48,8 +52,13 @@ def content(path: Path, known: Iterable[str]) -> bytes:
         ) from None
 
 
+def _ending(path: Path) -> str:
+    """Of the table itself, whether it is packed or not."""
+    return Path(path.name.removesuffix(".gz")).suffix
+
+
 def parsed(content: bytes, path: Path) -> Iterator[Placed]:
-    suffix = path.suffix if path.suffix in FORMATS else path.with_suffix("").suffix
+    suffix = _ending(path)
     if suffix == ".parquet":
         yield from _parquet(content, path)
         return
@@ -80,6 +89,13 @@ def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     try:
         header = next(reader, [])
+        if twice := [name for i, name in enumerate(header) if name in header[:i]]:
+            raise DataError(
+                f"two columns are named '{twice[0]}'",
+                code="bad-row",
+                where=f"{path}  line 1",
+                help="rename one of them",
+            )
         for fields in reader:
             if fields and len(fields) != len(header):
                 raise DataError(
@@ -158,8 +174,9 @@ def hugging_face(name: str) -> list[Placed]:
         ) from error
     if isinstance(found, datasets.DatasetDict):
         return [
-            (f"{part} row {number}", {PART: part, **row})
+            (f"{part} row {number}", {**row, PART: part})
             for part, rows in found.items()
+            if part in PARTS
             for number, row in enumerate(rows, start=1)
         ]
     return [(f"row {number}", dict(row)) for number, row in enumerate(found, start=1)]

@@ -60,13 +60,19 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
     """
     _check_names(columns, names)
     if corpus.startswith(HUGGING_FACE):
-        source, placed = corpus, formats.hugging_face(corpus.removeprefix(HUGGING_FACE))
-        sha256 = hashlib.sha256("".join(json.dumps(row, default=str) + "\n" for _, row in placed).encode()).hexdigest()
+        source, placed, content = corpus, formats.hugging_face(corpus.removeprefix(HUGGING_FACE)), None
     else:
         dataset = DATASETS.get(corpus)
+        if dataset and dataset.task == "language_modelling":
+            raise DataError(
+                f"the data set '{corpus}' is a text, and no table",
+                code="corpus-format",
+                where="task.corpus",
+                help=nearest(corpus, (name for name, known in DATASETS.items() if known.task != dataset.task)),
+            )
         path = Path(dataset.file if dataset else corpus).expanduser()
         content = fetch.content(dataset) if dataset else formats.content(path, DATASETS)
-        source, sha256 = dataset.urls[0] if dataset else path.name, hashlib.sha256(content).hexdigest()
+        source = dataset.urls[0] if dataset else path.name
         names = {**(dataset.columns if dataset else {}), **names}
         placed = list(formats.parsed(content, path))
     if not placed:
@@ -75,15 +81,19 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
     own = {column.name: names.get(column.name, column.name) for column in wanted}
     _check_columns(corpus, placed, wanted, own, names)
     rows = _checked(corpus, placed, wanted, own)
-    return Table(corpus, source, sha256, tuple(rows), tuple(place for place, _ in placed))
+    if content is None:  # what else a row holds may be anything
+        content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode()
+    return Table(corpus, source, hashlib.sha256(content).hexdigest(), tuple(rows), tuple(place for place, _ in placed))
 
 
 def split(table: Table, key: str) -> dict[Split, list[int]]:
     """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
 
-    Equal keys stand in one split alone: what the test split holds is left out of the others, and what the validation
-    split holds out of training (four abstracts of SciTLDR, as published, stand in two). Raises DataError when a split
-    is left without rows, or the column names another.
+    Where no row is for validation, a tenth of the training rows is, as many data sets are published. Equal keys stand in
+    one split alone: what the test split holds is left out of the others, and what the validation split holds out of
+    training (four abstracts of SciTLDR, as published, stand in two).
+
+    Raises DataError when a split is left without rows, or the column names another.
     """
     found: dict[Split, list[int]] = {"train": [], "val": [], "test": []}
     for number, row in enumerate(table.rows):
@@ -97,6 +107,11 @@ def split(table: Table, key: str) -> dict[Split, list[int]]:
             )
         found[SPLIT_NAMES[named.lower()]].append(number)
     held = set[str]()
+    if found["train"] and found["test"] and not found["val"]:
+        train, found["train"] = found["train"], []
+        for number in train:
+            held_out = split_of(str(table.rows[number][key]), SHARES) == "valid"
+            found["val" if held_out else "train"].append(number)
     order: tuple[Split, ...] = ("test", "val", "train")
     for name in order:
         found[name] = [number for number in found[name] if str(table.rows[number][key]) not in held]
@@ -180,7 +195,9 @@ def _problem(column: Column, value: Any) -> str:
         )
     if not isinstance(value, str):
         return f"is no text: {value!r}"
-    return "" if value.strip() else "is empty"
+    if not value.strip():
+        return "is empty"
+    return "" if _whole(value) else f"holds half a character: {value[:80]!r}"
 
 
 def _value(column: Column, value: Any) -> Any:
@@ -192,6 +209,11 @@ def _value(column: Column, value: Any) -> Any:
         case "texts":
             return value if isinstance(value, list) else [value]
     return value
+
+
+def _whole(text: str) -> bool:
+    """JSON may hold one half of a pair that stands for a character, which is no text."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _digits(value: Any) -> bool:

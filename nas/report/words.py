@@ -178,7 +178,8 @@ def floor_sentences(summary: Summary) -> list[str]:
             told = {name: metrics[metric] for name, metrics in floors[split].items() if metric in metrics}
             values, name = _values(summary, split, metric)
             if values:
-                sentences.append(_against(values, told, "min" if metric == "loss" else "max", f"{name}{note}"))
+                goal = METRICS.get(metric, METRICS.get(f"val_{metric}"))
+                sentences.append(_against(values, told, goal.goal if goal else "max", f"{name}{note}"))
     return sentences
 
 
@@ -198,7 +199,7 @@ def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: str
     others = [f"the {name} ({number(value)})" for name, value in floors.items() if sign * (value - values[best]) <= 0]
     sides = [f"better than {listed(better)}" if better else "", f"not better than {listed(others)}" if others else ""]
     verdict = ", ".join(filter(None, sides))
-    unit = " nats" if goal == "min" else ""
+    unit = " nats" if what.startswith(("val_loss", "test_loss")) else ""
     return f"The best trial, {best}, reaches {number(values[best])}{unit} ({what}): {verdict}."
 
 

@@ -41,6 +41,11 @@ class Task(Protocol):
         """The loss of guessing evenly."""
 
     @property
+    def most_loss(self) -> float:
+        """A validation loss above it means that training has blown up. Classes that are told wrong with confidence may
+        cost more than guessing, while most are told right: there it is infinite."""
+
+    @property
     def typical(self) -> int:
         """Tokens of a typical example: what a model is timed with that reads and does not write."""
 

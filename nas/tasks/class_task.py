@@ -43,6 +43,10 @@ class ClassTask(ABC):
         return math.log(len(self.classes))
 
     @property
+    def most_loss(self) -> float:
+        return math.inf
+
+    @property
     @abstractmethod
     def typical(self) -> int:
         """See `nas.tasks.base.Task`."""
@@ -92,7 +96,7 @@ class ClassTask(ABC):
                 true_N += targets_B.tolist()
         model.train(was_training)
         accuracy = float(np.mean(np.equal(told_N, true_N)))
-        f1 = float(f1_score(true_N, told_N, average="macro", zero_division=0))
+        f1 = float(f1_score(true_N, told_N, labels=range(len(self.classes)), average="macro", zero_division=0))
         own = "test_macro_f1" if split == "test" else "macro_f1"
         return {f"{split}_loss": nats / len(true_N), f"{split}_accuracy": accuracy, own: f1}
 

@@ -5,7 +5,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -49,14 +48,15 @@ class ListOpsTask(ClassTask):
     def __init__(self, settings: ListOpsSettings) -> None:
         self.settings, self.context = settings, settings.context
         self.coder, self.classes = Words([table.PAD, *OPERATORS, *DIGITS, CLOSE]), DIGITS
+        self.held_out = self._held_out()
+        self._taken = {tree for trees in self.held_out.values() for tree, _ in trees}
 
     @property
     def typical(self) -> int:
         """The median of the validation split."""
         return int(median(len(tree) for tree, _ in self.held_out["val"]))
 
-    @cached_property
-    def held_out(self) -> dict[str, list[tuple[Tree, int]]]:
+    def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
         """Distinct trees with their values, none in both splits."""
         seen, found = set[Tree](), dict[str, list[tuple[Tree, int]]]()
         for split, seed in SEEDS.items():
@@ -68,10 +68,6 @@ class ListOpsTask(ClassTask):
                     kept.append((tree, value))
             found[split] = kept
         return found
-
-    @cached_property
-    def _taken(self) -> set[Tree]:
-        return {tree for trees in self.held_out.values() for tree, _ in trees}
 
     def describe(self) -> dict[str, Any]:
         law = {"version": 1, **self.settings.model_dump(mode="json")}
@@ -85,10 +81,14 @@ class ListOpsTask(ClassTask):
 
     def floors(self, split: Split) -> Floors:
         """The commonest digit of the training split."""
+        from sklearn.metrics import f1_score
+
         counts = Counter(value for _, value in self._fresh(random.Random(0), SHOWN))
         commonest = counts.most_common(1)[0][0]
         values = [value for _, value in self.held_out[split]]
-        return {"majority": {"accuracy": values.count(commonest) / len(values)}}
+        told = [commonest] * len(values)
+        f1 = f1_score(values, told, labels=range(10), average="macro", zero_division=0)
+        return {"majority": {"accuracy": values.count(commonest) / len(values), "macro_f1": float(f1)}}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         seed = int(torch.randint(2**62, (1,), generator=generator))

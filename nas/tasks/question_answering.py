@@ -88,6 +88,10 @@ class QuestionAnswering:
         return sum(math.log(max(1, len(q.places))) for q in self.trained) / max(1, len(self.trained))
 
     @property
+    def most_loss(self) -> float:
+        return math.inf
+
+    @property
     def typical(self) -> int:
         """The median of the training split."""
         return int(self.lengths.median())

@@ -14,6 +14,9 @@ from nas.tasks import table
 from nas.tasks.base import Floors, Split
 from nas.tasks.class_task import ClassTask, Examples
 
+TOKEN = r"\w\w+|\S"
+"""Words of two letters and more, and any other sign by itself."""
+
 
 class Sentiment(ClassTask):
     """−ln p(label | text). Classes are the labels of the training split; a text is cut off at `context` subwords."""
@@ -59,7 +62,8 @@ class Sentiment(ClassTask):
         true = [row["label"] for row in held]
         commonest = Counter(row["label"] for row in train).most_common(1)[0][0]
         told = {"majority": [commonest] * len(held)}
-        linear = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000))
+        counted = TfidfVectorizer(sublinear_tf=True, token_pattern=TOKEN)
+        linear = make_pipeline(counted, LogisticRegression(C=10, max_iter=1000))
         linear.fit([row["text"] for row in train], [row["label"] for row in train])
         told["TF-IDF, logistic regression"] = linear.predict([row["text"] for row in held]).tolist()
         return {

@@ -22,6 +22,9 @@ from nas.tasks.token_task import IGNORED, Examples, TokenTask
 SEEDS: dict[Split, int] = {"val": 2**31, "test": 2**31 + 1}
 """Of the examples to evaluate on; trials have smaller ones. Of larger ones torch takes the last 32 bits on a CPU."""
 
+EXAMPLES = 3000
+"""To evaluate on, at most: as published."""
+
 
 class GeneratedTask(TokenTask):
     """Examples by a law; the same seed gives the same ones."""
@@ -56,7 +59,7 @@ class GeneratedTask(TokenTask):
 
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
         generator = torch.Generator().manual_seed(SEEDS[split])
-        left = max(1, max_tokens // self.context)
+        left = min(EXAMPLES, max(1, max_tokens // self.context))
         while left:
             size = min(left, at_once)
             left -= size
@@ -103,8 +106,8 @@ class AssociativeRecall(GeneratedTask):
 class SelectiveCopy(GeneratedTask):
     """Selective copying (Gu and Dao 2023, arXiv:2312.00752; as in MAD, arXiv:2403.17844).
 
-    K of V − 2 symbols, repeats allowed, stand in order at places drawn evenly among the first T − K − 1, with blanks
-    between; then a mark, and K blanks, where they are to be predicted in the same order.
+    K of V − 2 symbols, repeats allowed, stand in order. Before which of them each of T − 2 K − 1 blanks stands is drawn
+    evenly. Then come a mark, and K blanks, where the symbols are to be predicted in the same order.
     """
 
     settings: CopySettings
@@ -117,7 +120,9 @@ class SelectiveCopy(GeneratedTask):
         copied, context = self.settings.copied, self.context
         blank, mark = self.settings.vocabulary - 2, self.settings.vocabulary - 1
         told_BK = torch.randint(blank, (size, copied), generator=generator)
-        places_BK = _distinct(torch.zeros(size, context - copied - 1), copied, generator).sort(dim=1).values
+        before_BS = torch.randint(copied, (size, context - 2 * copied - 1), generator=generator)
+        gaps_BK = torch.zeros(size, copied, dtype=torch.long).scatter_add_(1, before_BS, torch.ones_like(before_BS))
+        places_BK = gaps_BK.cumsum(dim=1) + torch.arange(copied)
         tokens_BT = torch.full((size, context), blank).scatter_(1, places_BK, told_BK)
         tokens_BT[:, context - copied - 1] = mark
         targets_BT = torch.full_like(tokens_BT, IGNORED)

@@ -44,6 +44,10 @@ class TokenTask(ABC):
         return math.log(self.vocabulary)
 
     @property
+    def most_loss(self) -> float:
+        return self.guessing
+
+    @property
     def typical(self) -> int:
         return self.context
 

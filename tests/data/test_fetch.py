@@ -10,18 +10,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nas.data import catalogue, fetch, normalise
-from nas.errors import DataError
+from nas.errors import DataError, OutOfReach
 
 TEXT = ("Whatever is published, line by line.\n" * 9000).encode()
 HERE = "NAS_DATA_DIR" in os.environ
 
 
 class Server(ThreadingHTTPServer):
-    """Serves TEXT at every path. `cut`: close the connection after so many bytes, once."""
+    """Serves TEXT at every path. `cuts`: close the connection after so many bytes, one entry a request."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked, self.cut, self.content, self.ranges = [], None, TEXT, True
+        self.asked, self.cuts, self.content, self.ranges, self.gone = [], [], TEXT, True, False
 
     @property
     def url(self):
@@ -33,14 +33,14 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.asked.append(wanted)
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.ranges else 0
-        if start >= len(self.server.content):
-            self.send_error(416)
+        if self.server.gone or start >= len(self.server.content):
+            self.send_error(404 if self.server.gone else 416)
             return
         rest = self.server.content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
-        cut, self.server.cut = self.server.cut, None
+        cut = self.server.cuts.pop(0) if self.server.cuts else None
         self.wfile.write(rest if cut is None else rest[:cut])
 
     def log_message(self, *arguments):
@@ -98,7 +98,7 @@ def test_the_data_folder_comes_first_and_needs_no_network(dataset, server, tmp_p
 
 
 def test_a_cut_connection_goes_on_where_it_ended(dataset, server):
-    server.cut = 200_000
+    server.cuts = [200_000]
     error = refused(dataset)
     assert (error.code, error.where) == ("corpus-unreachable", server.url)
     assert fetch.present(dataset) is None
@@ -109,17 +109,54 @@ def test_a_cut_connection_goes_on_where_it_ended(dataset, server):
 
 
 def test_a_server_that_knows_no_ranges_starts_anew(dataset, server):
-    server.cut, server.ranges = 200_000, False
+    server.cuts, server.ranges = [200_000], False
     refused(dataset)
     assert fetch.content(dataset) == TEXT
 
 
-def test_what_was_kept_of_a_longer_file_is_dropped(dataset, server):
+@pytest.mark.parametrize("kept", [TEXT, TEXT * 2])
+def test_what_was_kept_of_a_file_as_long_or_longer_is_dropped(dataset, server, kept):
     part = fetch.cache() / "raw" / "lines" / "text.txt.part"
     part.parent.mkdir(parents=True)
-    part.write_bytes(TEXT * 2)
-    assert "try again" in refused(dataset).detail
+    part.write_bytes(kept)
     assert fetch.content(dataset) == TEXT
+    assert len(server.asked) == 2
+
+
+def test_what_another_process_has_brought_meanwhile_is_taken(dataset, server):
+    fetch.fetch(dataset)
+    assert fetch.fetch(dataset) == fetch.present(dataset)
+    assert len(server.asked) == 1
+
+
+def test_of_several_files_those_that_are_here_are_kept(dataset, server):
+    def joined(files):
+        assert len(files) == 2
+        return files[0].read_bytes()
+
+    base = server.url.removesuffix("text.txt")
+    both = dataclasses.replace(dataset, urls=(f"{base}one.txt", f"{base}two.txt"), normalise=joined)
+    server.cuts = [None, 200_000]
+    assert refused(both).where.endswith("two.txt")
+    assert fetch.content(both) == TEXT
+    assert len(server.asked) == 3
+
+
+def test_a_file_that_is_gone_is_told(dataset, server):
+    server.gone = True
+    error = refused(dataset)
+    assert error.code == "corpus-unreachable"
+    assert "404" in error.detail
+
+
+def test_a_full_disk_is_no_matter_of_the_network(dataset, server, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pooch.retrieve", full)
+    with pytest.raises(OutOfReach, match="cannot be kept") as caught:
+        fetch.content(dataset)
+    assert caught.value.exit_code == 5
 
 
 def test_other_content_is_refused_and_not_kept(dataset, server):
@@ -158,9 +195,10 @@ def test_progress_counts_to_the_end(dataset, server):
 def test_a_cache_that_cannot_be_written_is_told(dataset, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file"))
-    error = refused(dataset)
-    assert error.code == "cache"
-    assert "NAS_CACHE" in error.help
+    with pytest.raises(OutOfReach) as caught:
+        fetch.content(dataset)
+    assert caught.value.code == "cache"
+    assert "NAS_CACHE" in caught.value.help
 
 
 @pytest.mark.skipif(not HERE, reason="NAS_DATA_DIR names no folder with data sets")

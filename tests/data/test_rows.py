@@ -57,7 +57,8 @@ def test_parquet_gives_them_too(tmp_path):
 
 def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path):
     datasets = pytest.importorskip("datasets", reason="pip install 'nas[hf]'")
-    parts = {part: datasets.Dataset.from_dict({"text": [part], "label": [1]}) for part in ("train", "validation")}
+    names = ("train", "validation", "unsupervised")
+    parts = {part: datasets.Dataset.from_dict({"text": [part], "label": [1]}) for part in names}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
     assert [row["split"] for row in table.rows] == ["train", "validation"]
@@ -81,6 +82,7 @@ def test_what_is_optional_may_be_absent(tmp_path):
         ('{"text": "  ", "label": 1}', "line 2: text is empty"),
         ('{"text": 7, "label": 1}', "line 2: text is no text: 7"),
         ('{"label": 1}', "line 2: text is missing"),
+        ('{"text": "cut \\ud83d", "label": 1}', "line 2: text holds half a character"),
         ('{"text": "a", "label": null}', "line 2: label is missing"),
         ('{"text": "a", "label": 1.5}', "line 2: label is neither a word nor a whole number: 1.5"),
     ],
@@ -127,6 +129,7 @@ def test_a_column_that_the_task_does_not_read_is_refused(tmp_path):
         ("a.csv", b"text,label\nok,1\n\xff\xfe,0\n", "line 3"),
         ("a.csv", b"text,label\nok,1\nno\n", "line 3"),
         ("a.csv", b'text,label\n"open,1\n', "line 2"),
+        ("a.csv", b"text,label,text\na,1,b\n", "line 1"),
         ("a.tsv", b"text\tlabel\nok\t1\t2\n", "line 2"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n[1]\n', "line 2"),
         ("a.jsonl", b'{"text": "a"\n', "line 1"),
@@ -143,7 +146,8 @@ def test_an_empty_table_is_refused(tmp_path):
 
 
 def test_another_ending_and_a_missing_file_are_told(tmp_path):
-    assert refused(write(tmp_path, "a.xlsx", "x")).code == "corpus-format"
+    for name in (write(tmp_path, "a.xlsx", "x"), write(tmp_path, "a.csv.zip", "x"), "", ".", "tinyshakespeare"):
+        assert refused(name).code == "corpus-format"
     write(tmp_path, "tweets.csv", "text,label\na,1\n")
     error = refused(str(tmp_path / "tweet.csv"))
     assert error.code == "corpus-missing"
@@ -172,6 +176,13 @@ def test_a_split_without_rows_is_told(tmp_path):
         rows.split(table_of(tmp_path, ["train", "train"]), "text")
     assert caught.value.message == "the table leaves no rows for val and test"
     assert "2 rows: 2 for 'train'" in caught.value.detail
+
+
+def test_where_none_validates_a_tenth_of_the_training_rows_does(tmp_path):
+    found = rows.split(table_of(tmp_path, ["train"] * 200 + ["test"] * 20), "text")
+    assert 8 <= len(found["val"]) <= 35
+    assert len(found["train"]) + len(found["val"]) == 200
+    assert len(found["test"]) == 20
 
 
 def test_what_is_tested_is_not_trained_on(tmp_path):

@@ -67,9 +67,22 @@ def test_scattered_tokens_are_asked_for_in_order():
     for tokens, targets in zip(*examples(COPY), strict=True):
         scattered = [token for token in tokens[:18] if token != 8]
         assert len(scattered) == 5
+        assert tokens[17] != 8
         assert tokens[18] == 9
         assert tokens[19:] == [8] * 5
         assert targets == [IGNORED] * 19 + scattered
+
+
+def test_each_blank_stands_before_any_of_the_tokens():
+    """So gaps are multinomial: of 13 blanks, one in five before each token."""
+    tokens, _ = examples(COPY, size=4000)
+    gaps = Counter()
+    for row in tokens:
+        token = 0
+        for symbol in row[:18]:
+            gaps[token] += symbol == 8
+            token += symbol != 8
+    assert [gaps[token] / 4000 for token in range(5)] == pytest.approx([13 / 5] * 5, abs=0.1)
 
 
 @pytest.mark.parametrize("settings", [RECALL, COPY])
@@ -80,6 +93,7 @@ def test_batches_repeat_by_seed_and_evaluation_always(settings):
     first, again = (list(task.evaluation("val", 2000, 8)) for _ in range(2))
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(first, again, strict=True))
     assert sum(len(targets) for _, targets in first) == 2000 // settings.context
+    assert sum(len(targets) for _, targets in task.evaluation("test", 10**9, 500)) == 3000
     test = next(task.evaluation("test", 2000, 8))
     assert not torch.equal(first[0][1], test[1])
 
