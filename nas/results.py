@@ -216,7 +216,8 @@ class StudyRecord:
     environment: Mapping[str, Any]
     """Hardware, versions, command line; `nas.measure.environment()` as JSON."""
     data: Mapping[str, Any]
-    """What the task says of its data: name, sha256, characters, vocabulary, splits, floors {name: nats per token}."""
+    """What the task says of its data: name, sha256, characters, vocabulary, splits, and floors: split → name → metric →
+    value."""
     budget: int
     created: float
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)

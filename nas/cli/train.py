@@ -237,7 +237,7 @@ class _Watch:
 
 
 def _print_metrics(metrics: Mapping[str, float], record: "StudyRecord", console: "Console") -> None:
-    """Both splits side by side; beside the losses, the n-gram models that they should beat."""
+    """Both splits side by side; below them what costs no neural network."""
     from nas.cli.tables import number, table
 
     shown = table("", "val", "test", numbers=("val", "test"))

@@ -89,8 +89,8 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
 def split(table: Table, key: str) -> dict[Split, list[int]]:
     """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
 
-    Where no row is for validation, a tenth of the training rows is, as many data sets are published. Equal keys stand in
-    one split alone: what the test split holds is left out of the others, and what the validation split holds out of
+    Where no row is for validation, a tenth of the training rows is, as many data sets are published. Equal keys stand
+    in one split alone: what the test split holds is left out of the others, and what the validation split holds out of
     training (four abstracts of SciTLDR, as published, stand in two).
 
     Raises DataError when a split is left without rows, or the column names another.

@@ -110,8 +110,8 @@ class Classifier(Bidirectional):
         return logits_BC
 
     def flops(self, tokens: int) -> int:
-        """Without the pooling, which multiplies no matrices."""
-        return self.stack.flops(tokens) + 2 * self.classes.in_features * self.classes.out_features
+        pooled = 2 * tokens * self.architecture.hidden if self.architecture.pooling == "mean" else 0
+        return self.stack.flops(tokens) + pooled + 2 * self.classes.in_features * self.classes.out_features
 
 
 class SpanReader(Bidirectional):

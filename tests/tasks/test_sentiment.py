@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from nas import artifact
 from nas.architecture import Architecture
 from nas.errors import DataError
 from nas.kinds import ATTENTION_SPECS
@@ -101,6 +102,29 @@ def test_an_encoder_learns_the_word_that_tells(corpus):
     assert trained["val_accuracy"] > 0.9
     assert trained["val_loss"] < math.log(2) / 2
     assert trained["macro_f1"] > 0.9
+
+
+def test_a_classifier_that_tells_wrong_with_confidence_has_not_diverged(corpus):
+    task = open_task(settings(corpus))
+    training = TrainSettings(steps=2, batch=4, rungs=(1.0,))
+    trainer = Trainer(encoder("softmax"), task, training, seed=0)
+    trainer.model.classes.bias.data = torch.tensor([50.0, -50.0])
+    trained = trainer.run_to_next_rung().metrics
+    assert trained["val_loss"] > 10 * task.guessing
+
+
+def test_a_trained_classifier_is_saved_with_its_classes(corpus, tmp_path):
+    task = open_task(settings(corpus))
+    trainer = Trainer(encoder("softmax"), task, TrainSettings(steps=2, batch=4, rungs=(1.0,)), seed=0)
+    trainer.run_to_next_rung()
+    folder, about = tmp_path / "weights", {"coder": task.coder, "context": task.context, "head": task.head}
+    artifact.save_weights(folder, trainer.model, trainer.architecture, metrics={}, **about)
+    model, coder = artifact.load_weights(folder)
+    inputs, _ = task.batch(torch.Generator().manual_seed(0), 4)
+    with torch.inference_mode():
+        assert torch.equal(model(*inputs), trainer.model.eval()(*inputs))
+    assert json.loads((folder / "vocabulary.json").read_text())["head"]["classes"] == ["bad", "good"]
+    assert coder.encode("a lovely word1") == task.coder.encode("a lovely word1")
 
 
 def test_metrics_are_those_of_all_texts_at_once(corpus):
