@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 
 from nas import pareto, report
+from nas.report import words
 from nas.results import Objective, State
 
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
@@ -194,3 +195,13 @@ def test_an_axis_is_logarithmic_where_values_span_decades(record, tmp_path):
     )
     axes = json.loads(read(replace(record, trials=trials), tmp_path).scripts[0])["axes"]
     assert [axis["log"] for axis in axes] == [False, True, False]
+
+
+def test_a_floor_of_a_share_is_beaten_by_a_larger_one(record, tmp_path):
+    shares = {t.number: 0.5 + t.number / 1000 for t in record.trials if t.eligible}
+    trials = tuple(replace(t, metrics={**t.metrics, "macro_f1": shares.get(t.number, 0.0)}) for t in record.trials)
+    floors = {"majority": {"macro_f1": 0.4}, "oracle": {"macro_f1": 0.9}}
+    told = read(replace(record, trials=trials, data={**record.data, "floors": {"val": floors}}), tmp_path).words
+    best = max(shares, key=shares.get)
+    assert f"The best trial, {best}, reaches {words.number(shares[best])} (macro_f1)" in told
+    assert "better than the majority (0.4000), not better than the oracle (0.9000)" in told
