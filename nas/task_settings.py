@@ -32,6 +32,9 @@ TASK_KINDS: dict[str, TaskKind] = {
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "list_ops": TaskKind(("encoder",), ("macro_f1",), writes=False),
     "sentiment": TaskKind(("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "translation": TaskKind(
+        ("encoder_decoder", "recurrent"), ("bleu", "chrf"), has_source=True, corpus="tatoeba-eng-fra"
+    ),
     "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
 }
 DEFAULT = "language_modelling"
@@ -60,7 +63,7 @@ def _pairs(value: Any) -> Any:
 class TableTask(Table):
     """Learned from the rows of a table."""
 
-    kind: Literal["sentiment", "question_answering"]
+    kind: Literal["sentiment", "question_answering", "translation"]
     corpus: str
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
     context: Count = Field(default=64, ge=2)
@@ -153,6 +156,7 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
     "text": TextTask,
     "sentiment": TableTask,
     "question_answering": TableTask,
+    "translation": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
     "list_ops": ListOps,

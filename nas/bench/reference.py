@@ -13,6 +13,8 @@ from nas.study_file import StudyFile
 from nas.tasks import Task, model_of
 from nas.tasks.text import TextTask
 
+MINIMAL_SCORE = 0.1
+"""Of 100: chance has none, and hypervolume counts from a score above 0."""
 PASSES = 3
 """Over all choices, at most, while any of them still makes the architecture larger."""
 
@@ -28,6 +30,8 @@ def uniform(task: Task) -> dict[str, float]:
         "macro_f1": share,
         "exact_match": share,
         "f1": share,
+        "bleu": MINIMAL_SCORE,
+        "chrf": MINIMAL_SCORE,
     }
 
 

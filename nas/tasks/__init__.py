@@ -16,6 +16,7 @@ from nas.tasks.question_answering import QuestionAnswering
 from nas.tasks.sentiment import Sentiment
 from nas.tasks.spans import CopySpans, ReverseSpans
 from nas.tasks.synthetic import AssociativeRecall, SelectiveCopy
+from nas.tasks.translation import Translation
 
 __all__ = ["TASKS", "Inputs", "Split", "Task", "model_of", "open_task"]
 
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "list_ops": ListOpsTask,
     "sentiment": Sentiment,
     "question_answering": QuestionAnswering,
+    "translation": Translation,
 }
 
 

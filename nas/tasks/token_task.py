@@ -71,6 +71,10 @@ class TokenTask(ABC):
         """The task's own metrics, from the mean loss, and the shares of tokens and of examples that are right."""
         return {}
 
+    def written(self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn) -> dict[str, float]:
+        """Metrics of what the model, in evaluation mode, writes by itself."""
+        return {}
+
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return _on(device, self.training(generator, size))
 
@@ -108,9 +112,10 @@ class TokenTask(ABC):
                 whole += int((right_BT == counts_BT).all(dim=1).sum())
                 count += int(counts_BT.sum())
                 examples += len(targets_BT)
-        model.train(was_training)
         loss, accuracy = nats / count, right / count
         own = self.metrics(split, loss, accuracy, whole / examples)
+        own |= self.written(model, split, max_tokens, device, turn)
+        model.train(was_training)
         named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
         return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
 
