@@ -35,6 +35,9 @@ TASK_KINDS: dict[str, TaskKind] = {
     "translation": TaskKind(
         ("encoder_decoder", "recurrent"), ("bleu", "chrf"), has_source=True, corpus="tatoeba-eng-fra"
     ),
+    "summarisation": TaskKind(
+        ("encoder_decoder",), ("rouge_1", "rouge_2", "rouge_l"), has_source=True, corpus="scitldr"
+    ),
     "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
 }
 DEFAULT = "language_modelling"
@@ -63,7 +66,7 @@ def _pairs(value: Any) -> Any:
 class TableTask(Table):
     """Learned from the rows of a table."""
 
-    kind: Literal["sentiment", "question_answering", "translation"]
+    kind: Literal["sentiment", "question_answering", "translation", "summarisation"]
     corpus: str
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
     context: Count = Field(default=64, ge=2)
@@ -157,6 +160,7 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
     "sentiment": TableTask,
     "question_answering": TableTask,
     "translation": TableTask,
+    "summarisation": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
     "list_ops": ListOps,

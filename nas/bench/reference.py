@@ -31,7 +31,7 @@ def uniform(task: Task) -> dict[str, float]:
         "exact_match": share,
         "f1": share,
         "bleu": MINIMAL_SCORE,
-        "chrf": MINIMAL_SCORE,
+        **dict.fromkeys(("chrf", "rouge_1", "rouge_2", "rouge_l"), MINIMAL_SCORE),
     }
 
 

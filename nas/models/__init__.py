@@ -6,6 +6,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Family
 from nas.errors import UsageError
+from nas.models.copying import CopyingEncoderDecoder
 from nas.models.decoder import Decoder
 from nas.models.encoder import Classifier, Encoder, SpanReader
 from nas.models.encoder_decoder import EncoderDecoder
@@ -17,6 +18,7 @@ __all__ = [
     "FAMILIES",
     "TOKENS",
     "Classifier",
+    "CopyingEncoderDecoder",
     "Decoder",
     "Encoder",
     "EncoderDecoder",
@@ -47,6 +49,10 @@ def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, h
             raise UsageError(f"{name}={value} must be at least 1")
     if head.kind == "tokens":
         return FAMILIES[architecture.family](architecture, vocabulary, context)
+    if head.kind == "copy":
+        if architecture.family != "encoder_decoder":
+            raise UsageError(f"a model of the family '{architecture.family}' does not copy; an encoder_decoder does")
+        return CopyingEncoderDecoder(architecture, vocabulary, context)
     if architecture.family != "encoder":
         raise UsageError(f"a model of the family '{architecture.family}' tells no {head.kind}; an encoder does")
     if head.kind == "span":

@@ -15,6 +15,7 @@ from nas.tasks.masked_language_modelling import MaskedLanguageModelling
 from nas.tasks.question_answering import QuestionAnswering
 from nas.tasks.sentiment import Sentiment
 from nas.tasks.spans import CopySpans, ReverseSpans
+from nas.tasks.summarisation import Summarisation
 from nas.tasks.synthetic import AssociativeRecall, SelectiveCopy
 from nas.tasks.translation import Translation
 
@@ -31,6 +32,7 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "sentiment": Sentiment,
     "question_answering": QuestionAnswering,
     "translation": Translation,
+    "summarisation": Summarisation,
 }
 
 

@@ -37,10 +37,13 @@ class AnswerTask(TokenTask):
     """−ln p(y_t | source, y_{<t}), where y is the answer and an end. Of several answers the first is trained on.
 
     Training leaves out pairs that do not fit the context, with the answer's end. Evaluation cuts both off, and counts
-    them; it writes answers greedily, and scores them against every answer that the split gives to the same source.
+    them; it writes answers greedily, with as many tokens at most as the longest that was trained on, and scores them
+    against every answer that the split gives to the same source.
     """
 
     columns: ClassVar[tuple[Column, ...]]
+    cuts_sources: ClassVar[bool] = False
+    """Whether training takes the beginnings of sources that are too long."""
     source: ClassVar[str]
     target: ClassVar[str]
 
@@ -53,6 +56,7 @@ class AnswerTask(TokenTask):
         fitting = [pair for pair in self.pairs["train"] if self._fits(pair)]
         self.too_long = {split: sum(not self._fits(pair) for pair in pairs) for split, pairs in self.pairs.items()}
         self.pairs |= {"train": fitting}
+        self.longest = max((len(pair.target) + 1 for pair in fitting), default=self.context)
         self.lengths = {
             split: torch.tensor([self._length(pair) for pair in pairs]) for split, pairs in self.pairs.items()
         }
@@ -87,7 +91,7 @@ class AnswerTask(TokenTask):
         for numbers in table.evenly(torch.tensor([len(tokens) for tokens in coded]), 10**9, ANSWERS_AT_ONCE):
             source_BS, padding_BS = (part.to(device) for part in table.padded([coded[number] for number in numbers]))
             with turn(), torch.inference_mode():
-                rows = model.generate(source_BS, self.context, self.start, self.end, padding_BS=padding_BS).tolist()
+                rows = model.generate(source_BS, self.longest, self.start, self.end, padding_BS=padding_BS).tolist()
             for number, row in zip(numbers, rows, strict=True):
                 told[number] = self.coder.decode(row[: row.index(self.end)] if self.end in row else row)
         return self.scores(told, references, sources)
@@ -111,7 +115,7 @@ class AnswerTask(TokenTask):
         return [Pair(source, target) for source, target in coded]
 
     def _fits(self, pair: Pair) -> bool:
-        return len(pair.source) <= self.context and len(pair.target) < self.context
+        return (self.cuts_sources or len(pair.source) <= self.context) and len(pair.target) < self.context
 
     def _length(self, pair: Pair) -> int:
         return min(len(pair.source), self.context) + min(len(pair.target) + 1, self.context)

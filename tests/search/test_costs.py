@@ -57,6 +57,10 @@ def test_costs_with_another_head_are_those_of_the_built_models(head):
     check(Space(study_file.load(FILES[0].parent / "sentiment.toml").spaces()), 10, head)
 
 
+def test_costs_of_models_that_copy_are_those_of_the_built_ones():
+    check(Space(study_file.load(FILES[0].parent / "summaries.toml").spaces()), 10, Head("copy"))
+
+
 @pytest.mark.parametrize("what", SURROUNDINGS)
 def test_costs_are_those_of_the_built_models_whatever_stands_around_a_block(what):
     overrides = [*SURROUNDINGS[what], "space.mixed=true", "space.hidden=[32]"]
