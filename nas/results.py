@@ -50,6 +50,7 @@ METRICS: dict[str, Metric] = {
         Metric("exact_match", "max", "", "share of answers right as a whole", exact=True),
         Metric("prefill_ms", "min", "ms", "time to read the prompt (median)", cheap=True),
         Metric("decode_ms_per_token", "min", "ms", "time per generated token (median)", cheap=True),
+        Metric("generation_ms", "min", "ms", "time to read a source and write its whole answer (median)", cheap=True),
         Metric("peak_inference_mib", "min", "MiB", "peak memory of prefill and decoding", cheap=True, exact=True),
         Metric("peak_training_mib", "min", "MiB", "peak memory of a training step", cheap=True, exact=True),
         Metric("weights_mib", "min", "MiB", "parameters and buffers", cheap=True, exact=True),

@@ -26,17 +26,17 @@ class TaskKind:
 TASK_KINDS: dict[str, TaskKind] = {
     "language_modelling": TaskKind(("decoder", "recurrent"), ("bits_per_char", "perplexity")),
     "masked_language_modelling": TaskKind(("encoder",), ("perplexity",)),
-    "copy_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
-    "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match",), has_source=True),
+    "copy_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
+    "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
     "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
     "list_ops": TaskKind(("encoder",), ("macro_f1",), writes=False),
     "sentiment": TaskKind(("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
     "translation": TaskKind(
-        ("encoder_decoder", "recurrent"), ("bleu", "chrf"), has_source=True, corpus="tatoeba-eng-fra"
+        ("encoder_decoder", "recurrent"), ("bleu", "chrf", "generation_ms"), has_source=True, corpus="tatoeba-eng-fra"
     ),
     "summarisation": TaskKind(
-        ("encoder_decoder",), ("rouge_1", "rouge_2", "rouge_l"), has_source=True, corpus="scitldr"
+        ("encoder_decoder",), ("rouge_1", "rouge_2", "rouge_l", "generation_ms"), has_source=True, corpus="scitldr"
     ),
     "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
 }

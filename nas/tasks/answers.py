@@ -6,6 +6,7 @@ Shapes: B batch, S tokens of the source, T tokens of the answer.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +61,13 @@ class AnswerTask(TokenTask):
         self.lengths = {
             split: torch.tensor([self._length(pair) for pair in pairs]) for split, pairs in self.pairs.items()
         }
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        """The medians of the training split, the answer's end counted in."""
+        pairs = self.pairs["train"]
+        sources, targets = [len(p.source) for p in pairs], [len(p.target) + 1 for p in pairs]
+        return min(int(median(sources)), self.context), int(median(targets))
 
     @abstractmethod
     def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:

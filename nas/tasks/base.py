@@ -46,8 +46,8 @@ class Task(Protocol):
         cost more than guessing, while most are told right: there it is infinite."""
 
     @property
-    def typical(self) -> int:
-        """Tokens of a typical example: what a model is timed with that reads and does not write."""
+    def typical(self) -> tuple[int, int]:
+        """Tokens that are read at once, and that are then written one by one, in a typical example: what is timed."""
 
     def describe(self) -> dict[str, Any]:
         """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""

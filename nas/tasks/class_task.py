@@ -48,7 +48,7 @@ class ClassTask(ABC):
 
     @property
     @abstractmethod
-    def typical(self) -> int:
+    def typical(self) -> tuple[int, int]:
         """See `nas.tasks.base.Task`."""
 
     @abstractmethod

@@ -52,9 +52,9 @@ class ListOpsTask(ClassTask):
         self._taken = {tree for trees in self.held_out.values() for tree, _ in trees}
 
     @property
-    def typical(self) -> int:
+    def typical(self) -> tuple[int, int]:
         """The median of the validation split."""
-        return int(median(len(tree) for tree, _ in self.held_out["val"]))
+        return int(median(len(tree) for tree, _ in self.held_out["val"])), 0
 
     def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
         """Distinct trees with their values, none in both splits."""

@@ -92,9 +92,9 @@ class QuestionAnswering:
         return math.inf
 
     @property
-    def typical(self) -> int:
+    def typical(self) -> tuple[int, int]:
         """The median of the training split."""
-        return int(self.lengths.median())
+        return int(self.lengths.median()), 0
 
     def describe(self) -> dict[str, Any]:
         return self.data.describe() | {"answers_cut_off": self.cut_off}

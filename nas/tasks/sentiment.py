@@ -40,9 +40,9 @@ class Sentiment(ClassTask):
             self.lengths[split] = torch.tensor([len(text) for text in self.texts[split]])
 
     @property
-    def typical(self) -> int:
+    def typical(self) -> tuple[int, int]:
         """The median of the training split."""
-        return int(self.lengths["train"].median())
+        return int(self.lengths["train"].median()), 0
 
     def describe(self) -> dict[str, Any]:
         return self.data.describe() | {"classes": self.classes, "cut_off": self.cut_off}

@@ -48,8 +48,8 @@ class TokenTask(ABC):
         return self.guessing
 
     @property
-    def typical(self) -> int:
-        return self.context
+    def typical(self) -> tuple[int, int]:
+        return self.context // 2, self.context - self.context // 2
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
