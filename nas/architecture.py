@@ -26,7 +26,7 @@ Cross = Annotated[Softmax | Cosine | Additive, Field(discriminator="kind")]
 """Attention to what an encoder made of the source."""
 CROSS_KINDS: tuple[str, ...] = tuple(spec.model_fields["kind"].default for spec in get_args(get_args(Cross)[0]))
 
-UNIONS = ("attention", "cross", "space")
+UNIONS = ("attention", "cross", "space", "task")
 """Fields that hold one of several kinds; pydantic puts the kind's tag behind them, which no message needs."""
 
 

@@ -5,6 +5,7 @@ Every file is written whole or not at all (nas.files).
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from nas import files, models
 from nas.architecture import Architecture
 from nas.errors import DataError
+from nas.models import TOKENS, Head
+from nas.tasks.coders import Coder, restored
 
 WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",
@@ -64,22 +67,26 @@ def save_weights(
     model: nn.Module,
     architecture: Architecture,
     *,
-    symbols: list[str],
+    coder: Coder,
     context: int,
+    head: Head = TOKENS,
     metrics: Mapping[str, Any],
 ) -> None:
-    """A trained model as four files: weights, architecture, vocabulary (with the context) and metrics.
+    """A trained model as four files: weights, architecture, vocabulary (with context and head) and metrics.
 
     The weights come last and carry the architecture's id, so that a half-replaced folder is told from a whole one.
     """
     files.write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
-    files.write_json(folder / VOCABULARY, {"context": context, "symbols": symbols})
+    files.write_json(folder / VOCABULARY, {"context": context, "head": asdict(head), **coder.saved()})
     files.write_json(folder / METRICS, dict(metrics))
     write_tensors(folder / WEIGHTS, tensors_of(model), {"architecture": architecture.id})
 
 
-def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, list[str]]:
-    """(the model in evaluation mode, its symbols). Raises DataError when a file is missing, broken or of another."""
+def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, Coder]:
+    """(the model in evaluation mode, what turns texts into its tokens and back).
+
+    Raises DataError when a file is missing, broken or of another model.
+    """
     try:
         text = (folder / ARCHITECTURE).read_text(encoding="utf-8")
         vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
@@ -93,8 +100,10 @@ def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, list[str
             help="`nas train STUDY TRIAL` writes them",
         ) from error
     architecture = Architecture.model_validate_json(text)
-    symbols: list[str] = vocabulary["symbols"]
-    model = models.build(architecture, vocabulary=len(symbols), context=vocabulary["context"])
+    coder = restored(vocabulary)
+    stored = vocabulary.get("head", {})
+    head = Head(**stored | {"classes": tuple(stored.get("classes", ()))})
+    model = models.build(architecture, vocabulary=len(coder.symbols), context=vocabulary["context"], head=head)
     if metadata.get("architecture") != architecture.id or not copy_into(tensors_of(model), tensors):
         raise DataError(
             "these weights belong to another architecture",
@@ -103,7 +112,7 @@ def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, list[str
             detail=f"{ARCHITECTURE} is {architecture.id}, {WEIGHTS} says {metadata.get('architecture')}",
             help="train again: `nas train STUDY TRIAL` writes all files anew",
         )
-    return model.to(device).eval(), symbols
+    return model.to(device).eval(), coder
 
 
 def copy_into(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:

@@ -40,9 +40,17 @@ METRICS: dict[str, Metric] = {
         Metric("val_accuracy", "max", "", "share of validation tokens predicted right", exact=True),
         Metric("bits_per_char", "min", "bits", "validation loss per character", exact=True),
         Metric("perplexity", "min", "", "exp of the validation loss", exact=True),
+        Metric("macro_f1", "max", "", "mean over the classes of F1, the balance of precision and recall", exact=True),
+        Metric("f1", "max", "", "overlap of the words of answers, the balance of precision and recall", exact=True),
+        Metric("bleu", "max", "", "share of n-grams that translations have, 0 to 100 (sacrebleu)", exact=True),
+        Metric("chrf", "max", "", "overlap of character n-grams with translations, 0 to 100 (sacrebleu)", exact=True),
+        Metric("rouge_1", "max", "", "overlap of words with summaries, 0 to 100", exact=True),
+        Metric("rouge_2", "max", "", "overlap of pairs of words with summaries, 0 to 100", exact=True),
+        Metric("rouge_l", "max", "", "longest common subsequence with summaries, 0 to 100", exact=True),
         Metric("exact_match", "max", "", "share of answers right as a whole", exact=True),
         Metric("prefill_ms", "min", "ms", "time to read the prompt (median)", cheap=True),
         Metric("decode_ms_per_token", "min", "ms", "time per generated token (median)", cheap=True),
+        Metric("generation_ms", "min", "ms", "time to read a source and write its whole answer (median)", cheap=True),
         Metric("peak_inference_mib", "min", "MiB", "peak memory of prefill and decoding", cheap=True, exact=True),
         Metric("peak_training_mib", "min", "MiB", "peak memory of a training step", cheap=True, exact=True),
         Metric("weights_mib", "min", "MiB", "parameters and buffers", cheap=True, exact=True),
@@ -214,7 +222,8 @@ class StudyRecord:
     environment: Mapping[str, Any]
     """Hardware, versions, command line; `nas.measure.environment()` as JSON."""
     data: Mapping[str, Any]
-    """What the task says of its data: name, sha256, characters, vocabulary, splits, floors {name: nats per token}."""
+    """What the task says of its data: name, sha256, characters, vocabulary, splits, and floors: split → name → metric →
+    value."""
     budget: int
     created: float
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)

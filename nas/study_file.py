@@ -26,6 +26,7 @@ from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageErr
 from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
+from nas.task_settings import TASK_KINDS, TASK_TABLES, TableTask, TaskSettings, TextTask
 from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of
 
 Rate = Annotated[Number, Field(gt=0)]
@@ -37,34 +38,8 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-FAMILIES_OF: dict[str, tuple[Family, ...]] = {
-    "language_modelling": ("decoder", "recurrent"),
-    "masked_language_modelling": ("encoder",),
-    "copy_spans": ("encoder_decoder", "recurrent"),
-    "reverse_spans": ("encoder_decoder", "recurrent"),
-}
-"""The families that can learn each task."""
-TASKS_OF = {
-    "bits_per_char": ("language_modelling",),
-    "perplexity": ("language_modelling", "masked_language_modelling"),
-    "exact_match": ("copy_spans", "reverse_spans"),
-}
-"""Metrics that some tasks alone have."""
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """Metrics of generating, which an encoder does not do."""
-WITH_SOURCE = ("copy_spans", "reverse_spans")
-"""Tasks that read one text and write another."""
-
-
-class TaskSettings(Table):
-    """What is learned, from which text, with how many tokens in sight."""
-
-    kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
-        "language_modelling"
-    )
-    corpus: str = "python-docs"
-    context: Count = Field(default=64, ge=2)
-    split: Literal["80/10/10", "90/10"] = "80/10/10"
 
 
 class TrainSettings(Table):
@@ -135,7 +110,7 @@ class StudyFile(Table):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     family: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ("decoder",)
-    task: TaskSettings = TaskSettings()
+    task: TaskSettings = TextTask()
     space: AnySpace
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
@@ -177,41 +152,45 @@ class StudyFile(Table):
 
     def _learnable(self, baseline: Architecture, where: str) -> None:
         """Raises InvalidStudyFile when a baseline is of a family, or has a source, that the task has not."""
-        kind, able = self.task.kind, FAMILIES_OF[self.task.kind]
-        if baseline.family not in able:
+        kind, task = self.task.kind, TASK_KINDS[self.task.kind]
+        if baseline.family not in task.families:
             text = f"family '{baseline.family}' cannot learn the task '{kind}'"
-            raise InvalidStudyFile(text, where=f"{where}.family", help=f"use {' or '.join(able)}")
-        if bool(baseline.encoder_blocks) != (kind in WITH_SOURCE):
-            text = f"the task '{kind}' {'has a source' if kind in WITH_SOURCE else 'has no source'} to read"
-            help = "give encoder_depth and cross" if kind in WITH_SOURCE else "leave encoder_depth and cross out"
+            raise InvalidStudyFile(text, where=f"{where}.family", help=f"use {' or '.join(task.families)}")
+        if bool(baseline.encoder_blocks) != task.has_source:
+            text = f"the task '{kind}' {'has a source' if task.has_source else 'has no source'} to read"
+            help = "give encoder_depth and cross" if task.has_source else "leave encoder_depth and cross out"
             raise InvalidStudyFile(text, where=f"{where}.encoder_depth", help=help)
 
     def _searchable(self) -> None:
         """Raises InvalidStudyFile when the families, their spaces and the task do not go together."""
-        able = FAMILIES_OF[self.task.kind]
-        for family in (f for f in self.family if f not in able):
-            text = f"family '{family}' cannot learn the task '{self.task.kind}'"
-            tasks = ", ".join(f"'{task}'" for task, families in FAMILIES_OF.items() if family in families)
-            help = f"use family {' or '.join(able)}, or one of the tasks {tasks}"
+        kind, task = self.task.kind, TASK_KINDS[self.task.kind]
+        for family in (f for f in self.family if f not in task.families):
+            text = f"family '{family}' cannot learn the task '{kind}'"
+            tasks = ", ".join(f"'{name}'" for name, other in TASK_KINDS.items() if family in other.families)
+            help = f"use family {' or '.join(task.families)}, or one of the tasks {tasks}"
             raise InvalidStudyFile(text, where="family", help=help)
         places = {family: place_of(family, self.space) for family in self.family}
         Space(self.spaces(), places)
-        sourced = self.task.kind in WITH_SOURCE
         for family, settings in self.spaces().items():
-            if family == "recurrent" and sourced != bool(settings.encoder_depth):
-                text = "has a source to read" if sourced else "has no source to read"
-                help = "give encoder_depth and [[cross]]" if sourced else "leave encoder_depth and cross out"
+            if family == "recurrent" and task.has_source != bool(settings.encoder_depth):
+                text = "has a source to read" if task.has_source else "has no source to read"
+                help = "give encoder_depth and [[cross]]" if task.has_source else "leave encoder_depth and cross out"
                 where = f"{places[family]}.encoder_depth"
-                raise InvalidStudyFile(f"the task '{self.task.kind}' {text}", where=where, help=help)
+                raise InvalidStudyFile(f"the task '{kind}' {text}", where=where, help=help)
+            if not task.writes and False in settings.tied:
+                text = f"the task '{kind}' has no output matrix that could be tied or not"
+                raise InvalidStudyFile(text, where=f"{places[family]}.tied", help="leave `tied` out")
         used = [(f"objectives[{i}]", o.metric) for i, o in enumerate(self.objectives)]
         used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
+        some = {name for other in TASK_KINDS.values() for name in other.metrics}
         for where, name in used:
             if self.family == ("encoder",) and name in DECODING:
                 text = f"an encoder does not generate, so it has no '{name}'"
                 raise InvalidStudyFile(text, where=f"{where}.metric", help="use prefill_ms")
-            if self.task.kind not in TASKS_OF.get(name, (self.task.kind,)):
-                text = f"the task '{self.task.kind}' has no '{name}'"
-                raise InvalidStudyFile(text, where=f"{where}.metric", help="use val_loss or val_accuracy")
+            if name in some - set(task.metrics):
+                text = f"the task '{kind}' has no '{name}'"
+                own = ", ".join(("val_loss", "val_accuracy", *task.metrics))
+                raise InvalidStudyFile(text, where=f"{where}.metric", help=f"use one of {own}")
 
     def spaces(self) -> dict[Family, SpaceSettings]:
         """The space of each family."""
@@ -219,10 +198,14 @@ class StudyFile(Table):
 
     def with_absolute_corpus(self) -> Self:
         """The same for workers, and later launches, that may have another current folder."""
-        path = Path(self.task.corpus)
-        if not path.is_file():
+        task = self.task
+        if not isinstance(task, (TextTask, TableTask)):
             return self
-        return self.model_copy(update={"task": self.task.model_copy(update={"corpus": str(path.absolute())})})
+        prefix = "hf:" if task.corpus.startswith("hf:") else ""
+        path = Path(task.corpus.removeprefix(prefix)).expanduser()
+        if not (path.is_dir() if prefix else path.is_file()):
+            return self
+        return self.model_copy(update={"task": task.model_copy(update={"corpus": f"{prefix}{path.absolute()}"})})
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
@@ -288,6 +271,8 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
     message, help = first["msg"].removeprefix("Value error, "), ""
     if first["type"] == "literal_error":
         message, help = "unknown value", nearest(str(value), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
+    if where == "task.kind":
+        help = nearest(str(value), TASK_KINDS)
     if name == "name" and first["type"] == "string_pattern_mismatch":
         message = "a name is letters, digits, '_', '-' and '.', at most 64 of them"
     shown = "" if isinstance(value, (dict, list, tuple)) and len(repr(value)) > 80 else f" = {value!r}"
@@ -306,8 +291,8 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces}
-"""What pydantic puts behind `space` in a location."""
+TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces, **TASK_TABLES, "table": TableTask}
+"""What pydantic puts behind `space` and `task` in a location."""
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str) -> InvalidStudyFile:

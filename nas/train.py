@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nas import models, optimiser
+from nas import optimiser
 from nas.architecture import Architecture
 from nas.artifact import copy_into, read_tensors, tensors_of, write_tensors
 from nas.errors import Conflict, NasError, UsageError
 from nas.results import Rung
 from nas.study_file import TrainSettings
-from nas.tasks import Task
+from nas.tasks import Task, model_of
 
 log = logging.getLogger(__name__)
 
@@ -106,16 +106,18 @@ class Trainer:
             "architecture": architecture.id,
             "seed": seed,
             "learning_rate": learning_rate,
+            "task": type(task).__name__,
+            "head": list(task.head.classes),
             "data": task.describe()["sha256"],
             "context": task.context,
             "settings": settings.model_dump(mode="json", exclude={"time_limit"}),
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = models.build(architecture, vocabulary=task.vocabulary, context=task.context).to(device)
+            self.model = model_of(architecture, task).to(device)
         self.optimiser = optimiser.build(self.model, settings, learning_rate or only_rate(settings))
         self.generator = torch.Generator().manual_seed(seed)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.rungs: tuple[Rung, ...] = ()
         if checkpoint:
             self._restore(checkpoint)
@@ -138,14 +140,15 @@ class Trainer:
         metrics = self.task.evaluate(
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
         )
-        uniform = math.log(self.task.vocabulary)
-        if not metrics["val_loss"] <= (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * uniform:
+        most = (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * self.task.most_loss
+        loss = metrics["val_loss"]
+        if not (math.isfinite(loss) and loss <= most):
             raise Diverged(
-                f"validation loss {metrics['val_loss']:.3f} after {self.step} steps, where guessing evenly gives "
-                f"{uniform:.3f}",
+                f"validation loss {loss:.3f} after {self.step} steps, where guessing evenly gives "
+                f"{self.task.guessing:.3f}",
                 help="lower train.learning_rate",
             )
-        speed = self.step * self.settings.batch * self.task.context / self.seconds
+        speed = self.tokens / self.seconds
         rung = Rung(self.step, self.seconds, {**metrics, "train_seconds": self.seconds, "tokens_per_second": speed})
         self.rungs += (rung,)
         self.save()
@@ -155,7 +158,7 @@ class Trainer:
         """Write the checkpoint, if there is a place for it."""
         if self.checkpoint:
             rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
-            progress = {"step": self.step, "seconds": self.seconds, "rungs": rungs}
+            progress = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "rungs": rungs}
             tensors = {**self._tensors(), "generator": self.generator.get_state()}
             write_tensors(self.checkpoint, tensors, {"identity": self.identity, "progress": progress})
 
@@ -171,6 +174,7 @@ class Trainer:
             value = loss.item()
             self.seconds += time.perf_counter() - started
         self.step += 1
+        self.tokens += inputs[0].numel()
         if not math.isfinite(value):
             raise Diverged(f"training loss is {value} at step {self.step}", help="lower train.learning_rate")
         limit = self.settings.time_limit
@@ -204,6 +208,7 @@ class Trainer:
         self.generator.set_state(state)
         progress = metadata["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
+        self.tokens = progress.get("tokens", self.step * self.settings.batch * self.task.context)
         self.rungs = tuple(Rung(**rung) for rung in progress["rungs"])
 
 

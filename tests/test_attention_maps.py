@@ -7,7 +7,7 @@ import torch
 
 from nas import attention_maps, models
 from nas.architecture import Architecture
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import open_task
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
@@ -29,7 +29,7 @@ CASES = {
 def test_every_attention_with_weights_is_there_head_by_head(tmp_path, family):
     kind, stacks, expected = CASES[family]
     (tmp_path / "text.txt").write_text(TEXT)
-    task = open_task(TaskSettings(kind=kind, corpus=str(tmp_path / "text.txt"), context=40))
+    task = open_task(TextTask(kind=kind, corpus=str(tmp_path / "text.txt"), context=40))
     architecture = Architecture.model_validate({"family": family, "hidden": 16, **stacks})
     torch.manual_seed(0)
     model = models.build(architecture, task.vocabulary, task.context).train()

@@ -23,6 +23,7 @@ from nas.search import driver
 from nas.search.control import request_stop
 from nas.space import Space
 from nas.study_file import StudyFile
+from nas.task_settings import TASK_TABLES, TableTask
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +212,12 @@ def tables(model: type[Table] = StudyFile, path: str = "") -> Iterator[tuple[str
             yield from tables(inner, dotted)
 
 
-TABLES = {"Top level": StudyFile, **dict(tables())}
+OF_TASKS = {
+    "[task], a table" if table is TableTask else f"[task], {kind}": table
+    for kind, table in TASK_TABLES.items()
+    if kind != "text"
+}
+TABLES = {"Top level": StudyFile, **dict(tables()), **OF_TASKS}
 
 
 def told_default(field: Any) -> str | None:

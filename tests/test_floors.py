@@ -12,7 +12,7 @@ ROOT = Path(nas.__path__[0])
 FLOORS = (
     (
         *("errors", "files", "kinds", "architecture", "results", "pareto"),
-        *("toml_table", "space_settings", "choosing", "space", "baseline", "study_file"),
+        *("toml_table", "space_settings", "choosing", "space", "baseline", "task_settings", "study_file", "data"),
     ),
     ("attention", "models", "tasks", "artifact", "attention_maps", "optimiser", "train", "measure"),
     ("search",),

@@ -16,7 +16,8 @@ from nas import artifact, files, models, optimiser, train
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
-from nas.study_file import TaskSettings, TrainSettings
+from nas.study_file import TrainSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
 from nas.train import Diverged, Interrupted, TimeLimit, Trainer
 
@@ -31,7 +32,7 @@ TEXT = "".join(ALPHABET[i * i % 16] for i in range(3000))
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     path.write_text(ALPHABET + TEXT)
-    return open_task(TaskSettings(corpus=str(path), context=8))
+    return open_task(TextTask(corpus=str(path), context=8))
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ class Breaks(nn.Module):
 def test_a_loss_that_is_not_finite_ends_training(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context: Breaks(vocabulary, value, 2))
+    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context, head: Breaks(vocabulary, value, 2))
     run = trainer()
     with pytest.raises(Diverged, match="at step 3"):
         run.run_to_next_rung()
@@ -219,7 +220,7 @@ def test_a_loss_that_is_not_finite_ends_training(
 def test_a_validation_loss_above_the_uniform_level_ends_training(
     trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, match: str
 ) -> None:
-    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context: Breaks(vocabulary, value, 3))
+    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context, head: Breaks(vocabulary, value, 3))
     with pytest.raises(Diverged, match=match) as caught:
         trainer(checkpoint=tmp_path / "checkpoint").run_to_next_rung()
     assert caught.value.code == "nan"
@@ -229,7 +230,7 @@ def test_a_validation_loss_above_the_uniform_level_ends_training(
 def test_an_early_rung_may_be_somewhat_worse_than_guessing(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context: Breaks(vocabulary, 3.0, 0))
+    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context, head: Breaks(vocabulary, 3.0, 0))
     run = trainer()
     assert run.run_to_next_rung().metrics["val_loss"] > math.log(run.task.vocabulary)
 
@@ -284,15 +285,13 @@ def test_weights_are_saved_and_loaded(trainer: Callable[..., Trainer], task: Tas
     run = trainer()
     rung = run.run_to_next_rung()
     folder = tmp_path / "trained"
-    artifact.save_weights(
-        folder, run.model, ARCHITECTURE, symbols=task.symbols, context=task.context, metrics=rung.metrics
-    )
+    artifact.save_weights(folder, run.model, ARCHITECTURE, coder=task.coder, context=task.context, metrics=rung.metrics)
     assert sorted(file.name for file in folder.iterdir()) == [
         *("architecture.json", "metrics.json", "model.safetensors", "vocabulary.json")
     ]
     assert json.loads((folder / "metrics.json").read_text()) == rung.metrics
-    model, symbols = artifact.load_weights(folder)
-    assert symbols == task.symbols
+    model, coder = artifact.load_weights(folder)
+    assert coder.symbols == task.coder.symbols
     assert not model.training
     (tokens_BT,), _ = task.batch(torch.Generator().manual_seed(0), 2, "cpu")
     with torch.inference_mode():
@@ -304,7 +303,7 @@ def test_an_incomplete_folder_of_weights_is_refused(
     trainer: Callable[..., Trainer], task: Task, tmp_path: Path, name: str
 ) -> None:
     run = trainer()
-    artifact.save_weights(tmp_path, run.model, ARCHITECTURE, symbols=task.symbols, context=8, metrics={})
+    artifact.save_weights(tmp_path, run.model, ARCHITECTURE, coder=task.coder, context=8, metrics={})
     (tmp_path / name).unlink()
     with pytest.raises(DataError) as caught:
         artifact.load_weights(tmp_path)
@@ -315,7 +314,7 @@ def test_weights_beside_another_architecture_are_refused(
     trainer: Callable[..., Trainer], task: Task, tmp_path: Path
 ) -> None:
     run = trainer()
-    artifact.save_weights(tmp_path, run.model, ARCHITECTURE, symbols=task.symbols, context=8, metrics={})
+    artifact.save_weights(tmp_path, run.model, ARCHITECTURE, coder=task.coder, context=8, metrics={})
     other = Architecture.model_validate({"hidden": 32, "blocks": [BLOCK]})
     files.write_json(tmp_path / "architecture.json", other.model_dump(mode="json"))
     with pytest.raises(DataError, match="another architecture"):

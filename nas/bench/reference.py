@@ -6,26 +6,32 @@ from typing import Any
 
 import torch
 
-from nas import models
 from nas.architecture import Architecture
 from nas.results import METRICS, Objective
 from nas.space import Space
 from nas.study_file import StudyFile
-from nas.tasks import Task
+from nas.tasks import Task, model_of
+from nas.tasks.text import TextTask
 
+MINIMAL_SCORE = 0.1
+"""Of 100: chance has none, and hypervolume counts from a score above 0."""
 PASSES = 3
 """Over all choices, at most, while any of them still makes the architecture larger."""
 
 
 def uniform(task: Task) -> dict[str, float]:
-    """What guessing every symbol with the same probability scores; shares of right answers as for one symbol."""
-    symbols = task.vocabulary
+    """What guessing evenly scores; shares of right answers as for one token, or one text."""
+    share = math.exp(-task.guessing)
     return {
-        "val_loss": math.log(symbols),
-        "bits_per_char": math.log2(symbols),
-        "perplexity": float(symbols),
-        "val_accuracy": 1 / symbols,
-        "exact_match": 1 / symbols,
+        "val_loss": task.guessing,
+        "bits_per_char": task.bits_per_char("val", task.guessing) if isinstance(task, TextTask) else math.nan,
+        "perplexity": 1 / share,
+        "val_accuracy": share,
+        "macro_f1": share,
+        "exact_match": share,
+        "f1": share,
+        "bleu": MINIMAL_SCORE,
+        **dict.fromkeys(("chrf", "rouge_1", "rouge_2", "rouge_l"), MINIMAL_SCORE),
     }
 
 
@@ -86,5 +92,5 @@ def _climb(space: Space, task: Task) -> Architecture:
 def _params(architecture: Architecture, task: Task) -> int:
     """Trained parameters, counted on a model without memory."""
     with torch.device("meta"):
-        model = models.build(architecture, vocabulary=task.vocabulary, context=task.context)
+        model = model_of(architecture, task)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -27,7 +27,8 @@ from nas.measure import DeviceLock
 from nas.results import METRICS
 from nas.search.sampler import key_of, seed_of
 from nas.search.trial import measure_alone
-from nas.study_file import StudyFile, TaskSettings
+from nas.study_file import StudyFile
+from nas.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.train import Diverged, Trainer
 

@@ -15,6 +15,7 @@ import typer
 from nas.cli import (
     bench,
     check,
+    data,
     doctor,
     front,
     generate,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
 }
 app.add_typer(bench.bench, name="bench")
+app.add_typer(data.data, name="data")
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

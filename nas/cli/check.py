@@ -65,10 +65,10 @@ def parameters(architecture: "Architecture", task: "Task") -> int:
     """Exactly, without allocating them."""
     import torch
 
-    from nas import models
+    from nas.tasks import model_of
 
     with torch.device("meta"):
-        model = models.build(architecture, vocabulary=task.vocabulary, context=task.context)
+        model = model_of(architecture, task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -80,7 +80,7 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
     steps = f"{file.search.trials} trials of {file.train.steps} steps"
     facts = {
         "study": file.name,
-        "task": f"{file.task.kind}, {file.task.corpus}, context {file.task.context}",
+        "task": f"{file.task.kind}, {file.task.data}, context {file.task.context}",
         "space": f"{described['space_size']:,} architectures",
         "objectives": ", ".join(f"{o.goal} {o.metric}" for o in file.objective_list()),
         "constraints": ", ".join(map(str, file.constraint_list())) or "none",

@@ -31,7 +31,7 @@ class Finding:
 def doctor(json: Json = False) -> None:
     """Check this machine.
 
-    Python, packages, processor, memory, GPUs, the folder of runs, the texts at hand: each is ok, warn or fail, with
+    Python, packages, processor, memory, GPUs, the folder of runs, the data at hand: each is ok, warn or fail, with
     what to do about it.
 
     Exit codes: 0; 1 when something fails.
@@ -63,7 +63,7 @@ def examine() -> Iterator[Finding]:
     if all(finding.level != "fail" for finding in packages):
         yield from _hardware()
         yield from _runs()
-        yield from _texts()
+        yield from _data()
 
 
 def _package(name: str) -> Finding:
@@ -128,28 +128,24 @@ def _runs() -> Iterator[Finding]:
     yield Finding("disk", level, f"{free:,.1f} GiB free", "" if level == "ok" else "delete studies, or set NAS_RUNS")
 
 
-def _texts() -> Iterator[Finding]:
-    """Which corpora are at hand. Nothing is downloaded."""
+def _data() -> Iterator[Finding]:
+    """Which data sets are at hand. Nothing is downloaded."""
+    from nas.data import fetch, text
+    from nas.data.catalogue import DATASETS
     from nas.errors import DataError
-    from nas.tasks import data
 
     folder = os.environ.get("NAS_DATA_DIR")
     if folder and not Path(folder).is_dir():
         yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name a folder that is there, or unset it")
     else:
         yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
-    for name in data.CORPORA:
-        if name == "tinyshakespeare" and not _tinyshakespeare_is_here(folder):
+    yield Finding("python-docs", "ok", f"{len(text.load('python-docs').text):,} characters")
+    for name, dataset in DATASETS.items():
+        if not fetch.present(dataset):
             yield Finding(name, "ok", "not here yet: the first study that uses it downloads it")
             continue
         try:
-            yield Finding(name, "ok", f"{len(data.load(name).text):,} characters")
+            fetch.content(dataset)
+            yield Finding(name, "ok", dataset.size)
         except DataError as error:
             yield Finding(name, "warn", error.message, error.help)
-
-
-def _tinyshakespeare_is_here(folder: str | None) -> bool:
-    import pooch
-
-    cached: Path = pooch.os_cache("nas") / "tinyshakespeare.txt"
-    return cached.is_file() or (folder is not None and (Path(folder) / "tinyshakespeare.txt.gz").is_file())

@@ -39,19 +39,18 @@ def generate(
     from nas.artifact import load_weights
     from nas.models.seq2seq import Seq2Seq
     from nas.search import open_study
-    from nas.tasks.text import encode
 
     stored = open_study(study)
     if stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
-    module, symbols = load_weights(weights_of(stored, trial))
-    prompt_1T = torch.tensor([encode(prompt, symbols)], dtype=torch.long)
+    module, coder = load_weights(weights_of(stored, trial))
+    prompt_1T = torch.tensor([coder.encode(prompt)], dtype=torch.long)
     if isinstance(module, Seq2Seq):
-        text_U = answer(module, prompt_1T, min(tokens, module.context), beams, symbols)
+        text_U = answer(module, prompt_1T, min(tokens, module.context), beams, coder.symbols)
     else:
         model, generator = cast("Decoder", module), torch.Generator().manual_seed(seed)
         text_U = model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist()
-    typer.echo("".join(symbols[token] for token in text_U))
+    typer.echo(coder.decode(text_U))
 
 
 def answer(model: "Seq2Seq", source_1S: "Tensor", steps: int, beams: int, symbols: list[str]) -> list[int]:

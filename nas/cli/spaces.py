@@ -30,6 +30,6 @@ def spaces() -> None:
             shown.add_row(path.name, "", f"broken: {error.message}", "")
         else:
             objectives = "\n".join(f"{o.goal} {o.metric}" for o in file.objective_list())
-            task = f"{file.task.kind}\n{file.task.corpus}, context {file.task.context}"
+            task = f"{file.task.kind}\n{file.task.data}, context {file.task.context}"
             shown.add_row(path.name, f"{Space(file.spaces()).size():,}", objectives, task)
     answers().print(shown)

@@ -1,6 +1,7 @@
 """`nas train`: the architecture of one trial, trained by itself, tested and kept."""
 
 import json
+import math
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ import typer
 
 from nas.cli.options import MOST_SEED, StudyName, TrialNumber, Verbose, out_folder
 from nas.errors import Conflict
+
+WHOLE = 10**9
+"""Tokens of the test split, at most: all of it."""
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,14 +180,15 @@ def _train(
         except Interrupted:
             console.print(f"Saved at step {trainer.step} of {settings.steps}; the same command goes on from there.")
             raise typer.Exit(128 + watch.signal) from None
-    tested = task.evaluate(trainer.model, "test", settings.evaluation_tokens, device=trainer.device, turn=trainer.turn)
+    tested = task.evaluate(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
     metrics = {**trainer.rungs[-1].metrics, **tested}
     save_weights(
         folder,
         trainer.model,
         trainer.architecture,
-        symbols=task.symbols,
+        coder=task.coder,
         context=task.context,
+        head=task.head,
         metrics=identity | {"metrics": metrics, "floors": record.data["floors"]},
     )
     (folder / CHECKPOINT).unlink()
@@ -232,12 +237,16 @@ class _Watch:
 
 
 def _print_metrics(metrics: Mapping[str, float], record: "StudyRecord", console: "Console") -> None:
-    """Both splits side by side; beside the losses, the n-gram models that they should beat."""
+    """Both splits side by side; below them what costs no neural network."""
     from nas.cli.tables import number, table
 
     shown = table("", "val", "test", numbers=("val", "test"))
-    for name in ("loss", "accuracy"):
-        shown.add_row(name, number(metrics[f"val_{name}"]), number(metrics[f"test_{name}"]))
-    for name, loss in record.data["floors"]["val"].items():
-        shown.add_row(f"{name} loss", number(loss), number(record.data["floors"]["test"][name]))
+    for name in metrics:
+        own = name.removeprefix("test_")
+        if own != name:
+            shown.add_row(own, number(metrics.get(f"val_{own}", metrics.get(own, math.nan))), number(metrics[name]))
+    val, test = (record.data["floors"][split] for split in ("val", "test"))
+    for name, metrics_of_it in val.items():
+        for metric, value in metrics_of_it.items():
+            shown.add_row(f"{name} {metric}", number(value), number(test[name][metric]))
     console.print(shown)

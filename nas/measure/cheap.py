@@ -12,6 +12,7 @@ from nas.measure.hardware import checked_device
 from nas.measure.latency import Generation, Generator, Reader, Workload, latency, quiet
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import Pace
+from nas.models.seq2seq import Seq2Seq
 from nas.study_file import MeasureSettings
 
 KIB = 2**10
@@ -26,16 +27,21 @@ def measure(
     settings: MeasureSettings,
     device: str,
     training_step: Callable[[], object] | None = None,
+    typical: tuple[int, int] | None = None,
 ) -> dict[str, float]:
     """Metrics by their names in `nas.results.METRICS`, spreads beside the timed ones, and `contended` (1.0 or 0.0).
 
     The model is on `device` already, and whoever calls holds `DeviceLock.measuring()`. `training_step` does one
     forward and backward pass and one optimiser step on this very model, which is therefore another one afterwards:
-    measure a copy. Without it the model is left as found, and `peak_training_mib` is absent.
+    measure a copy. Without it the model is left as found, and `peak_training_mib` is absent. `typical`: tokens
+    that are read at once, and then written one by one; by default each half of the context. A model that does not write
+    reads them all.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
-    workload = _workload(vocabulary, context, settings, place, generates=generator is model)
+    halves = (context // 2, context - context // 2)
+    answers = isinstance(model, Seq2Seq)
+    workload = _workload(vocabulary, typical or halves, settings, place, generator is model, answers)
     pace = Pace(machine_folder())
     with quiet(model, settings.threads):
         with LoadWatch(place) as load:
@@ -54,6 +60,7 @@ def measure(
     }
     if timed.decode_ms:
         metrics |= timed.decode_ms.metrics("decode_ms_per_token")
+        metrics |= timed.whole_ms.metrics("generation_ms") if timed.whole_ms else {}
         metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
     if energy is not None:
         metrics["energy_mj_per_token"] = energy
@@ -65,13 +72,13 @@ def measure(
 def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
     """Weights, decode state and activations of reading the prompt and generating to the end of the context.
 
-    Of a model that does not generate: of reading the whole context.
+    Of a model that does not generate: of reading all of it at once.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     tokens_TB = workload.tokens_BT.T
     meter = peak_meter(model)
     with meter:
-        state = generator.new_state(workload.batch, workload.context)
+        state = generator.new_state(workload.batch, workload.state_tokens)
         generator.prefill(workload.tokens_BT[:, : workload.prompt], state)
     if not workload.generates:
         return meter.peak / MIB
@@ -89,13 +96,22 @@ def peak_training_mib(model: nn.Module, training_step: Callable[[], object]) -> 
 
 
 def _workload(
-    vocabulary: int, context: int, settings: MeasureSettings, device: torch.device, generates: bool
+    vocabulary: int,
+    typical: tuple[int, int],
+    settings: MeasureSettings,
+    device: torch.device,
+    generates: bool,
+    answers: bool,
 ) -> Workload:
     """Random tokens, always the same ones: the time does not depend on them, but a lookup must find its row."""
+    read, written = typical
+    if not generates:
+        read, written = read + written, 0
+    elif settings.prompt is not None:
+        read, written = settings.prompt, written if answers else read + written - settings.prompt
     generator = torch.Generator().manual_seed(0)
-    tokens_BT = torch.randint(vocabulary, (settings.batch, context), generator=generator)
-    prompt = context // 2 if settings.prompt is None else settings.prompt
-    return Workload(tokens_BT.to(device), prompt if generates else context, generates)
+    tokens_BT = torch.randint(vocabulary, (settings.batch, read + written), generator=generator)
+    return Workload(tokens_BT.to(device), read, generates, answers)
 
 
 def _energy_mj_per_token(model: Generator, workload: Workload, decode_ms: float) -> float | None:

@@ -73,12 +73,14 @@ class Reader:
 class Workload:
     """Batch rows of `context` tokens: the first `prompt` are read at once, the others one by one.
 
-    A model that does not generate reads them all at once: `prompt` is the context.
+    A model that does not generate reads them all at once: `prompt` is the context. One with a source reads that first,
+    and what it writes after it is all that its state holds: `answers`.
     """
 
     tokens_BT: Tensor
     prompt: int
     generates: bool = True
+    answers: bool = False
 
     def __post_init__(self) -> None:
         if self.generates and not 1 <= self.prompt < self.context:
@@ -95,6 +97,11 @@ class Workload:
     @property
     def context(self) -> int:
         return self.tokens_BT.size(1)
+
+    @property
+    def state_tokens(self) -> int:
+        """What a decode state has to hold."""
+        return self.generated if self.answers else self.context
 
     @property
     def generated(self) -> int:
@@ -117,12 +124,23 @@ class Generation:
 
     def prefill_ms(self) -> float:
         """Read the prompt into a new state. Decoding goes on with it if the state at hand is full."""
-        state = self._model.new_state(self._workload.batch, self._workload.context)
-        prompt_BT = self._workload.tokens_BT[:, : self._workload.prompt]
+        state, prompt_BT = self._fresh()
         elapsed = self._timed_ms(lambda: self._model.prefill(prompt_BT, state))
         if self._workload.generates and self._position == self._workload.context:
             self._state, self._position = state, self._workload.prompt
         return elapsed
+
+    def whole_ms(self) -> float:
+        """Read the prompt and write all that follows, each token the likeliest after those before."""
+        state, prompt_BT = self._fresh()
+
+        def write() -> None:
+            self._model.prefill(prompt_BT, state)
+            token_B = self._tokens_TB[self._workload.prompt]
+            for _ in range(self._workload.generated):
+                token_B = self._model.decode_step(token_B, state).argmax(dim=-1)
+
+        return self._timed_ms(write)
 
     def decode_ms(self) -> float:
         """Generate one token (in every row)."""
@@ -131,6 +149,10 @@ class Generation:
         token_B = self._tokens_TB[self._position]
         self._position += 1
         return self._timed_ms(lambda: self._model.decode_step(token_B, self._state))
+
+    def _fresh(self) -> tuple[Any, Tensor]:
+        state = self._model.new_state(self._workload.batch, self._workload.state_tokens)
+        return state, self._workload.tokens_BT[:, : self._workload.prompt]
 
     def _timed_ms(self, run: Callable[[], object]) -> float:
         self._synchronise()
@@ -142,26 +164,31 @@ class Generation:
 
 @dataclass(frozen=True)
 class Round:
-    """One prefill and the decode steps after it, with the slowest that the machine's loop was before and after."""
+    """One prefill, the decode steps after it, and of an answer the whole once more; with the slowest that the machine's
+    loop was before and after."""
 
     prefill_ms: float
     decode_ms: tuple[float, ...]
+    whole_ms: float | None
     loop_ns: float
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds to read the prompt, and for each token generated, if any; `slowed`: below the machine's pace."""
+    """Milliseconds to read the prompt, for each token generated, if any, and of an answer for both together; `slowed`:
+    below the machine's pace."""
 
     prefill_ms: Measurement
     decode_ms: Measurement | None
+    whole_ms: Measurement | None
     slowed: bool
 
     @classmethod
     def of(cls, rounds: Sequence[Round], slowed: bool) -> Self:
         decode_ms = [reading for r in rounds for reading in r.decode_ms]
-        generated = Measurement.of(decode_ms) if decode_ms else None
-        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, slowed)
+        whole_ms = [r.whole_ms for r in rounds if r.whole_ms is not None]
+        generated, whole = (Measurement.of(readings) if readings else None for readings in (decode_ms, whole_ms))
+        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, whole, slowed)
 
 
 def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> Latency:
@@ -179,8 +206,9 @@ def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> L
         before = loop_ns
         prefill_ms = generation.prefill_ms()
         decode_ms = tuple(generation.decode_ms() for _ in range(steps))
+        whole_ms = generation.whole_ms() if workload.answers else None
         loop_ns = pace.loop_ns()
-        rounds.append(Round(prefill_ms, decode_ms, max(before, loop_ns)))
+        rounds.append(Round(prefill_ms, decode_ms, whole_ms, max(before, loop_ns)))
         full = [r for r in rounds if pace.full(r.loop_ns)]
         if len(full) >= repeats:
             return Latency.of(full, slowed=False)

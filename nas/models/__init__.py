@@ -6,20 +6,27 @@ from torch import nn
 
 from nas.architecture import Architecture, Family
 from nas.errors import UsageError
+from nas.models.copying import CopyingEncoderDecoder
 from nas.models.decoder import Decoder
-from nas.models.encoder import Encoder
+from nas.models.encoder import Classifier, Encoder, SpanReader
 from nas.models.encoder_decoder import EncoderDecoder
+from nas.models.heads import TOKENS, Head
 from nas.models.recurrent import RecurrentModel, RecurrentSeq2Seq, recurrent
 from nas.models.seq2seq import Seq2Seq
 
 __all__ = [
     "FAMILIES",
+    "TOKENS",
+    "Classifier",
+    "CopyingEncoderDecoder",
     "Decoder",
     "Encoder",
     "EncoderDecoder",
+    "Head",
     "RecurrentModel",
     "RecurrentSeq2Seq",
     "Seq2Seq",
+    "SpanReader",
     "build",
 ]
 
@@ -31,12 +38,23 @@ FAMILIES: dict[Family, Callable[[Architecture, int, int], nn.Module]] = {
 }
 
 
-def build(architecture: Architecture, vocabulary: int = 65, context: int = 64) -> nn.Module:
+def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, head: Head = TOKENS) -> nn.Module:
     """The model of an architecture, for token ids below `vocabulary` and sequences of up to `context` tokens.
 
-    Weights are drawn from torch's generator: seed it, or fork it, for a reproducible start.
+    `head`: what its outputs are. Weights are drawn from torch's generator: seed it, or fork it, for a reproducible
+    start. Raises UsageError when a family cannot have that head.
     """
     for name, value in (("vocabulary", vocabulary), ("context", context)):
         if value < 1:
             raise UsageError(f"{name}={value} must be at least 1")
-    return FAMILIES[architecture.family](architecture, vocabulary, context)
+    if head.kind == "tokens":
+        return FAMILIES[architecture.family](architecture, vocabulary, context)
+    if head.kind == "copy":
+        if architecture.family != "encoder_decoder":
+            raise UsageError(f"a model of the family '{architecture.family}' does not copy; an encoder_decoder does")
+        return CopyingEncoderDecoder(architecture, vocabulary, context)
+    if architecture.family != "encoder":
+        raise UsageError(f"a model of the family '{architecture.family}' tells no {head.kind}; an encoder does")
+    if head.kind == "span":
+        return SpanReader(architecture, vocabulary, context)
+    return Classifier(architecture, vocabulary, context, len(head.classes))

@@ -1,7 +1,9 @@
-"""An encoder: reads a whole text at once, fills in masked tokens, or makes one vector of it.
+"""Encoders: they read a whole text at once, to fill in masked tokens, to tell its class, or to find a span in it.
 
-Shapes: B batch, T tokens, D hidden, V vocabulary, H heads.
+Shapes: B batch, T tokens, D hidden, V vocabulary, C classes, H heads.
 """
+
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -13,33 +15,24 @@ from nas.models.layers import build_norm
 from nas.models.stack import Stack, Vocabulary, initialise_matrices
 
 
-class Encoder(nn.Module):
-    """logits = 8 · W_out norm(gelu(W_t h + b_t)) + b, h = stack(W[tokens]): blocks that see both ways.
+class Bidirectional(nn.Module, ABC):
+    """h = stack(W[tokens]): blocks that see both ways, under a head of its own. It cannot decode: every token sees
+    those after it. Wherever a `padding` is given, it is True at tokens to ignore.
 
-    Devlin et al. 2019 (arXiv:1810.04805), with its head for masked tokens. Ours: one kind of text, so no segments; and
-    any blocks, those of BERT (softmax, learned positions, gelu, layer norm, post) among them. It cannot decode: every
-    token sees those after it.
+    `tied`: whether W is the output matrix too; a head without one needs no other.
     """
 
-    def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
+    def __init__(self, architecture: Architecture, vocabulary: int, context: int, tied: bool) -> None:
         super().__init__()
         self.architecture, self.context = architecture, context
-        hidden, blocks = architecture.hidden, architecture.blocks
-        self.vocabulary = Vocabulary(vocabulary, hidden, architecture.tied)
-        self.stack = Stack(blocks, hidden, context, causal=False, repeat=architecture.repeat)
-        self.transform = nn.Linear(hidden, hidden)
-        self.norm = build_norm(blocks[-1].norm, hidden)
-        self.bias_V = nn.Parameter(torch.zeros(vocabulary))
+        self.vocabulary = Vocabulary(vocabulary, architecture.hidden, tied)
+        self.stack = Stack(architecture.blocks, architecture.hidden, context, causal=False, repeat=architecture.repeat)
         self.vocabulary.initialise()
         self.stack.initialise()
-        initialise_matrices(self.transform)
 
-    def forward(
-        self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
-    ) -> Float[Tensor, "B T V"]:
-        """The logits of the token that belongs at each place; `padding` is True at tokens to ignore."""
-        y_BTD = self.norm(F.gelu(self.transform(self.encode(tokens_BT, padding_BT))))
-        return self.vocabulary.logits(y_BTD) + self.bias_V
+    @abstractmethod
+    def forward(self, tokens_BT: Tensor, padding_BT: Tensor | None = None) -> Tensor:
+        """The head's outputs."""
 
     def encode(
         self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
@@ -66,11 +59,78 @@ class Encoder(nn.Module):
         """The attention weights of each block and head; None for a kind that has none."""
         return self.stack.attention_maps(self.vocabulary(tokens_BT), padding_BT)[0]
 
+    @abstractmethod
     def flops(self, tokens: int) -> int:
         """Matrix products of a forward pass over one sequence; a multiply-add counts as two."""
-        transformed = 2 * tokens * self.architecture.hidden**2
-        return self.stack.flops(tokens) + transformed + self.vocabulary.flops(tokens)
 
     def state_bytes(self, batch: int, context: int) -> int:
         """Nothing is remembered from one text to the next."""
         return 0
+
+
+class Encoder(Bidirectional):
+    """logits = 8 · W_out norm(gelu(W_t h + b_t)) + b.
+
+    Devlin et al. 2019 (arXiv:1810.04805), with its head for masked tokens. Ours: one kind of text, so no segments; and
+    any blocks, those of BERT (softmax, learned positions, gelu, layer norm, post) among them.
+    """
+
+    def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
+        super().__init__(architecture, vocabulary, context, architecture.tied)
+        self.transform = nn.Linear(architecture.hidden, architecture.hidden)
+        self.norm = build_norm(architecture.blocks[-1].norm, architecture.hidden)
+        self.bias_V = nn.Parameter(torch.zeros(vocabulary))
+        initialise_matrices(self.transform)
+
+    def forward(
+        self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """The logits of the token that belongs at each place."""
+        y_BTD = self.norm(F.gelu(self.transform(self.encode(tokens_BT, padding_BT))))
+        return self.vocabulary.logits(y_BTD) + self.bias_V
+
+    def flops(self, tokens: int) -> int:
+        transformed = 2 * tokens * self.architecture.hidden**2
+        return self.stack.flops(tokens) + transformed + self.vocabulary.flops(tokens)
+
+
+class Classifier(Bidirectional):
+    """logits = W_c pooled(h) + b_c, with W_c = 0 at first, so that every class starts equally likely."""
+
+    def __init__(self, architecture: Architecture, vocabulary: int, context: int, classes: int) -> None:
+        super().__init__(architecture, vocabulary, context, tied=True)
+        self.classes = nn.Linear(architecture.hidden, classes)
+        nn.init.zeros_(self.classes.weight)
+        nn.init.zeros_(self.classes.bias)
+
+    def forward(
+        self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B C"]:
+        logits_BC: Tensor = self.classes(self.pooled(tokens_BT, padding_BT))
+        return logits_BC
+
+    def flops(self, tokens: int) -> int:
+        pooled = 2 * tokens * self.architecture.hidden if self.architecture.pooling == "mean" else 0
+        return self.stack.flops(tokens) + pooled + 2 * self.classes.in_features * self.classes.out_features
+
+
+class SpanReader(Bidirectional):
+    """Two logits a token, W_s h + b_s: to be the first, and the last, of a span (Devlin et al. 2019, arXiv:1810.04805).
+
+    W_s = 0 at first, so that every place starts equally likely.
+    """
+
+    def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
+        super().__init__(architecture, vocabulary, context, tied=True)
+        self.ends = nn.Linear(architecture.hidden, 2)
+        nn.init.zeros_(self.ends.weight)
+        nn.init.zeros_(self.ends.bias)
+
+    def forward(
+        self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B 2 T"]:
+        logits_BT2: Tensor = self.ends(self.encode(tokens_BT, padding_BT))
+        return logits_BT2.transpose(1, 2)
+
+    def flops(self, tokens: int) -> int:
+        return self.stack.flops(tokens) + 2 * tokens * self.ends.in_features * self.ends.out_features

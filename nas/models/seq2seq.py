@@ -5,12 +5,12 @@ Shapes: B batch, S tokens of the source, T tokens of the answer, D hidden, H hea
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nas.attention import Memory
 from nas.errors import UsageError
 from nas.models.beam import Beam
 from nas.models.stack import StackState, Vocabulary
@@ -53,7 +53,7 @@ class Seq2Seq(nn.Module, ABC):
         """What answers of up to `context` tokens remember, empty."""
 
     @abstractmethod
-    def remember(self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None) -> list[Memory]:
+    def remember(self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None) -> list[Any]:
         """What the layers that attend to the source read of it, computed once."""
 
     @abstractmethod

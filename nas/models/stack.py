@@ -29,7 +29,7 @@ class StackState:
     """One attention state a layer and pass, all of the same length; and what the layers remember of the source."""
 
     layers: list[State]
-    memories: list[Memory] = field(default_factory=list)
+    memories: list[Any] = field(default_factory=list)
 
     @property
     def length(self) -> int:

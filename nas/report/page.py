@@ -113,11 +113,15 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
     )
 
 
-def _floors(summary: Summary) -> list[tuple[str, float | None, float | None]]:
-    """(name, nats on the validation split, nats on the test split)."""
+def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None]]:
+    """(name, metric, value on the validation split, on the test split)."""
     floors = summary.record.data.get("floors", {})
     val, test = floors.get("val", {}), floors.get("test", {})
-    return [(name, val.get(name), test.get(name)) for name in dict.fromkeys([*val, *test])]
+    return [
+        (name, metric, val.get(name, {}).get(metric), test.get(name, {}).get(metric))
+        for name in dict.fromkeys([*val, *test])
+        for metric in dict.fromkeys([*val.get(name, {}), *test.get(name, {})])
+    ]
 
 
 def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:

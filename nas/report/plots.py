@@ -159,7 +159,8 @@ def _plot_curve(axes: Axes, curve: Sequence[tuple[int, float]], role: Role, labe
 def _floors(axes: Axes, summary: Summary) -> None:
     """Losses that cost no neural network, as dashed lines where they fall within the figure."""
     low, high = axes.get_ylim()
-    for name, nats in summary.record.data.get("floors", {}).get("val", {}).items():
+    for name, metrics in summary.record.data.get("floors", {}).get("val", {}).items():
+        nats = metrics.get("loss", math.nan)
         if low <= nats <= high:
             axes.axhline(nats, color=LIGHT["soft"], linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
             _note(axes, f"{name} {number(nats)}", (0, nats), offset=(3, 2))

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from nas.architecture import Family
 from nas.report.summary import Role, Summary
-from nas.results import State, StudyRecord, TrialResult
+from nas.results import METRICS, State, StudyRecord, TrialResult
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
@@ -169,25 +169,38 @@ def duration(trial: TrialResult) -> float | None:
 
 
 def floor_sentences(summary: Summary) -> list[str]:
-    """How the best loss compares with each floor: on the validation split, and where confirmed on the test split."""
-    record, floors = summary.record, summary.record.data.get("floors", {})
+    """How the best trial compares with the floors in each of their metrics: on the validation split, and where
+    confirmed on the test split."""
+    floors = summary.record.data.get("floors", {})
     sentences = []
-    losses = {t.number: t.metrics["val_loss"] for t in summary.eligible if "val_loss" in t.metrics}
-    if losses and floors.get("val"):
-        sentences.append(_against(losses, floors["val"], "val_loss"))
-    tested = confirmed_means(record, "test_loss")
-    if tested and floors.get("test"):
-        sentences.append(_against(tested, floors["test"], "test_loss, mean of its confirmations"))
+    for split, note in (("val", ""), ("test", ", mean of its confirmations")):
+        for metric in dict.fromkeys(metric for metrics in floors.get(split, {}).values() for metric in metrics):
+            told = {name: metrics[metric] for name, metrics in floors[split].items() if metric in metrics}
+            values, name = _values(summary, split, metric)
+            if values:
+                goal = METRICS.get(metric, METRICS.get(f"val_{metric}"))
+                sentences.append(_against(values, told, goal.goal if goal else "max", f"{name}{note}"))
     return sentences
 
 
-def _against(losses: Mapping[int, float], floors: Mapping[str, float], what: str) -> str:
-    best = min(losses, key=lambda n: (losses[n], n))
-    below = [f"the {name} ({number(nats)})" for name, nats in floors.items() if losses[best] < nats]
-    above = [f"the {name} ({number(nats)})" for name, nats in floors.items() if losses[best] >= nats]
-    sides = [f"below {listed(below)}" if below else "", f"not below {listed(above)}" if above else ""]
+def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float], str]:
+    """Trial number → its value of a floor's metric, and the name that it has there: val_loss, or plainly macro_f1."""
+    known = f"{split}_{metric}"
+    if split == "test":
+        return confirmed_means(summary.record, known), known
+    known = known if known in METRICS else metric
+    return {t.number: t.metrics[known] for t in summary.eligible if known in t.metrics}, known
+
+
+def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: str, what: str) -> str:
+    sign = 1 if goal == "min" else -1
+    best = min(values, key=lambda n: (sign * values[n], n))
+    better = [f"the {name} ({number(value)})" for name, value in floors.items() if sign * (value - values[best]) > 0]
+    others = [f"the {name} ({number(value)})" for name, value in floors.items() if sign * (value - values[best]) <= 0]
+    sides = [f"better than {listed(better)}" if better else "", f"not better than {listed(others)}" if others else ""]
     verdict = ", ".join(filter(None, sides))
-    return f"The best trial, {best}, reaches {number(losses[best])} nats per token ({what}): {verdict}."
+    unit = " nats" if what.startswith(("val_loss", "test_loss")) else ""
+    return f"The best trial, {best}, reaches {number(values[best])}{unit} ({what}): {verdict}."
 
 
 def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:

@@ -12,6 +12,7 @@ from nas import models
 from nas.architecture import Architecture, Block
 from nas.measure.cheap import KIB
 from nas.measure.latency import Generator, Reader
+from nas.models import TOKENS, Head
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Cost:
 class Costs:
     """Of models for a vocabulary and a context; `batch`: the sequences that are decoded side by side."""
 
-    def __init__(self, vocabulary: int, context: int, batch: int = 1) -> None:
-        self.vocabulary, self.context, self.batch = vocabulary, context, batch
+    def __init__(self, vocabulary: int, context: int, batch: int = 1, head: Head = TOKENS) -> None:
+        self.vocabulary, self.context, self.batch, self.head = vocabulary, context, batch, head
         self._shells: dict[str, Cost] = {}
         self._blocks: dict[tuple[str, int, int, str, Block], Cost] = {}
         self._whole: dict[str, Cost] = {}
@@ -83,7 +84,7 @@ class Costs:
         key = repr(architecture)
         if key not in self._whole:
             with torch.device("meta"):
-                model = models.build(architecture, vocabulary=self.vocabulary, context=self.context)
+                model = models.build(architecture, self.vocabulary, self.context, self.head)
             generator = model if isinstance(model, Generator) else Reader(model)
             params = sum(p.numel() for p in model.parameters() if p.requires_grad)
             state = generator.state_bytes(self.batch, self.context)

@@ -137,7 +137,7 @@ def _search(
         prefetch=launch.executor == "ray",
         max_fail_rate=launch.max_fail_rate,
         observer=observer,
-        describe=Costs(task.vocabulary, task.context, file.measure.batch).metrics,
+        describe=Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics,
     )
     factory = partial(TrialRun, file=file, folder=study.folder.absolute(), device=placement.device)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nas import attention_maps, models, optimiser
+from nas import attention_maps, optimiser
 from nas.architecture import Architecture
 from nas.artifact import save_weights
 from nas.errors import OutOfReach
@@ -15,8 +15,9 @@ from nas.measure import DeviceLock, measure
 from nas.results import ATTENTION_MAPS
 from nas.search.control import told_to_stop
 from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
-from nas.study_file import StudyFile, TaskSettings
-from nas.tasks import Task, open_task
+from nas.study_file import StudyFile
+from nas.task_settings import TaskSettings
+from nas.tasks import Task, model_of, open_task
 from nas.train import Diverged, TimeLimit, Trainer
 from nas.train import Interrupted as TrainingInterrupted
 
@@ -99,8 +100,9 @@ class TrialRun:
             self.folder,
             trainer.model,
             self.architecture,
-            symbols=trainer.task.symbols,
+            coder=trainer.task.coder,
             context=trainer.task.context,
+            head=trainer.task.head,
             metrics=metrics,
         )
         shown = attention_maps.of(trainer.model, self.architecture, trainer.task, self.device)
@@ -138,9 +140,15 @@ def measure_alone(
 
 
 def _measure(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
-    model = models.build(architecture, vocabulary=task.vocabulary, context=task.context).to(device)
+    model = model_of(architecture, task).to(device)
     metrics = measure(
-        model, task.vocabulary, task.context, file.measure, device, _training_step(model, task, file, device)
+        model,
+        task.vocabulary,
+        task.context,
+        file.measure,
+        device,
+        _training_step(model, task, file, device),
+        typical=task.typical,
     )
     if device.startswith("cuda"):
         torch.cuda.empty_cache()

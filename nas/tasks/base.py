@@ -7,9 +7,14 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from nas.models import Head
+from nas.tasks.coders import Coder
+
 Split = Literal["train", "val", "test"]
 Inputs = tuple[Tensor, ...]
 """What a model is called with."""
+Floors = dict[str, dict[str, float]]
+"""Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
 Turn = Callable[[], AbstractContextManager[object]]
 """Opened around every evaluation batch, so that whoever measures on the same device can go first."""
 
@@ -17,16 +22,38 @@ Turn = Callable[[], AbstractContextManager[object]]
 class Task(Protocol):
     """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
 
-    vocabulary: int
     context: int
-    symbols: list[str]
-    """The vocabulary in order of token number; saved beside trained weights."""
+
+    @property
+    def coder(self) -> Coder:
+        """Texts as tokens and back; saved beside trained weights."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many symbols there are."""
+
+    @property
+    def head(self) -> Head:
+        """What a model of the task ends in."""
+
+    @property
+    def guessing(self) -> float:
+        """The loss of guessing evenly."""
+
+    @property
+    def most_loss(self) -> float:
+        """A validation loss above it means that training has blown up. Classes that are told wrong with confidence may
+        cost more than guessing, while most are told right: there it is infinite."""
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        """Tokens that are read at once, and that are then written one by one, in a typical example: what is timed."""
 
     def describe(self) -> dict[str, Any]:
         """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""
 
-    def floors(self, split: Split) -> dict[str, float]:
-        """Losses on that split which cost no neural network."""
+    def floors(self, split: Split) -> Floors:
+        """What costs no neural network, on that split."""
 
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""
@@ -46,9 +73,3 @@ class Task(Protocol):
         turn: Turn = ...,
     ) -> dict[str, float]:
         """Metrics on examples of the split that are the same at every call."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token numbers. Raises DataError for what the vocabulary lacks."""
-
-    def decode(self, tokens: list[int]) -> str:
-        """The text of these token numbers."""

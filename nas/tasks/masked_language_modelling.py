@@ -8,8 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from nas.tasks.base import Inputs
-from nas.tasks.text import IGNORED, TextTask
+from nas.tasks.base import Inputs, Split
+from nas.tasks.text import TextTask
+from nas.tasks.token_task import IGNORED
 
 CHOSEN, MASKED, REPLACED = 0.15, 0.8, 0.1
 """Shares: of all characters, those to predict; of these, hidden behind the mask, and replaced by another character."""
@@ -30,10 +31,10 @@ class MaskedLanguageModelling(TextTask):
         # Every window has something to predict.
         chosen_BT[:, 0] |= ~chosen_BT.any(dim=1)
         fate_BT = torch.rand(true_BT.shape, generator=generator)
-        random_BT = torch.randint(self.characters, true_BT.shape, generator=generator)
-        mask = self.symbols.index("<mask>")
+        random_BT = torch.randint(*self.plain, true_BT.shape, generator=generator)
+        mask = self.coder.symbols.index("<mask>")
         shown_BT = torch.where(fate_BT < MASKED, mask, torch.where(fate_BT < MASKED + REPLACED, random_BT, true_BT))
         return (torch.where(chosen_BT, shown_BT, true_BT),), true_BT.where(chosen_BT, IGNORED)
 
-    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+    def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
         return {"perplexity": math.exp(min(loss, 700.0))}

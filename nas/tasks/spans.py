@@ -6,8 +6,9 @@ Shapes: B batch, T context, V vocabulary.
 import torch
 from torch import Tensor
 
-from nas.tasks.base import Inputs
-from nas.tasks.text import IGNORED, TextTask
+from nas.tasks.base import Inputs, Split
+from nas.tasks.text import TextTask
+from nas.tasks.token_task import IGNORED
 
 
 class CopySpans(TextTask):
@@ -19,7 +20,7 @@ class CopySpans(TextTask):
     own_symbols = ("<pad>", "<start>", "<end>")
 
     def examples(self, starts_B: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
-        pad, start, end = (self.symbols.index(symbol) for symbol in self.own_symbols)
+        pad, start, end = (self.coder.symbols.index(symbol) for symbol in self.own_symbols)
         length_B1 = torch.randint(1, self.context, (len(starts_B), 1), generator=generator)
         place_T = torch.arange(self.context)
         padding_BT = place_T >= length_B1
@@ -29,7 +30,7 @@ class CopySpans(TextTask):
         written_BT = torch.cat((torch.full_like(length_B1, start), targets_BT[:, :-1]), dim=1)
         return (source_BT, written_BT.masked_fill(place_T > length_B1, pad), padding_BT), targets_BT
 
-    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+    def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
         return {"exact_match": whole}
 
     def _answer(self, source_BT: Tensor, length_B1: Tensor) -> Tensor:

@@ -1,154 +1,112 @@
-"""What the tasks on one text have in common: characters as tokens, splits by position, losses and their evaluation.
+"""What the tasks on one text have in common: its tokens, and splits by position.
 
-Shapes: N characters of the text, B batch, T context, V vocabulary, W evaluation windows, M = B·T.
+Shapes: N tokens of the text, B batch, T context, V vocabulary, W evaluation windows.
 """
 
-from abc import ABC, abstractmethod
-from contextlib import nullcontext
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from nas.errors import DataError
-from nas.study_file import TaskSettings
-from nas.tasks import data, ngrams
-from nas.tasks.base import Inputs, Split, Turn
-
-EVALUATION_TOKENS_AT_ONCE = 4096
-IGNORED = -100
-"""A target that does not count."""
+from nas.data import text as corpora
+from nas.task_settings import TextTask as TextSettings
+from nas.tasks import ngrams
+from nas.tasks.base import Floors, Split
+from nas.tasks.coders import Characters, Coder, Subwords
+from nas.tasks.token_task import Examples, TokenTask
 
 
-class TextTask(ABC):
-    """Mean cross-entropy of the target tokens, in nats, over windows of `context` characters.
+class TextTask(TokenTask):
+    """Mean cross-entropy of the target tokens, in nats, over windows of `context` tokens.
 
-    The vocabulary is every character of the whole text, the held-out splits included: nothing is then unknown,
-    and the figures compare with those published for TinyShakespeare's 65 symbols. Which characters occur is all
-    that training learns of the other splits. A task may add symbols of its own.
+    Tokens are characters, every one of the whole text, the held-out splits included: nothing is then unknown, and the
+    figures compare with those published for TinyShakespeare's 65 symbols. Which characters occur is all that training
+    learns of the other splits. Or they are subwords, learned from the train split. A task may add symbols of its own.
     """
 
     own_symbols: tuple[str, ...] = ()
 
-    def __init__(self, settings: TaskSettings) -> None:
-        self.corpus = data.load(settings.corpus)
-        points_N = np.frombuffer(self.corpus.text.encode("utf-32-le"), dtype=np.uint32)
-        distinct_V, tokens_N = np.unique(points_N, return_inverse=True)
-        self.characters = len(distinct_V)
-        self.symbols = [*(chr(point) for point in distinct_V), *self.own_symbols]
-        self.vocabulary, self.context = len(self.symbols), settings.context
-        self.splits = data.splits(len(tokens_N), settings.split, settings.context)
+    def __init__(self, settings: TextSettings) -> None:
+        self.corpus, self.context = corpora.load(settings.corpus), settings.context
+        text = self.corpus.text
+        self.spans = corpora.splits(len(text), settings.split, settings.context)
+        self.coder: Coder
+        if settings.subwords:
+            self.coder, tokens_N, self.splits = self._subwords(settings.subwords)
+            self.plain = (len(self.own_symbols), len(self.coder.symbols))
+        else:
+            distinct_V, tokens_N = np.unique(
+                np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32), return_inverse=True
+            )
+            self.coder = Characters([*(chr(point) for point in distinct_V), *self.own_symbols])
+            self.splits, self.plain = self.spans, (0, len(distinct_V))
         self.tokens_N = torch.from_numpy(tokens_N)
 
     @abstractmethod
-    def examples(self, starts_B: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+    def examples(self, starts_B: Tensor, generator: torch.Generator) -> Examples:
         """What the model reads, and its targets (B, T), from the windows that start there; IGNORED ones do not count.
 
         Whatever is drawn is drawn from the generator.
         """
-
-    def metrics(self, loss: float, accuracy: float, whole: float) -> dict[str, float]:
-        """The task's own metrics, from the mean loss, and the shares of tokens and of windows that are right."""
-        return {}
 
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.corpus.name,
             "source": self.corpus.source,
             "sha256": self.corpus.sha256,
-            "characters": len(self.tokens_N),
+            "characters": len(self.corpus.text),
             "vocabulary": self.vocabulary,
-            "splits": {name: list(span) for name, span in self.splits.items()},
+            "splits": {name: list(span) for name, span in self.spans.items()},
         }
 
-    def floors(self, split: Split) -> dict[str, float]:
-        """Nats per character of interpolated Witten-Bell n-grams, trained on the train split."""
-        nats = ngrams.losses(self.tokens_N.numpy(), self.splits["train"], self.splits[split], self.characters)
-        return {f"{n}-gram": loss for n, loss in enumerate(nats, start=1)}
+    def floors(self, split: Split) -> Floors:
+        """Interpolated Witten-Bell n-grams of tokens, trained on the train split."""
+        low, high = self.plain
+        nats = ngrams.losses(self.tokens_N.numpy() - low, self.splits["train"], self.splits[split], high - low)
+        told = {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
+        if self.splits is self.spans:
+            return told
+        return {name: m | {"bits_per_char": self.bits_per_char(split, m["loss"])} for name, m in told.items()}
 
-    def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> tuple[Inputs, Tensor]:
-        """`size` windows that start anywhere in the train split."""
+    def bits_per_char(self, split: Split, loss: float) -> float:
+        """Of a loss per token: as many tokens as the split has, over its characters."""
+        tokens, characters = (end - start for start, end in (self.splits[split], self.spans[split]))
+        return loss / math.log(2) * tokens / characters
+
+    def training(self, generator: torch.Generator, size: int) -> Examples:
+        """Windows that start anywhere in the train split."""
         start, end = self.splits["train"]
-        starts_B = torch.randint(start, end - self.context, (size,), generator=generator)
-        return _on(device, self.examples(starts_B, generator))
+        return self.examples(torch.randint(start, end - self.context, (size,), generator=generator), generator)
 
-    def shown(self, length: int) -> Inputs:
-        inputs, _ = self.examples(self._evaluation_starts("val", 1), torch.Generator().manual_seed(0))
-        return tuple(tensor[:, :length] for tensor in inputs)
-
-    def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
-        logits_BTV = model(*inputs)
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-
-    def evaluate(
-        self,
-        model: nn.Module,
-        split: Split = "val",
-        max_tokens: int = 65536,
-        device: str = "cpu",
-        turn: Turn = nullcontext,
-    ) -> dict[str, float]:
-        """Metrics over non-overlapping windows, evenly spaced over the split, about `max_tokens` characters in all.
-
-        Those of the test split are named test_loss, test_accuracy and so on.
-        """
-        starts_W, generator = self._evaluation_starts(split, max_tokens), torch.Generator().manual_seed(0)
-        was_training = model.training
-        model.eval()
-        nats, right, whole, count = 0.0, 0, 0, 0
-        with torch.inference_mode():
-            for starts_B in torch.split(starts_W, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
-                with turn():
-                    inputs, targets_BT = _on(device, self.examples(starts_B, generator))
-                    logits_BTV = model(*inputs)
-                    nats += F.cross_entropy(
-                        logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
-                    ).item()
-                    counts_BT = targets_BT != IGNORED
-                    right_BT = (logits_BTV.argmax(dim=-1) == targets_BT) & counts_BT
-                    right += int(right_BT.sum())
-                    whole += int((right_BT == counts_BT).all(dim=1).sum())
-                    count += int(counts_BT.sum())
-        model.train(was_training)
-        loss, accuracy = nats / count, right / count
-        own = self.metrics(loss, accuracy, whole / len(starts_W))
-        named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
-        return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
-
-    def encode(self, text: str) -> list[int]:
-        return encode(text, self.symbols)
-
-    def decode(self, tokens: list[int]) -> str:
-        return "".join(self.symbols[token] for token in tokens)
+    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
+        """Non-overlapping windows, evenly spaced over the split."""
+        generator = torch.Generator().manual_seed(0)
+        for starts_B in torch.split(self._evaluation_starts(split, max_tokens), at_once):
+            yield self.examples(starts_B, generator)
 
     def windows(self, starts_B: Tensor, length: int) -> Tensor:
-        """So many characters from each start: (B, length)."""
+        """So many tokens from each start: (B, length)."""
         return self.tokens_N.unfold(0, length, 1)[starts_B]
+
+    def _subwords(self, size: int) -> tuple[Subwords, NDArray[np.int64], corpora.Splits]:
+        """Each part of the text by itself, so that no subword stands in two splits."""
+        text, spans = self.corpus.text, self.spans
+        coder = Subwords.learned([text[slice(*spans["train"])]], size, self.own_symbols)
+        parts = sorted(set(spans.values()))
+        tokens = [coder.encode(text[slice(*part)]) for part in parts]
+        ends = np.cumsum([len(part) for part in tokens]).tolist()
+        places = dict(zip(parts, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+        splits = {name: places[span] for name, span in spans.items()}
+        corpora.check_length(splits, self.context, "subwords")
+        return coder, np.concatenate(tokens), splits
 
     def _evaluation_starts(self, split: Split, max_tokens: int) -> Tensor:
         start, end = self.splits[split]
         room = (end - start - 1) // self.context
         wanted = min(room, max(1, max_tokens // self.context))
         return start + torch.arange(wanted) * room // wanted * self.context
-
-
-def encode(text: str, symbols: list[str]) -> list[int]:
-    """Token numbers of the text. Raises DataError with the first character that has none."""
-    numbers = {symbol: number for number, symbol in enumerate(symbols)}
-    for offset, character in enumerate(text):
-        if character not in numbers:
-            known = "".join(symbol for symbol in symbols if len(symbol) == 1)
-            raise DataError(
-                f"the character {character!r} is not in the vocabulary",
-                code="unknown-character",
-                where=f"character {offset} of the text",
-                help=f"use the {len(known)} characters of the corpus: {known!r}",
-            )
-    return [numbers[character] for character in text]
-
-
-def _on(device: str, example: tuple[Inputs, Tensor]) -> tuple[Inputs, Tensor]:
-    inputs, targets = example
-    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)

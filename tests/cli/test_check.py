@@ -91,6 +91,6 @@ def test_what_is_wrong_is_told_with_its_line(nas, study):
 
 
 def _text(settings) -> str:
-    from nas.tasks.data import load
+    from nas.data.text import load
 
     return load(settings.task.corpus).text

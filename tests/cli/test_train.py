@@ -49,8 +49,8 @@ def test_trains_tests_and_keeps_everything(nas, runs):
     assert (stored["trial"], stored["seed"], stored["steps"]) == (0, seed, 6)
     assert {"val_loss", "test_loss", "test_accuracy"} <= set(stored["metrics"])
     assert set(stored["floors"]) == {"val", "test"}
-    model, symbols = load_weights(folder)
-    assert len(symbols) == 38
+    model, coder = load_weights(folder)
+    assert len(coder.symbols) == 38
     assert model(torch_tokens()).shape == (1, 3, 38)
     assert "step 3 of 6: val_loss" in ran.err
     assert "5-gram loss" in ran.err

@@ -111,3 +111,28 @@ def test_quiet_restores_what_it_found_even_after_an_error():
     assert torch.get_num_threads() == threads
     assert gc.isenabled() == collecting
     assert not torch.is_inference_mode_enabled()
+
+
+class Answerer(Recorder):
+    """Reads a source, and holds what it writes alone."""
+
+    def prefill(self, tokens_BT, state):
+        self.calls.append(("prefill", int(tokens_BT[0, 0]), tokens_BT.size(1)))
+
+    def decode_step(self, token_B, state):
+        super().decode_step(token_B, state)
+        return torch.zeros(len(token_B), 5).index_fill(1, torch.tensor([4]), 1.0)
+
+
+def test_an_answer_is_written_whole_each_token_the_likeliest():
+    model = Answerer()
+    read = Workload(torch.arange(7).expand(2, -1), 3, answers=True)
+    assert Generation(model, read).whole_ms() >= 0
+    assert model.calls == [("prefill", 0, 3), ("decode", 3, 0), *[("decode", 4, held) for held in (1, 2, 3)]]
+
+
+def test_of_an_answer_all_three_times_are_told():
+    read = Workload(torch.arange(7).expand(2, -1), 3, answers=True)
+    timed = latency(Answerer(), read, repeats=5, pace=ScriptedPace(100))
+    assert (timed.prefill_ms.count, timed.decode_ms.count, timed.whole_ms.count) == (5, 40, 5)
+    assert latency(Recorder(), workload(), repeats=5, pace=ScriptedPace(100)).whole_ms is None

@@ -40,19 +40,23 @@ def test_every_promised_metric_is_there_finite_and_positive(kind):
 def test_an_encoder_reads_and_does_not_generate():
     whole = {"family": "encoder", "hidden": 32, "blocks": [{"attention": {"kind": "linformer"}}]}
     model = build(Architecture.model_validate(whole), context=16)
-    metrics = measure(model, 65, 16, SETTINGS, "cpu")
+    metrics = measure(model, 65, 16, SETTINGS, "cpu", typical=(9, 0))
+    assert measure(model, 65, 16, SETTINGS, "cpu")["peak_inference_mib"] > metrics["peak_inference_mib"]
     generating = {"decode_state_kib", *(name for name in PROMISED if name.startswith("decode_ms"))}
     assert metrics.keys() == PROMISED - generating
     assert metrics["flops_per_token"] * 16 == model.flops(16)
 
 
-def test_a_model_with_a_source_reads_it_as_its_prompt():
+def test_a_model_with_a_source_reads_it_and_writes_an_answer():
     block = {"attention": {"kind": "softmax"}}
     whole = {"hidden": 32, "encoder_blocks": [block], "blocks": [block | {"cross": {"kind": "additive"}}]}
     model = build(Architecture.model_validate(whole | {"family": "encoder_decoder"}), context=16)
-    metrics = measure(model, 65, 16, SETTINGS, "cpu")
-    assert metrics.keys() - {"energy_mj_per_token"} == PROMISED
+    metrics = measure(model, 65, 16, SETTINGS, "cpu", typical=(7, 4))
+    whole = {f"generation_ms{part}" for part in ("", "_p10", "_p90", "_p95", "_count")}
+    assert metrics.keys() - {"energy_mj_per_token"} == PROMISED | whole
     assert metrics["decode_state_kib"] * 2**10 == model.state_bytes(1, 16)
+    longer = measure(model, 65, 16, SETTINGS, "cpu", typical=(16, 16))
+    assert longer["peak_inference_mib"] > metrics["peak_inference_mib"]
 
 
 def test_exact_metrics_follow_from_the_model():

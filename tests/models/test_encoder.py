@@ -8,7 +8,7 @@ import torch
 from nas.architecture import Architecture
 from nas.attention import MODULES
 from nas.errors import UsageError
-from nas.models import Encoder
+from nas.models import Encoder, Head, build
 from tests.models.parts import (
     CONTEXT,
     VOCABULARY,
@@ -62,6 +62,28 @@ def test_stated_flops_are_the_counted_ones(block):
         model = encoder_of(block, **fields)
         assert model.flops(CONTEXT) == counted_flops(lambda model=model: model(tokens(1, CONTEXT)))
     assert model.state_bytes(4, CONTEXT) == 0
+
+
+@of_blocks
+def test_stated_flops_of_other_heads_are_the_counted_ones(block):
+    classes = Head("classes", ("a", "b", "c"))
+    for head, pooling in ((classes, "mean"), (classes, "first"), (Head("span"), "mean")):
+        architecture = Architecture(family="encoder", hidden=32, blocks=[block] * 2, pooling=pooling)
+        model = build(architecture, VOCABULARY, CONTEXT, head)
+        assert model.flops(CONTEXT) == counted_flops(lambda model=model: model(tokens(1, CONTEXT)))
+
+
+def test_other_heads_start_out_guessing_evenly():
+    architecture = Architecture(family="encoder", hidden=32, blocks=[BERT])
+    assert not build(architecture, head=Head("classes", ("a", "b")))(tokens(3, 9)).any()
+    ends = build(architecture, head=Head("span"))(tokens(3, 9))
+    assert ends.shape == (3, 2, 9)
+    assert not ends.any()
+
+
+def test_a_decoder_tells_no_classes():
+    with pytest.raises(UsageError, match="an encoder does"):
+        build(Architecture(hidden=32, blocks=[{"attention": {"kind": "softmax"}}]), head=Head("span"))
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -162,8 +162,18 @@ def record() -> StudyRecord:
             "vocabulary": 97,
             "splits": {"train": [0, 649876], "val": [649876, 731110], "test": [731110, 812345]},
             "floors": {
-                "val": {"1-gram": 3.21, "2-gram": 2.53, "3-gram": 2.16, "4-gram": 1.93},
-                "test": {"1-gram": 3.22, "2-gram": 2.55, "3-gram": 2.18, "4-gram": 1.95},
+                "val": {
+                    "1-gram": {"loss": 3.21},
+                    "2-gram": {"loss": 2.53},
+                    "3-gram": {"loss": 2.16},
+                    "4-gram": {"loss": 1.93},
+                },
+                "test": {
+                    "1-gram": {"loss": 3.22},
+                    "2-gram": {"loss": 2.55},
+                    "3-gram": {"loss": 2.18},
+                    "4-gram": {"loss": 1.95},
+                },
             },
         },
         budget=25,

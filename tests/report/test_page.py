@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 
 from nas import pareto, report
+from nas.report import words
 from nas.results import Objective, State
 
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
@@ -104,16 +105,19 @@ def test_the_page_tells_what_was_searched_and_found(record, reader):
 
 def test_the_floors_stand_beside_the_best_loss(record, reader):
     best = min((t for t in record.trials if t.eligible), key=lambda t: t.metrics["val_loss"])
-    assert f"The best trial, {best.number}, reaches 1.973 nats per token" in reader.words
-    assert "below the 1-gram (3.210), the 2-gram (2.530) and the 3-gram (2.160), not below the 4-gram" in reader.words
+    assert f"The best trial, {best.number}, reaches 1.973 nats (val_loss)" in reader.words
+    assert (
+        "better than the 1-gram (3.210), the 2-gram (2.530) and the 3-gram (2.160), not better than the 4-gram"
+        in reader.words
+    )
 
 
 def test_confirmations_are_told_with_their_test_figures(record, tmp_path):
     seeds = {"1": {"val_loss": 1.96, "test_loss": 1.99}, "2": {"val_loss": 1.98, "test_loss": 1.91}}
     words = read(replace(record, confirmed={3: seeds}), tmp_path).words
     assert "1.970 (1.960–1.980)" in words
-    assert "The best trial, 3, reaches 1.950 nats per token (test_loss, mean of its confirmations)" in words
-    assert "not below the 4-gram (1.950)" in words
+    assert "The best trial, 3, reaches 1.950 nats (test_loss, mean of its confirmations)" in words
+    assert "not better than the 4-gram (1.950)" in words
 
 
 def test_what_is_stored_is_text_and_never_markup(record, tmp_path):
@@ -191,3 +195,13 @@ def test_an_axis_is_logarithmic_where_values_span_decades(record, tmp_path):
     )
     axes = json.loads(read(replace(record, trials=trials), tmp_path).scripts[0])["axes"]
     assert [axis["log"] for axis in axes] == [False, True, False]
+
+
+def test_a_floor_of_a_share_is_beaten_by_a_larger_one(record, tmp_path):
+    shares = {t.number: 0.5 + t.number / 1000 for t in record.trials if t.eligible}
+    trials = tuple(replace(t, metrics={**t.metrics, "macro_f1": shares.get(t.number, 0.0)}) for t in record.trials)
+    floors = {"majority": {"macro_f1": 0.4}, "oracle": {"macro_f1": 0.9}}
+    told = read(replace(record, trials=trials, data={**record.data, "floors": {"val": floors}}), tmp_path).words
+    best = max(shares, key=shares.get)
+    assert f"The best trial, {best}, reaches {words.number(shares[best])} (macro_f1)" in told
+    assert "better than the majority (0.4000), not better than the oracle (0.9000)" in told

@@ -9,6 +9,7 @@ from nas import models, study_file
 from nas.architecture import Architecture
 from nas.measure.cheap import KIB
 from nas.measure.latency import Generator
+from nas.models import TOKENS, Head
 from nas.results import METRICS
 from nas.search.costs import Costs
 from nas.space import Space
@@ -27,9 +28,9 @@ SURROUNDINGS = {
 """Few choices at a time, so that one shell is met again and again around other blocks."""
 
 
-def counted(architecture: Architecture) -> dict[str, float]:
+def counted(architecture: Architecture, head: Head = TOKENS) -> dict[str, float]:
     """By the model itself."""
-    model = models.build(architecture, VOCABULARY, CONTEXT)
+    model = models.build(architecture, VOCABULARY, CONTEXT, head)
     told = {
         "params": float(sum(p.numel() for p in model.parameters() if p.requires_grad)),
         "flops_per_token": model.flops(CONTEXT) / CONTEXT,
@@ -39,16 +40,25 @@ def counted(architecture: Architecture) -> dict[str, float]:
     return told
 
 
-def check(space: Space, samples: int) -> None:
-    generator, costs = random.Random(0), Costs(VOCABULARY, CONTEXT, BATCH)
+def check(space: Space, samples: int, head: Head = TOKENS) -> None:
+    generator, costs = random.Random(0), Costs(VOCABULARY, CONTEXT, BATCH, head)
     for _ in range(samples):
         architecture = space.sample(generator)
-        assert costs.metrics(architecture) == counted(architecture), architecture.canonical()
+        assert costs.metrics(architecture) == counted(architecture, head), architecture.canonical()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_costs_of_every_shipped_space_are_those_of_the_built_models(file):
     check(Space(study_file.load(file).spaces()), 10)
+
+
+@pytest.mark.parametrize("head", [Head("classes", ("a", "b", "c")), Head("span")])
+def test_costs_with_another_head_are_those_of_the_built_models(head):
+    check(Space(study_file.load(FILES[0].parent / "sentiment.toml").spaces()), 10, head)
+
+
+def test_costs_of_models_that_copy_are_those_of_the_built_ones():
+    check(Space(study_file.load(FILES[0].parent / "summaries.toml").spaces()), 10, Head("copy"))
 
 
 @pytest.mark.parametrize("what", SURROUNDINGS)

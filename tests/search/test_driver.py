@@ -61,7 +61,7 @@ def test_a_search_trains_its_budget_and_measures_the_front_once_more(tmp_path, c
     assert all((result.study.trial_folder(t.number) / "model.safetensors").exists() for t in front)
     kept = {int(path.name) for path in (tmp_path / "study" / "trials").iterdir()}
     assert kept == {t.number for t in front}
-    assert record.data["floors"]["val"]["2-gram"] > 0
+    assert record.data["floors"]["val"]["2-gram"]["loss"] > 0
     assert not is_running(tmp_path / "study")
     assert open_study(tmp_path / "study").to_frame().shape[0] == len(record.trials)
 

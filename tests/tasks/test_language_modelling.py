@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import DataError
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Split, Task, open_task
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
@@ -20,7 +20,7 @@ TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(corpus=str(tmp_path / "text.txt"), context=16))
 
 
 class Knows(nn.Module):
@@ -41,20 +41,20 @@ def test_the_description_is_that_of_the_text(task: Task) -> None:
     told = task.describe()
     assert (told["characters"], told["vocabulary"]) == (2000, len(set(TEXT)))
     assert told["splits"] == {"train": [0, 1600], "val": [1600, 1800], "test": [1800, 2000]}
-    assert task.symbols == sorted(set(TEXT))
+    assert task.coder.symbols == sorted(set(TEXT))
 
 
 def test_encode_and_decode(task: Task) -> None:
-    assert task.decode(task.encode(TEXT[:50])) == TEXT[:50]
+    assert task.coder.decode(task.coder.encode(TEXT[:50])) == TEXT[:50]
     with pytest.raises(DataError, match="'!' is not in the vocabulary"):
-        task.encode("ab!")
+        task.coder.encode("ab!")
 
 
 def test_batches_are_windows_of_the_train_split(task: Task) -> None:
     (inputs_BT,), targets_BT = task.batch(torch.Generator().manual_seed(0), 200, "cpu")
     assert inputs_BT.shape == targets_BT.shape == (200, 16)
     for inputs_T, targets_T in zip(inputs_BT, targets_BT, strict=True):
-        assert task.decode([*inputs_T.tolist(), int(targets_T[-1])]) in TEXT[:1600]
+        assert task.coder.decode([*inputs_T.tolist(), int(targets_T[-1])]) in TEXT[:1600]
     assert torch.equal(inputs_BT[:, 1:], targets_BT[:, :-1])
 
 
@@ -71,7 +71,7 @@ def test_evaluation_windows_lie_apart_in_their_split(
 ) -> None:
     model = Knows(task.vocabulary, 1.0)
     task.evaluate(model, split, max_tokens)
-    tokens = task.encode(TEXT)
+    tokens = task.coder.encode(TEXT)
     allowed = {tuple(tokens[i : i + 16]) for i in range(start, end - 16)}
     read = [tuple(row) for batch in model.seen for row in batch.tolist()]
     assert len(read) == windows
@@ -120,23 +120,56 @@ def test_the_loss_is_the_mean_cross_entropy(task: Task) -> None:
     assert loss.item() == pytest.approx(math.log(task.vocabulary))
 
 
-def floors(settings: TaskSettings, split: Split) -> dict[str, float]:
-    return {name: round(nats, 3) for name, nats in open_task(settings).floors(split).items()}
+def floors(settings: TextTask, split: Split) -> dict[str, float]:
+    return {name: round(told["loss"], 3) for name, told in open_task(settings).floors(split).items()}
 
 
 PUBLISHED = "the figures are those of the text that CPython 3.11 carries"
 
 
-@pytest.mark.skipif(open_task(TaskSettings()).describe()["characters"] != 465_048, reason=PUBLISHED)
+@pytest.mark.skipif(open_task(TextTask()).describe()["characters"] != 465_048, reason=PUBLISHED)
 def test_the_floors_of_the_python_docs() -> None:
-    last_tenth = floors(TaskSettings(split="90/10"), "test")
+    last_tenth = floors(TextTask(split="90/10"), "test")
     assert (last_tenth["2-gram"], last_tenth["3-gram"]) == (2.318, 1.712)
     assert last_tenth["5-gram"] == 1.320
-    assert floors(TaskSettings(), "val")["2-gram"] == 2.454
+    assert floors(TextTask(), "val")["2-gram"] == 2.454
 
 
 @pytest.mark.skipif("NAS_DATA_DIR" not in os.environ, reason="NAS_DATA_DIR names no folder with tinyshakespeare")
 def test_the_floors_of_tinyshakespeare() -> None:
-    told = floors(TaskSettings(corpus="tinyshakespeare", split="90/10"), "test")
+    told = floors(TextTask(corpus="tinyshakespeare", split="90/10"), "test")
     del told["4-gram"]
     assert told == {"1-gram": 3.347, "2-gram": 2.486, "3-gram": 2.049, "5-gram": 1.669}
+
+
+@pytest.fixture
+def subwords(tmp_path: Path) -> Task:
+    """The same text in subwords, learned from its train split."""
+    (tmp_path / "text.txt").write_text(TEXT * 4, encoding="utf-8")
+    return open_task(TextTask(corpus=str(tmp_path / "text.txt"), context=16, subwords=280))
+
+
+def test_subwords_cover_each_split_and_no_more(subwords: Task) -> None:
+    text, spans = TEXT * 4, subwords.describe()["splits"]
+    for split, (start, end) in subwords.splits.items():
+        tokens = subwords.tokens_N[start:end].tolist()
+        assert subwords.coder.decode(tokens) == text[slice(*spans[split])]
+    assert len(subwords.tokens_N) < len(text)
+    assert subwords.vocabulary <= 280
+
+
+def test_bits_per_character_compare_across_vocabularies(subwords: Task) -> None:
+    told = subwords.evaluate(Knows(subwords.vocabulary, 0.0), "val")
+    start, end = subwords.splits["val"]
+    characters = subwords.describe()["splits"]["val"]
+    expected = math.log2(subwords.vocabulary) * (end - start) / (characters[1] - characters[0])
+    assert told["bits_per_char"] == pytest.approx(expected)
+    floor = subwords.floors("val")["2-gram"]
+    assert floor["bits_per_char"] == pytest.approx(subwords.bits_per_char("val", floor["loss"]))
+
+
+def test_a_text_with_too_few_subwords_is_told(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be " * 20, encoding="utf-8")
+    with pytest.raises(DataError, match="too short") as caught:
+        open_task(TextTask(corpus=str(tmp_path / "text.txt"), context=30, subwords=300))
+    assert "subwords leave" in caught.value.detail

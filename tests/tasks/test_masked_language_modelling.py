@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
-from nas.tasks.text import IGNORED
+from nas.tasks.token_task import IGNORED
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 
@@ -13,18 +13,18 @@ TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 @pytest.fixture
 def task(tmp_path) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(kind="masked_language_modelling", corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(kind="masked_language_modelling", corpus=str(tmp_path / "text.txt"), context=16))
 
 
 def test_the_mask_is_one_more_symbol(task):
-    assert task.symbols == [*sorted(set(TEXT)), "<mask>"]
+    assert task.coder.symbols == [*sorted(set(TEXT)), "<mask>"]
     assert task.vocabulary == len(set(TEXT)) + 1
 
 
 def test_about_fifteen_in_a_hundred_are_to_predict_and_most_of_them_hidden(task):
     (shown_BT,), targets_BT = task.batch(torch.Generator().manual_seed(0), 2000, "cpu")
     chosen = targets_BT != IGNORED
-    mask = task.symbols.index("<mask>")
+    mask = task.coder.symbols.index("<mask>")
     # Of 32,000 characters 15 % are chosen; a window without any gets its first.
     assert chosen.float().mean().item() == pytest.approx(0.15 + 0.85**16 / 16, abs=0.01)
     assert chosen.any(dim=1).all()
@@ -36,7 +36,7 @@ def test_about_fifteen_in_a_hundred_are_to_predict_and_most_of_them_hidden(task)
 def test_what_is_not_hidden_is_the_text(task):
     (shown_BT,), targets_BT = task.batch(torch.Generator().manual_seed(1), 50, "cpu")
     true_BT = torch.where(targets_BT == IGNORED, shown_BT, targets_BT)
-    assert all(task.decode(row.tolist()) in TEXT[:1600] for row in true_BT)
+    assert all(task.coder.decode(row.tolist()) in TEXT[:1600] for row in true_BT)
 
 
 def test_evaluation_hides_the_same_at_every_call(task):

@@ -3,28 +3,28 @@
 import pytest
 import torch
 
-from nas.study_file import TaskSettings
+from nas.task_settings import TextTask
 from nas.tasks import Task, open_task
-from nas.tasks.text import IGNORED
+from nas.tasks.token_task import IGNORED
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 
 
 def task_of(tmp_path, kind: str) -> Task:
     (tmp_path / "text.txt").write_text(TEXT)
-    return open_task(TaskSettings(kind=kind, corpus=str(tmp_path / "text.txt"), context=16))
+    return open_task(TextTask(kind=kind, corpus=str(tmp_path / "text.txt"), context=16))
 
 
 @pytest.mark.parametrize("kind", ["copy_spans", "reverse_spans"])
 def test_the_answer_is_the_span_and_an_end(tmp_path, kind):
     task = task_of(tmp_path, kind)
-    pad, start, end = (task.symbols.index(symbol) for symbol in ("<pad>", "<start>", "<end>"))
+    pad, start, end = (task.coder.symbols.index(symbol) for symbol in ("<pad>", "<start>", "<end>"))
     (source_BT, written_BT, padding_BT), targets_BT = task.batch(torch.Generator().manual_seed(0), 300, "cpu")
     lengths = set()
     for source, written, padding, targets in zip(source_BT, written_BT, padding_BT, targets_BT, strict=True):
         span = source[~padding].tolist()
         lengths.add(len(span))
-        assert task.decode(span) in TEXT[:1600]
+        assert task.coder.decode(span) in TEXT[:1600]
         assert (source[padding] == pad).all()
         answer = span if kind == "copy_spans" else span[::-1]
         n = len(span)
@@ -40,7 +40,7 @@ def test_whole_answers_are_counted(tmp_path):
         """Right about everything but the end of long spans."""
 
         def forward(self, source_BT, written_BT, padding_BT):
-            end = task.symbols.index("<end>")
+            end = task.coder.symbols.index("<end>")
             length_B1 = (~padding_BT).sum(dim=1, keepdim=True)
             said_BT = torch.where((torch.arange(16) == length_B1) & (length_B1 < 8), end, source_BT)
             return 50.0 * torch.nn.functional.one_hot(said_BT, task.vocabulary)

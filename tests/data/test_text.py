@@ -7,21 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from nas.data import text as corpora
+from nas.data.catalogue import DATASETS
 from nas.errors import DataError
-from nas.tasks import data
 
 
 def refused(name: str | Path) -> DataError:
     with pytest.raises(DataError) as caught:
-        data.load(str(name))
+        corpora.load(str(name))
     return caught.value
 
 
 def test_the_python_docs_need_no_file() -> None:
-    corpus = data.load("python-docs")
+    corpus = corpora.load("python-docs")
     assert len(corpus.text) > 300_000
     assert "with" in corpus.text
-    assert corpus == data.load("python-docs")
+    assert corpus == corpora.load("python-docs")
     assert corpus.sha256 == hashlib.sha256(corpus.text.encode()).hexdigest()
 
 
@@ -29,7 +30,7 @@ def test_the_python_docs_need_no_file() -> None:
 def test_any_text_by_its_path(tmp_path: Path, name: str) -> None:
     content = "Zwölf Boxkämpfer\r\njagen Viktor 🥊".encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
-    corpus = data.load(str(tmp_path / name))
+    corpus = corpora.load(str(tmp_path / name))
     assert corpus.text.encode() == content
     assert (corpus.source, corpus.sha256) == (name, hashlib.sha256(content).hexdigest())
 
@@ -81,14 +82,15 @@ def test_another_text_in_place_of_tinyshakespeare_is_refused(tmp_path: Path, mon
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path))
     error = refused("tinyshakespeare")
     assert error.code == "corpus-checksum"
-    assert data.TINYSHAKESPEARE_SHA256 in error.detail
+    assert DATASETS["tinyshakespeare"].sha256 in error.detail
 
 
 def test_without_network_both_ways_to_tinyshakespeare_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object) -> str:
+    def unreachable(*_: object, **__: object) -> str:
         raise ConnectionError("no route to host")
 
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("pooch.retrieve", unreachable)
     error = refused("tinyshakespeare")
     assert error.code == "corpus-unreachable"
@@ -99,19 +101,19 @@ def test_without_network_both_ways_to_tinyshakespeare_are_told(tmp_path: Path, m
 
 @pytest.mark.skipif("NAS_DATA_DIR" not in os.environ, reason="NAS_DATA_DIR names no folder with tinyshakespeare")
 def test_tinyshakespeare_has_the_customary_split() -> None:
-    text = data.load("tinyshakespeare").text
-    assert data.splits(len(text), "90/10", 64)["train"] == (0, 1_003_854)
+    text = corpora.load("tinyshakespeare").text
+    assert corpora.splits(len(text), "90/10", 64)["train"] == (0, 1_003_854)
 
 
 def test_the_splits_cover_the_text_in_order() -> None:
-    assert data.splits(1005, "80/10/10", 64) == {"train": (0, 804), "val": (804, 904), "test": (904, 1005)}
-    assert data.splits(1005, "90/10", 64) == {"train": (0, 904), "val": (904, 1005), "test": (904, 1005)}
+    assert corpora.splits(1005, "80/10/10", 64) == {"train": (0, 804), "val": (804, 904), "test": (904, 1005)}
+    assert corpora.splits(1005, "90/10", 64) == {"train": (0, 904), "val": (904, 1005), "test": (904, 1005)}
 
 
 def test_a_short_text_is_told_the_largest_context_that_works() -> None:
     with pytest.raises(DataError) as caught:
-        data.splits(640, "80/10/10", context=64)
+        corpora.splits(640, "80/10/10", context=64)
     assert caught.value.code == "corpus-too-short"
     assert "640 characters leave 64 for 'val', which needs 65" in caught.value.detail
     assert "context = 63" in caught.value.help
-    data.splits(640, "80/10/10", context=63)
+    corpora.splits(640, "80/10/10", context=63)

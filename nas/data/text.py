@@ -1,29 +1,22 @@
-"""Text corpora: found by name or path, checked, and cut into splits.
+"""Corpora of one text: found by name or path, checked, and cut into splits.
 
 `load("python-docs")` needs nothing but Python; `load("tinyshakespeare")` a file or a download; anything else is the
 path of a UTF-8 text, plain or `.gz`. Whatever is wrong raises a DataError that says what to do.
 """
 
-import gzip
 import hashlib
-import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from nas.data import fetch
+from nas.data.catalogue import DATASETS
 from nas.errors import DataError, nearest
 
 SplitRule = Literal["80/10/10", "90/10"]
 Splits = dict[str, tuple[int, int]]
-
-TINYSHAKESPEARE_URL = (
-    "https://raw.githubusercontent.com/karpathy/char-rnn/"
-    "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt"
-)
-TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,14 @@ def splits(characters: int, rule: SplitRule, context: int) -> Splits:
         spans: Splits = {"train": (0, nine), "val": (nine, characters), "test": (nine, characters)}
     else:
         spans = {"train": (0, eight), "val": (eight, nine), "test": (nine, characters)}
+    check_length(spans, context, "characters")
+    return spans
+
+
+def check_length(spans: Splits, context: int, unit: str) -> None:
+    """Raises DataError when a split cannot hold context + 1 of them."""
     shortest = min(spans, key=lambda name: spans[name][1] - spans[name][0])
+    whole = max(end for _, end in spans.values())
     length = spans[shortest][1] - spans[shortest][0]
     if length < context + 1:
         fits = f"use context = {length - 1} or less, or a longer text" if length > 2 else "use a longer text"
@@ -65,10 +65,9 @@ def splits(characters: int, rule: SplitRule, context: int) -> Splits:
             f"the text is too short for context {context}",
             code="corpus-too-short",
             where="task.corpus",
-            detail=f"{characters} characters leave {length} for '{shortest}', which needs {context + 1}",
+            detail=f"{whole} {unit} leave {length} for '{shortest}', which needs {context + 1}",
             help=fits,
         )
-    return spans
 
 
 def _python_docs() -> tuple[str, bytes]:
@@ -79,40 +78,8 @@ def _python_docs() -> tuple[str, bytes]:
 
 
 def _tinyshakespeare() -> tuple[str, bytes]:
-    """From $NAS_DATA_DIR when the file is there, else downloaded once into the user's cache."""
-    folder = os.environ.get("NAS_DATA_DIR")
-    file = Path(folder) / "tinyshakespeare.txt.gz" if folder else None
-    path = file if file and file.is_file() else _download_tinyshakespeare()
-    content = _read(path)
-    found = hashlib.sha256(content).hexdigest()
-    if found != TINYSHAKESPEARE_SHA256:
-        raise DataError(
-            "tinyshakespeare is not the published text",
-            code="corpus-checksum",
-            where=str(path),
-            detail=f"sha256 {found}\nexpected {TINYSHAKESPEARE_SHA256}",
-            help="delete the file, and it is downloaded again; or name your own text by its path",
-        )
-    return TINYSHAKESPEARE_URL, content
-
-
-def _download_tinyshakespeare() -> Path:
-    import pooch  # imports requests: paid for only by who downloads
-
-    try:
-        path = pooch.retrieve(
-            TINYSHAKESPEARE_URL, "sha256:" + TINYSHAKESPEARE_SHA256, "tinyshakespeare.txt", pooch.os_cache("nas")
-        )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch raises ValueError for a checksum
-        raise DataError(
-            "tinyshakespeare is not here and cannot be downloaded",
-            code="corpus-unreachable",
-            where=TINYSHAKESPEARE_URL,
-            detail=str(error),
-            help="connect to the network; or set NAS_DATA_DIR to a folder that holds tinyshakespeare.txt.gz\n"
-            "(that text, compressed with gzip); corpus = 'python-docs' needs neither",
-        ) from error
-    return Path(path)
+    dataset = DATASETS["tinyshakespeare"]
+    return dataset.urls[0], fetch.content(dataset)
 
 
 CORPORA: dict[str, Callable[[], tuple[str, bytes]]] = {
@@ -122,10 +89,8 @@ CORPORA: dict[str, Callable[[], tuple[str, bytes]]] = {
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of the file, unpacked when its name ends in .gz."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        return fetch.read(path)
     except FileNotFoundError:
         files = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
         beside = get_close_matches(str(path), files, n=3)
@@ -134,22 +99,6 @@ def _read(path: Path) -> bytes:
             code="corpus-missing",
             where="task.corpus",
             help=nearest(str(path), [*CORPORA, *beside]) + "; or the path of a text",
-        ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            "not a whole gzip file",
-            code="corpus-not-text",
-            where=str(path),
-            detail=str(error),
-            help="compress the text again with gzip, or give it plain",
-        ) from None
-    except OSError as error:
-        raise DataError(
-            "the corpus cannot be read",
-            code="corpus-unreadable",
-            where=str(path),
-            detail=error.strerror or str(error),
-            help="give the path of a text file that you may read",
         ) from None
 
 

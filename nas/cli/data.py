@@ -1,0 +1,99 @@
+"""`nas data`: the data sets that tasks know by name, and getting them here."""
+
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli.options import Json
+
+data = typer.Typer(no_args_is_help=True, help="The data sets known by name: list them, or download one.")
+
+
+@data.command("list")
+def list_(json: Json = False) -> None:
+    """List the data sets: task, size, licence, source, and whether it is here.
+
+    What is here lies in NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
+
+    Exit code 0.
+    """
+    from nas.cli.output import emit
+    from nas.cli.tables import answers, table
+    from nas.data.catalogue import DATASETS
+
+    rows = [_row(name) for name in DATASETS]
+    if json:
+        for row in rows:
+            emit("dataset", **row)
+        emit("result", datasets=len(rows), present=sum(row["path"] is not None for row in rows))
+        return
+    shown = table("name", "task", "size", "licence", "source", "here")
+    for row in rows:
+        here = "yes" if row["path"] else "no"
+        shown.add_row(row["name"], row["task"], row["size"], row["licence"], row["source"], here)
+    answers().print(shown)
+
+
+@data.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `nas data list` names it.")], json: Json = False
+) -> None:
+    """Download a data set into the cache and check it; a connection that broke goes on where it ended.
+
+    What is here already is only checked.
+
+    Exit codes: 0; 2 for an unknown name, no network, or data that is not what was published; 5 when the disk is full.
+    """
+    from nas.cli.output import emit, people
+    from nas.data import fetch as fetching
+    from nas.data.catalogue import DATASETS
+    from nas.errors import UsageError, nearest
+
+    if name not in DATASETS:
+        raise UsageError(f"no data set '{name}'", code="unknown-data", help=nearest(name, DATASETS))
+    dataset = DATASETS[name]
+    if not fetching.present(dataset):
+        with _Bar(shown=not json) as bar:
+            fetching.fetch(dataset, bar)
+    fetching.content(dataset)
+    path = fetching.present(dataset)
+    if json:
+        emit("result", name=name, path=str(path), sha256=dataset.sha256)
+    else:
+        people().print(f"{name}: {dataset.size}, {dataset.licence}, in {path}", markup=False, soft_wrap=True)
+
+
+def _row(name: str) -> dict[str, Any]:
+    from nas.data.catalogue import DATASETS
+    from nas.data.fetch import present
+
+    dataset = DATASETS[name]
+    path = present(dataset)
+    told = {"name": name, "task": dataset.task, "size": dataset.size, "licence": dataset.licence}
+    return told | {"source": dataset.origin, "path": str(path) if path else None}
+
+
+class _Bar:
+    """A line for each file while it comes; nothing where nobody looks."""
+
+    def __init__(self, shown: bool) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        from nas.cli.output import people
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        console = people()
+        self._progress = Progress(*columns, console=console, disable=not shown or not console.is_terminal)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, file: str, here: int, size: int | None) -> None:
+        if file not in self._tasks:
+            self._tasks[file] = self._progress.add_task(file)
+        self._progress.update(self._tasks[file], completed=here, total=size)

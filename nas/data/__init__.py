@@ -1,0 +1,1 @@
+"""Data sets: which there are, where they come from, and how files are read. Knows no torch."""

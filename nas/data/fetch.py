@@ -1,0 +1,195 @@
+"""Where the files of known data sets are, and how they get there.
+
+A data set is looked for in NAS_DATA_DIR, then in the user's cache; else it is downloaded, normalised, checked and kept
+in the cache. A connection that breaks loses nothing: the next try goes on where it ended.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from nas import files
+from nas.data.catalogue import Dataset
+from nas.data.normalise import pack
+from nas.errors import DataError, OutOfReach
+
+CHUNK = 1 << 16
+TIMEOUT_SECONDS = 30.0
+
+Progress = Callable[[str, int, int | None], None]
+"""Is told the file, the bytes of it that are here, and how many it has, where the server says."""
+
+
+def silent(file: str, here: int, size: int | None) -> None:
+    pass
+
+
+def cache() -> Path:
+    """The user's own, or NAS_CACHE."""
+    if folder := os.environ.get("NAS_CACHE"):
+        return Path(folder)
+    import pooch  # imports requests: paid for only by who looks there
+
+    return Path(pooch.os_cache("nas"))
+
+
+def present(dataset: Dataset) -> Path | None:
+    """The file where it is, or None. Not read, so not checked."""
+    folder = os.environ.get("NAS_DATA_DIR")
+    places = [Path(folder) / dataset.file] if folder else []
+    return next((path for path in (*places, cache() / dataset.file) if path.is_file()), None)
+
+
+def content(dataset: Dataset) -> bytes:
+    """The normalised content, downloaded where it is not here. Raises DataError."""
+    path = present(dataset) or fetch(dataset)
+    unpacked = read(path)
+    found = hashlib.sha256(unpacked).hexdigest()
+    if found != dataset.sha256:
+        raise DataError(
+            f"{dataset.name} is not the published data",
+            code="corpus-checksum",
+            where=str(path),
+            detail=f"sha256 {found}\nexpected {dataset.sha256}",
+            help="delete the file, and it is downloaded again; or name your own file by its path",
+        )
+    return unpacked
+
+
+def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
+    """Download into the cache, unless another process has meanwhile. Raises DataError, and OutOfReach when the disk
+    refuses."""
+    path, raw = cache() / dataset.file, cache() / "raw" / dataset.name
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache() / f"{dataset.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise OutOfReach(
+            "the cache cannot be written",
+            code="cache",
+            where=str(cache()),
+            detail=error.strerror or str(error),
+            help="set NAS_CACHE to a folder that you may write to",
+        ) from error
+    try:
+        if not path.is_file():
+            normalised = _normalised(dataset, [_download(dataset, url, raw, progress) for url in dataset.urls])
+            if hashlib.sha256(normalised).hexdigest() != dataset.sha256:
+                shutil.rmtree(raw, ignore_errors=True)
+                raise _changed(dataset)
+            files.replace(path, lambda beside: beside.write_bytes(pack(normalised)))
+            shutil.rmtree(raw, ignore_errors=True)
+    finally:
+        lock.release()
+    return path
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError."""
+    try:
+        packed = path.read_bytes()
+        return gzip.decompress(packed) if path.suffix == ".gz" else packed
+    except FileNotFoundError:
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            "not a whole gzip file",
+            code="corpus-not-text",
+            where=str(path),
+            detail=str(error),
+            help="compress the text again with gzip, or give it plain",
+        ) from None
+    except OSError as error:
+        raise DataError(
+            "the corpus cannot be read",
+            code="corpus-unreadable",
+            where=str(path),
+            detail=error.strerror or str(error),
+            help="give the path of a file that you may read",
+        ) from None
+
+
+def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> Path:
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    name = url.rsplit("/", 1)[1]
+    try:
+        return Path(pooch.retrieve(url, None, name, folder, downloader=_Resuming(folder / f"{name}.part", progress)))
+    except (requests.RequestException, ConnectionError) as error:
+        raise DataError(
+            f"{dataset.name} is not here and cannot be downloaded",
+            code="corpus-unreachable",
+            where=url,
+            detail=str(error),
+            help="connect to the network, and what is here of it is kept; or set NAS_DATA_DIR to a folder that holds\n"
+            f"{dataset.file}; corpus = 'python-docs' needs neither",
+        ) from error
+    except OSError as error:
+        raise OutOfReach(
+            f"{dataset.name} cannot be kept",
+            code="disk",
+            where=str(folder),
+            detail=error.strerror or str(error),
+            help="free some space, or set NAS_CACHE to another folder",
+        ) from error
+
+
+class _Resuming:
+    """A downloader for pooch. What has come so far stays in `part` when the connection breaks."""
+
+    def __init__(self, part: Path, progress: Progress) -> None:
+        self.part, self.progress = part, progress
+
+    def __call__(self, url: str, output: str, pooch: Any) -> None:
+        import requests
+
+        here = self.part.stat().st_size if self.part.exists() else 0
+        # Unpacked by nobody on the way, so that bytes count as they are on the disk.
+        wanted = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
+        with requests.get(url, headers=wanted, stream=True, timeout=TIMEOUT_SECONDS) as reply:
+            if here and reply.status_code == requests.codes.requested_range_not_satisfiable:
+                self.part.unlink()  # as long as the file, or longer: not to be gone on with
+                return self(url, output, pooch)
+            reply.raise_for_status()
+            goes_on = reply.status_code == requests.codes.partial_content
+            here = here if goes_on else 0
+            length = reply.headers.get("Content-Length")
+            size = here + int(length) if length else None
+            with self.part.open("ab" if goes_on else "wb") as out:
+                for chunk in reply.iter_content(CHUNK):
+                    out.write(chunk)
+                    here += len(chunk)
+                    self.progress(self.part.stem, here, size)
+        if size is not None and here < size:
+            raise requests.ConnectionError(f"the connection ended after {here:,} of {size:,} bytes")
+        self.part.replace(output)
+
+
+def _normalised(dataset: Dataset, downloaded: list[Path]) -> bytes:
+    """Whatever the publisher's file has become, it is not what was expected."""
+    try:
+        return dataset.normalise(downloaded)
+    except Exception as error:
+        shutil.rmtree(downloaded[0].parent, ignore_errors=True)
+        raise _changed(dataset) from error
+
+
+def _changed(dataset: Dataset) -> DataError:
+    return DataError(
+        f"what was downloaded of {dataset.name} is not what was published",
+        code="corpus-checksum",
+        where=dataset.urls[0],
+        detail=f"expected sha256 {dataset.sha256} of the normalised file",
+        help="try again; if that does not help, the publisher has changed it: set NAS_DATA_DIR to a folder that\n"
+        f"holds {dataset.file}",
+    )

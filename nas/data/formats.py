@@ -1,0 +1,182 @@
+"""Reading tables: CSV, TSV, JSON lines, Parquet, and data sets of Hugging Face, as rows with the place of each.
+
+A table that cannot be read raises a DataError with its line.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from nas.data import fetch
+from nas.errors import DataError, nearest
+
+csv.field_size_limit(2**31 - 1)  # texts are longer than the 131,072 characters that are usual
+
+FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+HUGGING_FACE = "hf:"
+PART = "split"
+"""The column that a data set of Hugging Face gets for the name of its parts."""
+PARTS = ("train", "training", "val", "valid", "validation", "dev", "test")
+"""Parts that have a use; others, as `unsupervised`, are left."""
+
+Row = dict[str, Any]
+Placed = tuple[str, Row]
+"""A row as it was found, and where: `line 12`."""
+
+
+def content(path: Path, known: Iterable[str]) -> bytes:
+    """The unpacked bytes of a table. `known`: names that could have been meant instead."""
+    known = list(known)
+    if _ending(path) not in FORMATS:
+        raise DataError(
+            f"'{path}' is no table",
+            code="corpus-format",
+            where="task.corpus",
+            help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz behind), a data set ({', '.join(known)}),"
+            f" or {HUGGING_FACE}NAME",
+        )
+    try:
+        return fetch.read(path)
+    except FileNotFoundError:
+        found = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
+        beside = get_close_matches(str(path), found, n=3)
+        raise DataError(
+            f"no data set or file '{path}'",
+            code="corpus-missing",
+            where="task.corpus",
+            help=nearest(str(path), [*known, *beside]) + "; or the path of a table",
+        ) from None
+
+
+def _ending(path: Path) -> str:
+    """Of the table itself, whether it is packed or not."""
+    return Path(path.name.removesuffix(".gz")).suffix
+
+
+def parsed(content: bytes, path: Path) -> Iterator[Placed]:
+    suffix = _ending(path)
+    if suffix == ".parquet":
+        yield from _parquet(content, path)
+        return
+    text = _text(content, path)
+    if suffix == ".jsonl":
+        yield from _json_lines(text, path)
+    else:
+        yield from _separated(text, path, tabs=suffix == ".tsv")
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            "the table is not UTF-8 text",
+            code="corpus-not-text",
+            where=f"{path}  line {line}",
+            detail=f"byte {error.start} is 0x{content[error.start]:02x}: {error.reason}",
+            help="convert it with: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE",
+        ) from None
+
+
+def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
+    """The first line names the columns. Quotes have no meaning between tabs."""
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+    try:
+        header = next(reader, [])
+        if twice := [name for i, name in enumerate(header) if name in header[:i]]:
+            raise DataError(
+                f"two columns are named '{twice[0]}'",
+                code="bad-row",
+                where=f"{path}  line 1",
+                help="rename one of them",
+            )
+        for fields in reader:
+            if fields and len(fields) != len(header):
+                raise DataError(
+                    f"a row has {len(fields)} fields, and the header {len(header)}",
+                    code="bad-row",
+                    where=f"{path}  line {reader.line_num}",
+                    detail=", ".join(fields)[:200],
+                    help="quote fields that hold a comma" if not tabs else "keep tabs out of the fields",
+                )
+            if fields:
+                yield f"line {reader.line_num}", dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            "the table cannot be read",
+            code="bad-row",
+            where=f"{path}  line {reader.line_num}",
+            detail=str(error),
+            help="write it as CSV with quotes doubled inside quotes (RFC 4180)",
+        ) from None
+
+
+def _json_lines(text: str, path: Path) -> Iterator[Placed]:
+    # Not splitlines(): texts may hold U+2028 and the like.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            problem = "" if isinstance(row, dict) else f"is {line[:80]!r}, and no object"
+        except json.JSONDecodeError as error:
+            problem = f"is no JSON: {error.msg} at column {error.colno}"
+        if problem:
+            raise DataError(
+                f"a line {problem}",
+                code="bad-row",
+                where=f"{path}  line {number}",
+                help='one JSON object a line, as in {"text": "...", "label": 1}',
+            )
+        yield f"line {number}", row
+
+
+def _parquet(content: bytes, path: Path) -> Iterator[Placed]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            "not a whole Parquet file", code="bad-row", where=str(path), detail=str(error), help="write it again"
+        ) from None
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row
+
+
+def hugging_face(name: str) -> list[Placed]:
+    """Of a folder that `save_to_disk` wrote, or of a name on the hub."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            "data sets of Hugging Face need a package that is not installed",
+            code="missing-package",
+            where="task.corpus",
+            help="pip install 'nas[hf]'",
+        ) from None
+    try:
+        found = datasets.load_from_disk(name) if Path(name).is_dir() else datasets.load_dataset(name)
+    except Exception as error:
+        raise DataError(
+            f"Hugging Face's data set '{name}' cannot be loaded",
+            code="corpus-unreachable",
+            where="task.corpus",
+            detail=str(error)[:500],
+            help="check the name and the network; or save it with save_to_disk, and name that folder",
+        ) from error
+    if isinstance(found, datasets.DatasetDict):
+        return [
+            (f"{part} row {number}", {**row, PART: part})
+            for part, rows in found.items()
+            if part in PARTS
+            for number, row in enumerate(rows, start=1)
+        ]
+    return [(f"row {number}", dict(row)) for number, row in enumerate(found, start=1)]

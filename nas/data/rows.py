@@ -1,0 +1,233 @@
+"""Examples from tables: CSV, TSV, JSON lines, Parquet, or a data set of Hugging Face. Columns are found by name.
+
+`load` reads all rows and checks each value; whatever is wrong raises a DataError that names row and column. `split`
+tells which rows are for training, validation and test.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nas.data import fetch, formats
+from nas.data.catalogue import DATASETS
+from nas.data.formats import HUGGING_FACE, Placed, Row
+from nas.data.normalise import split_of
+from nas.errors import DataError, nearest
+
+Split = Literal["train", "val", "test"]
+
+SPLIT = formats.PART
+"""The column that says which rows are for what; without it, a tenth is for validation, and a tenth for the test."""
+SPLIT_NAMES: dict[str, Split] = {
+    **{"train": "train", "training": "train", "test": "test"},
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+}
+SHARES = 10
+MOST_SHOWN = 5
+"""Wrong values that a message lists; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a task reads of each row.
+
+    text: not blank. texts: one such, or a list of them. label: a word or a whole number. count: a whole number from 0.
+    """
+
+    name: str
+    kind: Literal["text", "texts", "label", "count"]
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows` by the names that the task gives its columns; `places`: where each one stands, as `line 12`."""
+
+    name: str
+    source: str
+    sha256: str
+    rows: tuple[Row, ...]
+    places: tuple[str, ...]
+
+
+def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Table:
+    """The rows of a known data set, of the file at that path, or of `hf:NAME`.
+
+    `names`: the task's name of a column → the file's own, where they differ. Raises DataError.
+    """
+    _check_names(columns, names)
+    if corpus.startswith(HUGGING_FACE):
+        source, placed, content = corpus, formats.hugging_face(corpus.removeprefix(HUGGING_FACE)), None
+    else:
+        dataset = DATASETS.get(corpus)
+        if dataset and dataset.task == "language_modelling":
+            raise DataError(
+                f"the data set '{corpus}' is a text, and no table",
+                code="corpus-format",
+                where="task.corpus",
+                help=nearest(corpus, (name for name, known in DATASETS.items() if known.task != dataset.task)),
+            )
+        path = Path(dataset.file if dataset else corpus).expanduser()
+        content = fetch.content(dataset) if dataset else formats.content(path, DATASETS)
+        source = dataset.urls[0] if dataset else path.name
+        names = {**(dataset.columns if dataset else {}), **names}
+        placed = list(formats.parsed(content, path))
+    if not placed:
+        raise DataError("the table has no rows", code="corpus-empty", where=corpus, help="give a table with examples")
+    wanted = [*columns, Column(SPLIT, "text", required=False)]
+    own = {column.name: names.get(column.name, column.name) for column in wanted}
+    _check_columns(corpus, placed, wanted, own, names)
+    rows = _checked(corpus, placed, wanted, own)
+    if content is None:  # what else a row holds may be anything
+        content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode()
+    return Table(corpus, source, hashlib.sha256(content).hexdigest(), tuple(rows), tuple(place for place, _ in placed))
+
+
+def split(table: Table, key: str) -> dict[Split, list[int]]:
+    """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
+
+    Where no row is for validation, a tenth of the training rows is, as many data sets are published. Equal keys stand
+    in one split alone: what the test split holds is left out of the others, and what the validation split holds out of
+    training (four abstracts of SciTLDR, as published, stand in two).
+
+    Raises DataError when a split is left without rows, or the column names another.
+    """
+    found: dict[Split, list[int]] = {"train": [], "val": [], "test": []}
+    for number, row in enumerate(table.rows):
+        named = row.get(SPLIT) or split_of(str(row[key]), SHARES)
+        if named.lower() not in SPLIT_NAMES:
+            raise DataError(
+                f"unknown split '{named}'",
+                code="bad-row",
+                where=f"{table.name}  {table.places[number]}  {SPLIT}",
+                help="use train, valid and test",
+            )
+        found[SPLIT_NAMES[named.lower()]].append(number)
+    held = set[str]()
+    if found["train"] and found["test"] and not found["val"]:
+        train, found["train"] = found["train"], []
+        for number in train:
+            held_out = split_of(str(table.rows[number][key]), SHARES) == "valid"
+            found["val" if held_out else "train"].append(number)
+    order: tuple[Split, ...] = ("test", "val", "train")
+    for name in order:
+        found[name] = [number for number in found[name] if str(table.rows[number][key]) not in held]
+        held |= {str(table.rows[number][key]) for number in found[name]}
+    if missing := [name for name, rows in found.items() if not rows]:
+        counts = ", ".join(f"{len(rows)} for '{name}'" for name, rows in found.items())
+        raise DataError(
+            f"the table leaves no rows for {' and '.join(missing)}",
+            code="corpus-too-short",
+            where=table.name,
+            detail=f"{len(table.rows)} rows: {counts}",
+            help=f"add rows; or say in a column '{SPLIT}' which are for train, valid and test",
+        )
+    return found
+
+
+def refuse(table: Table, problems: Mapping[int, str]) -> None:
+    """Raises DataError when the task has found something wrong with rows: number → what."""
+    if problems:
+        raise _bad_rows(table.name, [f"{table.places[number]}: {text}" for number, text in problems.items()])
+
+
+def _check_names(columns: Sequence[Column], names: Mapping[str, str]) -> None:
+    known = [*(column.name for column in columns), SPLIT]
+    for name in names:
+        if name not in known:
+            raise DataError(
+                f"the task reads no column '{name}'",
+                code="unknown-column",
+                where=f"task.columns.{name}",
+                help=nearest(name, known),
+            )
+
+
+def _check_columns(
+    corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], own: Mapping[str, str], names: Mapping[str, str]
+) -> None:
+    """Every column that is needed, or was named, is there in some row."""
+    there = dict.fromkeys(name for _, row in placed for name in row)
+    for column in wanted:
+        if own[column.name] not in there and (column.required or column.name in names):
+            raise DataError(
+                f"no column '{own[column.name]}'",
+                code="missing-column",
+                where=corpus,
+                detail="columns: " + ", ".join(map(str, there)),
+                help=f"{nearest(own[column.name], map(str, there))}\n"
+                f'task.columns = {{ {column.name} = "..." }}   names another',
+            )
+
+
+def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], own: Mapping[str, str]) -> list[Row]:
+    rows, wrong = [], []
+    for place, row in placed:
+        kept = {}
+        for column in wanted:
+            value = row.get(own[column.name])
+            if value is None and not column.required:
+                continue
+            problem = "is missing" if value is None else _problem(column, value)
+            if problem:
+                wrong.append(f"{place}: {own[column.name]} {problem}")
+            else:
+                kept[column.name] = _value(column, value)
+        rows.append(kept)
+    if wrong:
+        raise _bad_rows(corpus, wrong)
+    return rows
+
+
+def _problem(column: Column, value: Any) -> str:
+    """What is wrong with a value; empty when nothing is."""
+    if column.kind == "count":
+        return "" if (isinstance(value, int) and value >= 0) or _digits(value) else f"is no whole number: {value!r}"
+    if column.kind == "label":
+        fits = isinstance(value, (str, int)) and str(value).strip()
+        return "" if fits else f"is neither a word nor a whole number: {value!r}"
+    if column.kind == "texts" and isinstance(value, list):
+        return (
+            "" if value and all(isinstance(v, str) and v.strip() for v in value) else "holds no text, or an empty one"
+        )
+    if not isinstance(value, str):
+        return f"is no text: {value!r}"
+    if not value.strip():
+        return "is empty"
+    return "" if _whole(value) else f"holds half a character: {value[:80]!r}"
+
+
+def _value(column: Column, value: Any) -> Any:
+    match column.kind:
+        case "count":
+            return int(value)
+        case "label":
+            return str(value).strip()
+        case "texts":
+            return value if isinstance(value, list) else [value]
+    return value
+
+
+def _whole(text: str) -> bool:
+    """JSON may hold one half of a pair that stands for a character, which is no text."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _digits(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().isdecimal()
+
+
+def _bad_rows(corpus: str, wrong: Sequence[str]) -> DataError:
+    first, *others = wrong
+    listed = "\n".join(others[: MOST_SHOWN - 1])
+    more = len(others) - (MOST_SHOWN - 1)
+    return DataError(
+        f"a row cannot be used: {first}" if not others else f"{len(wrong)} rows cannot be used, the first: {first}",
+        code="bad-row",
+        where=corpus,
+        detail=listed + (f"\nand {more:,} more" if more > 0 else ""),
+        help="correct these rows, or take them out",
+    )

@@ -1,0 +1,186 @@
+"""The `[task]` table of a study file: what is learned. Kinds may have keys of their own, and say what suits them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_serializer, model_validator
+
+from nas.architecture import Family
+from nas.toml_table import Count, Number, Table
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """The families that can learn it, the metrics that it has besides val_loss and val_accuracy, whether it reads one
+    text and writes another, and the data set that it takes where none is named."""
+
+    families: tuple[Family, ...]
+    metrics: tuple[str, ...] = ()
+    has_source: bool = False
+    writes: bool = True
+    """Whether its models end in logits of tokens; others have no output matrix that could be tied."""
+    corpus: str = ""
+
+
+TASK_KINDS: dict[str, TaskKind] = {
+    "language_modelling": TaskKind(("decoder", "recurrent"), ("bits_per_char", "perplexity")),
+    "masked_language_modelling": TaskKind(("encoder",), ("perplexity",)),
+    "copy_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
+    "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
+    "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+    "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
+    "list_ops": TaskKind(("encoder",), ("macro_f1",), writes=False),
+    "sentiment": TaskKind(("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "translation": TaskKind(
+        ("encoder_decoder", "recurrent"), ("bleu", "chrf", "generation_ms"), has_source=True, corpus="tatoeba-eng-fra"
+    ),
+    "summarisation": TaskKind(
+        ("encoder_decoder",), ("rouge_1", "rouge_2", "rouge_l", "generation_ms"), has_source=True, corpus="scitldr"
+    ),
+    "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
+}
+DEFAULT = "language_modelling"
+
+
+class TextTask(Table):
+    """Learned from one text."""
+
+    kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
+        "language_modelling"
+    )
+    corpus: str = "python-docs"
+    context: Count = Field(default=64, ge=2)
+    split: Literal["80/10/10", "90/10"] = "80/10/10"
+    subwords: Count | None = None
+
+    @property
+    def data(self) -> str:
+        return self.corpus
+
+
+def _pairs(value: Any) -> Any:
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
+class TableTask(Table):
+    """Learned from the rows of a table."""
+
+    kind: Literal["sentiment", "question_answering", "translation", "summarisation"]
+    corpus: str
+    columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
+    context: Count = Field(default=64, ge=2)
+    subwords: Count = 2000
+
+    @property
+    def data(self) -> str:
+        return self.corpus
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_corpus(cls, data: Any) -> Any:
+        """The task's own data set, where none is named."""
+        return {"corpus": TASK_KINDS[data["kind"]].corpus, **data} if isinstance(data, Mapping) else data
+
+    @field_serializer("columns")
+    def _as_table(self, columns: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        return dict(columns)
+
+
+class AssociativeRecall(Table):
+    """Keys with values, and then some of the keys again (nas.tasks.synthetic)."""
+
+    kind: Literal["associative_recall"]
+    context: Count = 64
+    vocabulary: Count = 256
+    pairs: Count = 8
+    power: Annotated[Number, Field(gt=0)] = 0.01
+    random_gaps: bool = True
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.pairs} pairs of {self.vocabulary} tokens"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context % 2 or self.context < 4 * self.pairs:
+            raise ValueError(f"{self.pairs} pairs and their queries need an even context of at least {4 * self.pairs}")
+        if self.vocabulary <= self.context:
+            raise ValueError(f"a vocabulary of {self.vocabulary} must be larger than the context, {self.context}")
+        return self
+
+
+class SelectiveCopy(Table):
+    """Tokens scattered among blanks, to be written down in order (nas.tasks.synthetic)."""
+
+    kind: Literal["selective_copy"]
+    context: Count = 64
+    vocabulary: Annotated[Count, Field(ge=3)] = 16
+    copied: Count = 8
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.copied} of {self.vocabulary} tokens"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context < 2 * self.copied + 1:
+            text = f"{self.copied} tokens, a mark and {self.copied} answers need a context of at least"
+            raise ValueError(f"{text} {2 * self.copied + 1}")
+        return self
+
+
+class ListOps(Table):
+    """Nested operations on lists of digits (nas.tasks.list_ops)."""
+
+    kind: Literal["list_ops"]
+    shortest: Count = 10
+    longest: Count = 100
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest expression that is kept."""
+        return self.longest - 1
+
+    @property
+    def data(self) -> str:
+        return f"generated: {self.shortest} < length < {self.longest}"
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.longest > 4000:
+            raise ValueError(f"longest = {self.longest} must be at most 4000: trees so large hardly ever grow")
+        if self.longest < self.shortest + 5:
+            raise ValueError(f"longest = {self.longest} must be at least 5 above shortest = {self.shortest}")
+        return self
+
+
+TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy | ListOps]] = {
+    "text": TextTask,
+    "sentiment": TableTask,
+    "question_answering": TableTask,
+    "translation": TableTask,
+    "summarisation": TableTask,
+    "associative_recall": AssociativeRecall,
+    "selective_copy": SelectiveCopy,
+    "list_ops": ListOps,
+}
+"""The keys of each kind that has keys of its own; "text" for all others."""
+
+
+def _table(value: Any) -> str:
+    """The tag of the table of keys that the kind has."""
+    kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
+    if not isinstance(kind, str) or kind not in TASK_TABLES:
+        return "text"
+    return "table" if TASK_TABLES[kind] is TableTask else kind
+
+
+TaskSettings = Annotated[
+    Annotated[TextTask, Tag("text")]
+    | Annotated[TableTask, Tag("table")]
+    | Annotated[AssociativeRecall, Tag("associative_recall")]
+    | Annotated[SelectiveCopy, Tag("selective_copy")]
+    | Annotated[ListOps, Tag("list_ops")],
+    Discriminator(_table),
+]

@@ -1,0 +1,136 @@
+"""What tasks have in common that read one text and write another: pairs from a table, and answers that are scored.
+
+Shapes: B batch, S tokens of the source, T tokens of the answer.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from nas.data.rows import Column
+from nas.models.seq2seq import Seq2Seq
+from nas.task_settings import TableTask as TableSettings
+from nas.tasks import table
+from nas.tasks.base import Floors, Split, Turn
+from nas.tasks.coders import Subwords
+from nas.tasks.token_task import IGNORED, Examples, TokenTask
+
+START, END = "<start>", "<end>"
+TOKENS_PER_ANSWER = 256
+"""One answer is written and scored for so many tokens that are evaluated: writing takes long."""
+ANSWERS_AT_ONCE = 64
+References = Sequence[Sequence[str]]
+"""All that would be right, for each source."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    source: list[int]
+    target: list[int]
+
+
+class AnswerTask(TokenTask):
+    """−ln p(y_t | source, y_{<t}), where y is the answer and an end. Of several answers the first is trained on.
+
+    Training leaves out pairs that do not fit the context, with the answer's end. Evaluation cuts both off, and counts
+    them; it writes answers greedily, with as many tokens at most as the longest that was trained on, and scores them
+    against every answer that the split gives to the same source.
+    """
+
+    columns: ClassVar[tuple[Column, ...]]
+    cuts_sources: ClassVar[bool] = False
+    """Whether training takes the beginnings of sources that are too long."""
+    source: ClassVar[str]
+    target: ClassVar[str]
+
+    def __init__(self, settings: TableSettings) -> None:
+        self.context = settings.context
+        self.data = table.TableData(settings, self.columns, self.source, (self.source, self.target), (START, END))
+        self.coder: Subwords = self.data.subwords
+        self.start, self.end = (self.coder.symbols.index(symbol) for symbol in (START, END))
+        self.pairs = {split: self._pairs(split) for split in self.data.splits}
+        fitting = [pair for pair in self.pairs["train"] if self._fits(pair)]
+        self.too_long = {split: sum(not self._fits(pair) for pair in pairs) for split, pairs in self.pairs.items()}
+        self.pairs |= {"train": fitting}
+        self.longest = max((len(pair.target) + 1 for pair in fitting), default=self.context)
+        self.lengths = {
+            split: torch.tensor([self._length(pair) for pair in pairs]) for split, pairs in self.pairs.items()
+        }
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        """The medians of the training split, the answer's end counted in."""
+        pairs = self.pairs["train"]
+        sources, targets = [len(p.source) for p in pairs], [len(p.target) + 1 for p in pairs]
+        return min(int(median(sources)), self.context), int(median(targets))
+
+    @abstractmethod
+    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
+        """Metrics of what was written, by any of the references of each."""
+
+    @abstractmethod
+    def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
+        """Name → what a floor would write."""
+
+    def describe(self) -> dict[str, Any]:
+        return self.data.describe() | {"too_long": self.too_long}
+
+    def floors(self, split: Split) -> Floors:
+        sources, references = self.asked(split)
+        return {name: self.scores(told, references, sources) for name, told in self.simple(sources).items()}
+
+    def training(self, generator: torch.Generator, size: int) -> Examples:
+        return self._examples([self.pairs["train"][i] for i in table.drawn(self.lengths["train"], generator, size)])
+
+    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
+        for numbers in table.evenly(self.lengths[split], max_tokens, at_once):
+            yield self._examples([self.pairs[split][number] for number in numbers])
+
+    def written(self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn) -> dict[str, float]:
+        assert isinstance(model, Seq2Seq)
+        sources, references = self.asked(split, max(1, max_tokens // TOKENS_PER_ANSWER))
+        coded = [tokens[: self.context] for tokens in self.coder.encode_all(sources)]
+        told = [""] * len(sources)
+        for numbers in table.evenly(torch.tensor([len(tokens) for tokens in coded]), 10**9, ANSWERS_AT_ONCE):
+            source_BS, padding_BS = (part.to(device) for part in table.padded([coded[number] for number in numbers]))
+            with turn(), torch.inference_mode():
+                rows = model.generate(source_BS, self.longest, self.start, self.end, padding_BS=padding_BS).tolist()
+            for number, row in zip(numbers, rows, strict=True):
+                told[number] = self.coder.decode(row[: row.index(self.end)] if self.end in row else row)
+        return self.scores(told, references, sources)
+
+    def asked(self, split: Split, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+        """Distinct sources of the split, evenly spaced where there are more than `most`, and all answers to each."""
+        answers: dict[str, list[str]] = {}
+        for row in self.data.of(split):
+            told = row[self.target]
+            answers.setdefault(row[self.source], []).extend([told] if isinstance(told, str) else told)
+        sources, count = list(answers), min(len(answers), most or len(answers))
+        taken = [sources[number * len(sources) // count] for number in range(count)]
+        return taken, [answers[source] for source in taken]
+
+    def _pairs(self, split: Split) -> list[Pair]:
+        found = self.data.of(split)
+        targets = [row[self.target] if isinstance(row[self.target], str) else row[self.target][0] for row in found]
+        coded = zip(
+            self.coder.encode_all([row[self.source] for row in found]), self.coder.encode_all(targets), strict=True
+        )
+        return [Pair(source, target) for source, target in coded]
+
+    def _fits(self, pair: Pair) -> bool:
+        return (self.cuts_sources or len(pair.source) <= self.context) and len(pair.target) < self.context
+
+    def _length(self, pair: Pair) -> int:
+        return min(len(pair.source), self.context) + min(len(pair.target) + 1, self.context)
+
+    def _examples(self, pairs: Sequence[Pair]) -> Examples:
+        source_BS, padding_BS = table.padded([pair.source[: self.context] for pair in pairs])
+        ended = [[*pair.target, self.end][: self.context] for pair in pairs]
+        written_BT, _ = table.padded([[self.start, *answer[:-1]] for answer in ended])
+        targets_BT, _ = table.padded(ended, IGNORED)
+        return (source_BS, written_BT, padding_BS), targets_BT

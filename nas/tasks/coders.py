@@ -1,0 +1,138 @@
+"""Texts as token numbers and back: by characters, by words with spaces between, or by learned subwords."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from nas.errors import DataError
+
+
+class Coder(ABC):
+    """`symbols`: the vocabulary in order of token number, a task's own symbols (padding, a mask) among them."""
+
+    kind: str
+    symbols: list[str]
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Token numbers. Raises DataError for what the vocabulary lacks."""
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of these token numbers."""
+
+    def saved(self) -> dict[str, Any]:
+        """As JSON, for `restored`."""
+        return {"coder": self.kind, "symbols": self.symbols}
+
+
+class Characters(Coder):
+    """A symbol is a character, or one of a task's own."""
+
+    kind = "characters"
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols = list(symbols)
+        self._numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    def encode(self, text: str) -> list[int]:
+        for offset, character in enumerate(text):
+            if character not in self._numbers:
+                known = "".join(symbol for symbol in self.symbols if len(symbol) == 1)
+                raise DataError(
+                    f"the character {character!r} is not in the vocabulary",
+                    code="unknown-character",
+                    where=f"character {offset} of the text",
+                    help=f"use the {len(known)} characters of the corpus: {known!r}",
+                )
+        return [self._numbers[character] for character in text]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "".join(self.symbols[token] for token in tokens)
+
+
+class Words(Coder):
+    """Symbols of any length, with spaces between."""
+
+    kind = "words"
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols = list(symbols)
+        self._numbers = {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    def encode(self, text: str) -> list[int]:
+        words = text.split()
+        for place, word in enumerate(words, start=1):
+            if word not in self._numbers:
+                raise DataError(
+                    f"the symbol {word!r} is not in the vocabulary",
+                    code="unknown-symbol",
+                    where=f"symbol {place} of the text",
+                    help=f"use the {len(self.symbols)} symbols {self.symbols[0]} to {self.symbols[-1]}, spaces between",
+                )
+        return [self._numbers[word] for word in words]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return " ".join(self.symbols[token] for token in tokens)
+
+
+class Subwords(Coder):
+    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over bytes, as in GPT-2: nothing is ever unknown.
+
+    The 256 bytes are symbols, and the pairs that are merged most often; a space belongs to the word behind it. A task's
+    own symbols come first and are never made of text.
+    """
+
+    kind = "subwords"
+
+    def __init__(self, tokenizer: Tokenizer, own: int) -> None:
+        tokenizer.encode_special_tokens = True  # a text that says "<pad>" is text
+        self._tokenizer, self._own = tokenizer, own
+        numbers = tokenizer.get_vocab()
+        self.symbols = sorted(numbers, key=numbers.__getitem__)
+
+    @classmethod
+    def learned(cls, texts: Iterable[str], size: int, own: Sequence[str]) -> "Subwords":
+        """At most `size` symbols in all, and no fewer than the bytes need."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=max(size, len(alphabet) + len(own)),
+            special_tokens=list(own),
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer, len(own))
+
+    def encode(self, text: str) -> list[int]:
+        numbers: list[int] = self._tokenizer.encode(text).ids
+        return numbers
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Of each token, [start, end) in characters of the text, without the space before a word."""
+        places: list[tuple[int, int]] = self._tokenizer.encode(text).offsets
+        return places
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Without a task's own symbols."""
+        text: str = self._tokenizer.decode([token for token in tokens if token >= self._own], skip_special_tokens=False)
+        return text
+
+    def saved(self) -> dict[str, Any]:
+        return super().saved() | {"own": self._own, "tokenizer": self._tokenizer.to_str()}
+
+
+def restored(saved: Mapping[str, Any]) -> Coder:
+    """What `saved` was made of."""
+    if saved.get("coder") == Subwords.kind:
+        return Subwords(Tokenizer.from_str(saved["tokenizer"]), saved["own"])
+    return (Words if saved.get("coder") == Words.kind else Characters)(saved["symbols"])

@@ -1,0 +1,140 @@
+"""ListOps: work out nested operations on lists of digits."""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+
+from nas.task_settings import ListOps as ListOpsSettings
+from nas.tasks import table
+from nas.tasks.base import Floors, Split
+from nas.tasks.class_task import ClassTask, Examples
+from nas.tasks.coders import Words
+
+OPERATORS: dict[str, Callable[[list[int]], int]] = {
+    "[MIN": min,
+    "[MAX": max,
+    "[MED": lambda values: int(median(values)),
+    "[SM": lambda values: sum(values) % 10,
+}
+CLOSE = "]"
+DIGITS = [str(digit) for digit in range(10)]
+DEEPEST, BRANCHES, FEWEST, MOST = 10, 0.25, 2, 10
+"""Levels at most; how likely an inner node has children; how many it has then, evenly."""
+HELD_OUT = 2000
+"""Trees of the validation split, and of the test split."""
+SEEDS = {"val": 1, "test": 2}
+SHOWN = 4000
+"""Training trees that the floor is learned from."""
+
+Tree = tuple[str, ...]
+"""As it is written: [MAX 4 [MIN 2 3 ] 1 ]."""
+
+
+class ListOpsTask(ClassTask):
+    """−ln p(digit | expression) (Nangia and Bowman 2018, arXiv:1804.06028; the law of Long Range Arena,
+    arXiv:2011.04006, google-research/long-range-arena cd31e5c).
+
+    A node is a digit with probability ¾, and at the tenth level always; else one of MIN, MAX, MED (the median, cut to a
+    whole number) and SM (the sum modulo 10) of 2 to 10 nodes. Kept is what has more than `shortest` tokens and fewer
+    than `longest`. Every training batch is fresh, and never holds a tree of the other splits.
+    """
+
+    def __init__(self, settings: ListOpsSettings) -> None:
+        self.settings, self.context = settings, settings.context
+        self.coder, self.classes = Words([table.PAD, *OPERATORS, *DIGITS, CLOSE]), DIGITS
+        self.held_out = self._held_out()
+        self._taken = {tree for trees in self.held_out.values() for tree, _ in trees}
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        """The median of the validation split."""
+        return int(median(len(tree) for tree, _ in self.held_out["val"])), 0
+
+    def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
+        """Distinct trees with their values, none in both splits."""
+        seen, found = set[Tree](), dict[str, list[tuple[Tree, int]]]()
+        for split, seed in SEEDS.items():
+            generator, kept = random.Random(seed), list[tuple[Tree, int]]()
+            while len(kept) < HELD_OUT:
+                tree, value = self._tree(generator)
+                if tree not in seen:
+                    seen.add(tree)
+                    kept.append((tree, value))
+            found[split] = kept
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        law = {"version": 1, **self.settings.model_dump(mode="json")}
+        return {
+            "name": self.settings.kind,
+            "source": "generated",
+            "sha256": hashlib.sha256(json.dumps(law, sort_keys=True).encode()).hexdigest(),
+            "vocabulary": self.vocabulary,
+            "law": law,
+        }
+
+    def floors(self, split: Split) -> Floors:
+        """The commonest digit of the training split."""
+        from sklearn.metrics import f1_score
+
+        counts = Counter(value for _, value in self._fresh(random.Random(0), SHOWN))
+        commonest = counts.most_common(1)[0][0]
+        values = [value for _, value in self.held_out[split]]
+        told = [commonest] * len(values)
+        f1 = f1_score(values, told, labels=range(10), average="macro", zero_division=0)
+        return {"majority": {"accuracy": values.count(commonest) / len(values), "macro_f1": float(f1)}}
+
+    def training(self, generator: torch.Generator, size: int) -> Examples:
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        return self._examples(self._fresh(random.Random(seed), size))
+
+    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
+        trees = self.held_out[split]
+        for numbers in table.evenly(torch.tensor([len(tree) for tree, _ in trees]), max_tokens, at_once):
+            yield self._examples([trees[number] for number in numbers])
+
+    def _examples(self, trees: list[tuple[Tree, int]]) -> Examples:
+        inputs = table.padded([self.coder.encode(" ".join(tree)) for tree, _ in trees])
+        return inputs, torch.tensor([value for _, value in trees])
+
+    def _fresh(self, generator: random.Random, count: int) -> list[tuple[Tree, int]]:
+        found = list[tuple[Tree, int]]()
+        while len(found) < count:
+            tree, value = self._tree(generator)
+            if tree not in self._taken:
+                found.append((tree, value))
+        return found
+
+    def _tree(self, generator: random.Random) -> tuple[Tree, int]:
+        """One that is kept. Its root is an operator, since a digit alone is never long enough."""
+        while True:
+            written = list[str]()
+            value = _grow(generator, 1, written, self.settings.longest - 1)
+            if value is not None and len(written) > self.settings.shortest:
+                return tuple(written), value
+
+
+def _grow(generator: random.Random, level: int, written: list[str], room: int) -> int | None:
+    """Write a node with all below it; its value, or None as soon as more than `room` tokens are needed."""
+    if level > 1 and (level >= DEEPEST or generator.random() > BRANCHES):
+        digit = generator.randrange(10)
+        written.append(DIGITS[digit])
+        return digit if len(written) <= room else None
+    operator, count = generator.choice(list(OPERATORS)), generator.randint(FEWEST, MOST)
+    if len(written) + count + 2 > room:
+        return None
+    written.append(operator)
+    values = []
+    for _ in range(count):
+        value = _grow(generator, level + 1, written, room)
+        if value is None:
+            return None
+        values.append(value)
+    written.append(CLOSE)
+    return OPERATORS[operator](values) if len(written) <= room else None

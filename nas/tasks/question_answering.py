@@ -1,0 +1,246 @@
+"""Answer questions with a span of a story.
+
+Shapes: B batch, T tokens, N questions.
+"""
+
+import math
+import re
+import string
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.data import rows
+from nas.data.formats import Row
+from nas.data.rows import Column
+from nas.models import Head
+from nas.task_settings import TableTask as TableSettings
+from nas.tasks import table
+from nas.tasks.base import Floors, Inputs, Split, Turn
+from nas.tasks.coders import Subwords
+from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
+
+SEPARATOR = "<sep>"
+LONGEST_ANSWER = 16
+"""Subwords."""
+Examples = tuple[Inputs, Tensor]
+"""Tokens (B, T) with their padding (B, T), and the first and last place of each answer (B, 2)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """`tokens`: the question, the separator, the story; `answer`: its first and last place, if it was not cut off.
+
+    `places`: of each token of the story that is left, [start, end) in its characters.
+    """
+
+    tokens: list[int]
+    answer: tuple[int, int] | None
+    story: str
+    places: list[tuple[int, int]]
+    answers: list[str]
+    group: str
+
+
+class QuestionAnswering:
+    """−½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
+
+    Of a story that does not fit the context, the beginning is cut off; questions whose answer stood there are not
+    trained on, and are wrong when they are evaluated. Beside the metrics of all questions stand `exact_match:GROUP` and
+    `f1:GROUP` of each group, where rows have one.
+    """
+
+    columns = (
+        Column("context", "text"),
+        Column("question", "text"),
+        Column("answer", "texts"),
+        Column("answer_start", "count", required=False),
+        Column("task", "label", required=False),
+    )
+    head = Head("span")
+
+    def __init__(self, settings: TableSettings) -> None:
+        self.context = settings.context
+        self.data = table.TableData(settings, self.columns, "context", ("context", "question", "answer"), (SEPARATOR,))
+        self.coder: Subwords = self.data.subwords
+        starts = self._answer_starts()
+        self.questions = {
+            split: [self._question(self.data.table.rows[number], starts[number]) for number in numbers]
+            for split, numbers in self.data.splits.items()
+        }
+        self.cut_off = {split: sum(q.answer is None for q in asked) for split, asked in self.questions.items()}
+        self.trained = [question for question in self.questions["train"] if question.answer]
+        self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.coder.symbols)
+
+    @property
+    def guessing(self) -> float:
+        """Of whoever takes every place of the story for equally likely."""
+        return sum(math.log(max(1, len(q.places))) for q in self.trained) / max(1, len(self.trained))
+
+    @property
+    def most_loss(self) -> float:
+        return math.inf
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        """The median of the training split."""
+        return int(self.lengths.median()), 0
+
+    def describe(self) -> dict[str, Any]:
+        return self.data.describe() | {"answers_cut_off": self.cut_off}
+
+    def floors(self, split: Split) -> Floors:
+        """Of the answers of the training split, in the question's group: the one that the story mentions last."""
+        candidates = defaultdict[str, set[str]](set)
+        for question in self.questions["train"]:
+            candidates[question.group].update(question.answers)
+        told = [last_mentioned(q.story, candidates[q.group]) for q in self.questions[split]]
+        return {"last candidate": _scores(self.questions[split], told)}
+
+    def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
+        taken = [self.trained[number] for number in table.drawn(self.lengths, generator, size)]
+        return self._examples(taken, device)
+
+    def shown(self, length: int) -> Inputs:
+        (tokens_BT, padding_BT), _ = self._examples(self.questions["val"][:1], "cpu")
+        return tokens_BT[:, :length], padding_BT[:, :length]
+
+    def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self._logits(model, inputs).transpose(1, 2), targets, ignore_index=IGNORED)
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: Split = "val",
+        max_tokens: int = 65536,
+        device: str = "cpu",
+        turn: Turn = nullcontext,
+    ) -> dict[str, float]:
+        """Loss and accuracy of the places; exact match and F1 of the answers, as SQuAD normalises them."""
+        was_training = model.training
+        model.eval()
+        asked, told = list[Question](), list[str]()
+        nats, right, count = 0.0, 0, 0
+        lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
+        for numbers in table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
+            batch = [self.questions[split][number] for number in numbers]
+            with turn(), torch.inference_mode():
+                inputs, targets_B2 = self._examples(batch, device)
+                logits_B2T = self._logits(model, inputs)
+                nats += F.cross_entropy(
+                    logits_B2T.transpose(1, 2), targets_B2, ignore_index=IGNORED, reduction="sum"
+                ).item()
+                right += int((logits_B2T.argmax(dim=2) == targets_B2).sum())
+                count += int((targets_B2 != IGNORED).sum())
+                spans = best_spans(logits_B2T).tolist()
+            asked += batch
+            told += [self._text(question, first, last) for question, (first, last) in zip(batch, spans, strict=True)]
+        model.train(was_training)
+        scores = _scores(asked, told)
+        own = {f"test_{name}": value for name, value in scores.items()} if split == "test" else scores
+        return {f"{split}_loss": nats / max(1, count), f"{split}_accuracy": right / max(1, count), **own}
+
+    def _logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
+        """(B, 2, T), −∞ outside the story."""
+        tokens_BT, padding_BT = inputs
+        behind_BT = (tokens_BT == self.coder.symbols.index(SEPARATOR)).cumsum(dim=1)
+        story_BT = (behind_BT.roll(1, dims=1) > 0) & ~padding_BT
+        story_BT[:, 0] = False
+        logits_B2T: Tensor = model(tokens_BT, padding_BT)
+        return logits_B2T.masked_fill(~story_BT[:, None], -math.inf)
+
+    def _examples(self, questions: Sequence[Question], device: str) -> Examples:
+        tokens_BT, padding_BT = table.padded([question.tokens for question in questions])
+        answers_B2 = torch.tensor([question.answer or (IGNORED, IGNORED) for question in questions])
+        return (tokens_BT.to(device), padding_BT.to(device)), answers_B2.to(device)
+
+    def _text(self, question: Question, first: int, last: int) -> str:
+        """What stands at these places of the tokens."""
+        before = len(question.tokens) - len(question.places)
+        start, end = question.places[first - before][0], question.places[last - before][1]
+        return question.story[start:end]
+
+    def _question(self, row: Row, start: int) -> Question:
+        asking = self.coder.encode(row["question"])[: self.context // 2]
+        story, places = self.coder.encode(row["context"]), self.coder.places(row["context"])
+        cut = max(0, len(asking) + 1 + len(story) - self.context)
+        end, before = start + len(row["answer"][0]), len(asking) + 1 - cut
+        covered = [i for i, (a, b) in enumerate(places) if a < end and b > start]
+        whole = covered and covered[0] >= cut
+        return Question(
+            [*asking, self.coder.symbols.index(SEPARATOR), *story[cut:]],
+            (before + covered[0], before + covered[-1]) if whole else None,
+            row["context"],
+            places[cut:],
+            row["answer"],
+            row.get("task", ""),
+        )
+
+    def _answer_starts(self) -> list[int]:
+        """Where each answer stands: as its row says, else at its first occurrence. Raises DataError."""
+        starts, wrong = list[int](), dict[int, str]()
+        for number, row in enumerate(self.data.table.rows):
+            answer = row["answer"][0]
+            start = row.get("answer_start", row["context"].find(answer))
+            if start < 0:
+                wrong[number] = f"the answer '{answer}' is not in the context"
+            elif row["context"][start : start + len(answer)] != answer:
+                wrong[number] = f"the answer '{answer}' does not stand at answer_start = {start} of the context"
+            starts.append(start)
+        rows.refuse(self.data.table, wrong)
+        return starts
+
+
+def best_spans(logits_B2T: Tensor) -> Tensor:
+    """(B, 2): the first and last place with the largest sum of logits, in order, and at most LONGEST_ANSWER apart."""
+    first_BT1, last_B1T = logits_B2T[:, 0, :, None], logits_B2T[:, 1, None, :]
+    T = logits_B2T.size(2)
+    allowed_TT = torch.ones(T, T, dtype=torch.bool, device=logits_B2T.device).triu().tril(LONGEST_ANSWER - 1)
+    best_B = (first_BT1 + last_B1T).masked_fill(~allowed_TT, -math.inf).flatten(1).argmax(dim=1)
+    return torch.stack((best_B // T, best_B % T), dim=1)
+
+
+def last_mentioned(story: str, candidates: set[str]) -> str:
+    """As a whole word; empty where there is none."""
+    found = [(story.rfind(c), c) for c in candidates if re.search(rf"\b{re.escape(c)}\b", story)]
+    return max(found, default=(-1, ""))[1]
+
+
+def normalised(text: str) -> list[str]:
+    """Words in lower case, without punctuation and articles, as SQuAD compares them (arXiv:1606.05250)."""
+    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+
+def f1(told: str, true: str) -> float:
+    """Of the words that both have."""
+    ours, theirs = Counter(normalised(told)), Counter(normalised(true))
+    common = (ours & theirs).total()
+    return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)
+
+
+def _scores(asked: Sequence[Question], told: Sequence[str]) -> dict[str, float]:
+    """The best over the answers of each question; of all, and of each group."""
+    by_group = defaultdict[str, list[Mapping[str, float]]](list)
+    for question, text in zip(asked, told, strict=True):
+        exact = float(any(normalised(text) == normalised(answer) for answer in question.answers))
+        score = {"exact_match": exact, "f1": max(f1(text, answer) for answer in question.answers)}
+        by_group[""].append(score)
+        if question.group:
+            by_group[question.group].append(score)
+    groups = sorted(by_group, key=lambda group: (len(group), group))
+    return {
+        name + (f":{group}" if group else ""): sum(score[name] for score in by_group[group]) / len(by_group[group])
+        for group in groups
+        for name in ("exact_match", "f1")
+    }

@@ -1,0 +1,42 @@
+"""Say in a sentence what an abstract says."""
+
+import random
+import re
+from collections.abc import Sequence
+
+from nas.data.rows import Column
+from nas.models import Head
+from nas.tasks.answers import AnswerTask, References
+
+ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
+
+
+class Summarisation(AnswerTask):
+    """ROUGE-1, -2 and -L (Lin 2004): F1 of overlapping words, pairs of words and common subsequences, from 0 to 100,
+    by rouge-score without stemming; of several summaries the nearest counts. The model may copy words of the abstract,
+    whose end is cut off where it is too long."""
+
+    columns = (Column("document", "text"), Column("summary", "texts"))
+    source, target = "document", "summary"
+    cuts_sources = True
+    head = Head("copy")
+
+    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer(list(ROUGE.values()), use_stemmer=False)
+        best_N3 = [
+            [max(scorer.score(reference, text)[kind].fmeasure for reference in right) for kind in ROUGE.values()]
+            for text, right in zip(told, references, strict=True)
+        ]
+        means = [100 * sum(column) / len(best_N3) for column in zip(*best_N3, strict=True)]
+        return dict(zip(ROUGE, means, strict=True))
+
+    def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
+        generator = random.Random(0)
+        sentences = [SENTENCE_END.split(source) for source in sources]
+        return {
+            "first sentence": [first for first, *_ in sentences],
+            "any sentence": [generator.choice(several) for several in sentences],
+        }

@@ -1,0 +1,84 @@
+"""What tasks have in common whose examples are rows of a table: subwords, splits, and batches of texts of one length.
+
+Shapes: B batch, T tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from nas.data import rows
+from nas.data.formats import Row
+from nas.data.rows import Column
+from nas.task_settings import TableTask as TableSettings
+from nas.tasks.base import Split
+from nas.tasks.coders import Subwords
+
+PAD = "<pad>"
+DRAWN_PER_TAKEN = 8
+"""A batch is taken from so many times its size, drawn evenly and sorted by length: texts of about one length stand
+together, and each is as likely as any other."""
+
+Example = TypeVar("Example")
+
+
+class TableData:
+    """The rows of each split, with subwords learned from the training split's texts."""
+
+    def __init__(
+        self,
+        settings: TableSettings,
+        columns: Sequence[Column],
+        key: str,
+        texts: Sequence[str],
+        own_symbols: Sequence[str] = (),
+    ) -> None:
+        """`texts`: the columns that subwords are learned from."""
+        self.table = rows.load(settings.corpus, columns, dict(settings.columns))
+        self.splits = rows.split(self.table, key)
+        learned = (self.table.rows[i][column] for column in texts for i in self.splits["train"])
+        flat = (text for told in learned for text in ([told] if isinstance(told, str) else told))
+        self.subwords = Subwords.learned(flat, settings.subwords, (PAD, *own_symbols))
+
+    def of(self, split: Split) -> list[Row]:
+        return [self.table.rows[number] for number in self.splits[split]]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.table.name,
+            "source": self.table.source,
+            "sha256": self.table.sha256,
+            "vocabulary": len(self.subwords.symbols),
+            "splits": {name: len(numbers) for name, numbers in self.splits.items()},
+            "left_out": len(self.table.rows) - sum(map(len, self.splits.values())),
+        }
+
+
+def padded(texts: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Tokens (B, T), as long as the longest, and what is padding (B, T)."""
+    tokens_BT = torch.full((len(texts), max(map(len, texts))), pad)
+    for row, text in enumerate(texts):
+        tokens_BT[row, : len(text)] = torch.tensor(text, dtype=torch.long)
+    lengths_B1 = torch.tensor([[len(text)] for text in texts])
+    return tokens_BT, torch.arange(tokens_BT.size(1)) >= lengths_B1
+
+
+def drawn(lengths: Tensor, generator: torch.Generator, size: int) -> list[int]:
+    """The numbers of a batch, of about one length."""
+    pool = torch.randint(len(lengths), (size * DRAWN_PER_TAKEN,), generator=generator)
+    by_length = pool[lengths[pool].sort(stable=True).indices]
+    start = int(torch.randint(DRAWN_PER_TAKEN, (1,), generator=generator)) * size
+    found: list[int] = by_length[start : start + size].tolist()
+    return found
+
+
+def evenly(lengths: Tensor, max_tokens: int, at_once: int) -> Iterator[list[int]]:
+    """Numbers of examples, evenly spaced over all, of about `max_tokens` tokens; batches of about one length."""
+    total, count = int(lengths.sum()), len(lengths)
+    wanted = min(count, max(1, count * max_tokens // max(1, total)))
+    chosen = torch.arange(wanted) * count // wanted
+    by_length = chosen[lengths[chosen].sort(stable=True).indices]
+    for batch in torch.split(by_length, at_once):
+        yield batch.tolist()

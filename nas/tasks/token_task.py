@@ -1,0 +1,125 @@
+"""What tasks have in common whose targets are tokens: the loss, and its evaluation on examples that stay the same.
+
+Shapes: B batch, T context, V vocabulary.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.models import TOKENS, Head
+from nas.tasks.base import Floors, Inputs, Split, Turn
+from nas.tasks.coders import Coder
+
+EVALUATION_TOKENS_AT_ONCE = 4096
+IGNORED = -100
+"""A target that does not count."""
+
+Examples = tuple[Inputs, Tensor]
+"""What the model reads, and its targets (B, T)."""
+
+
+class TokenTask(ABC):
+    """Mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
+
+    coder: Coder
+    context: int
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.coder.symbols)
+
+    @property
+    def head(self) -> Head:
+        return TOKENS
+
+    @property
+    def guessing(self) -> float:
+        return math.log(self.vocabulary)
+
+    @property
+    def most_loss(self) -> float:
+        return self.guessing
+
+    @property
+    def typical(self) -> tuple[int, int]:
+        return self.context // 2, self.context - self.context // 2
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """See `nas.tasks.base.Task`."""
+
+    @abstractmethod
+    def floors(self, split: Split) -> Floors:
+        """See `nas.tasks.base.Task`."""
+
+    @abstractmethod
+    def training(self, generator: torch.Generator, size: int) -> Examples:
+        """So many examples of the train split; whatever is drawn is drawn from the generator."""
+
+    @abstractmethod
+    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
+        """About `max_tokens` tokens in examples of the split, `at_once` examples a batch: always the same."""
+
+    def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
+        """The task's own metrics, from the mean loss, and the shares of tokens and of examples that are right."""
+        return {}
+
+    def written(self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn) -> dict[str, float]:
+        """Metrics of what the model, in evaluation mode, writes by itself."""
+        return {}
+
+    def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
+        return _on(device, self.training(generator, size))
+
+    def shown(self, length: int) -> Inputs:
+        inputs, _ = next(self.evaluation("val", 1, 1))
+        return tuple(tensor[:, :length] for tensor in inputs)
+
+    def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
+        logits_BTV = model(*inputs)
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        split: Split = "val",
+        max_tokens: int = 65536,
+        device: str = "cpu",
+        turn: Turn = nullcontext,
+    ) -> dict[str, float]:
+        """Those of the test split are named test_loss, test_accuracy and so on."""
+        was_training = model.training
+        model.eval()
+        nats, right, whole, count, examples = 0.0, 0, 0, 0, 0
+        batches = self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
+        for batch in batches:
+            with turn(), torch.inference_mode():
+                inputs, targets_BT = _on(device, batch)
+                logits_BTV = model(*inputs)
+                nats += F.cross_entropy(
+                    logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
+                ).item()
+                counts_BT = targets_BT != IGNORED
+                right_BT = (logits_BTV.argmax(dim=-1) == targets_BT) & counts_BT
+                right += int(right_BT.sum())
+                whole += int((right_BT == counts_BT).all(dim=1).sum())
+                count += int(counts_BT.sum())
+                examples += len(targets_BT)
+        loss, accuracy = nats / count, right / count
+        own = self.metrics(split, loss, accuracy, whole / examples)
+        own |= self.written(model, split, max_tokens, device, turn)
+        model.train(was_training)
+        named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
+        return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
+
+
+def _on(device: str, examples: Examples) -> Examples:
+    inputs, targets = examples
+    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)

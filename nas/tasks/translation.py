@@ -1,0 +1,49 @@
+"""Translate sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from nas.data.rows import Column
+from nas.tasks.answers import AnswerTask, References
+
+FEW_WORDS = 10
+
+
+class Translation(AnswerTask):
+    """BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu, from 0 to 100, against every translation that
+    the split has of a sentence; `bleu:10` over the sentences of at most ten words."""
+
+    columns = (Column("source", "text"), Column("target", "text"))
+    source, target = "source", "target"
+
+    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
+        short = [i for i, source in enumerate(sources) if len(source.split()) <= FEW_WORDS]
+        found = {"bleu": _score("BLEU", told, references), "chrf": _score("CHRF", told, references)}
+        if short:
+            found[f"bleu:{FEW_WORDS}"] = _score("BLEU", [told[i] for i in short], [references[i] for i in short])
+        return found
+
+    def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
+        """The sentence as it is: names and numbers stay what they are."""
+        return {"copy": list(sources)}
+
+    def describe(self) -> dict[str, Any]:
+        """With sacrebleu's signatures, which say how the scores are reckoned."""
+        return super().describe() | {"signatures": {name: _signature(name) for name in ("BLEU", "CHRF")}}
+
+
+def _score(name: str, told: Sequence[str], references: References) -> float:
+    import sacrebleu
+
+    # Sentences have different numbers of references: where one has fewer, None stands.
+    columns = [[row[i] if i < len(row) else None for row in references] for i in range(max(map(len, references)))]
+    score: float = getattr(sacrebleu, name)().corpus_score(list(told), columns).score
+    return score
+
+
+def _signature(name: str) -> str:
+    import sacrebleu
+
+    metric = getattr(sacrebleu, name)()
+    metric.corpus_score(["a", "b"], [["a", "b"], ["a", None]])
+    return str(metric.get_signature())

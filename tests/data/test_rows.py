@@ -1,0 +1,212 @@
+"""Tables are read, checked and split; what is wrong with one is told with its row, its column and its cure."""
+
+import gzip
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from nas.data import rows
+from nas.data.rows import Column
+from nas.errors import DataError
+
+TWEETS = (Column("text", "text"), Column("label", "label"))
+SUMMARIES = (Column("document", "text"), Column("summary", "texts"))
+QUESTIONS = (Column("context", "text"), Column("answer_start", "count"), Column("task", "label", required=False))
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def refused(corpus, columns=TWEETS, names=None):
+    with pytest.raises(DataError) as caught:
+        rows.load(corpus, columns, names or {})
+    assert caught.value.exit_code == 2
+    assert caught.value.help
+    return caught.value
+
+
+FORMS = {
+    "tweets.csv": 'text,label,more\r\n"fine, really ""so""",1,x\r\nno,0,y\r\n',
+    "tweets.tsv": 'text\tlabel\nfine, really "so"\t1\nno\t0\n',
+    "tweets.jsonl": '{"text": "fine, really \\"so\\"", "label": 1}\n\n{"text": "no", "label": "0"}\n',
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_gives_the_same_rows(tmp_path, name, packed):
+    content = FORMS[name].encode()
+    path = write(tmp_path, name + ".gz" * packed, gzip.compress(content) if packed else content)
+    table = rows.load(path, TWEETS, {})
+    assert table.rows == ({"text": 'fine, really "so"', "label": "1"}, {"text": "no", "label": "0"})
+    assert len(table.sha256) == 64
+
+
+def test_parquet_gives_them_too(tmp_path):
+    frame = pd.DataFrame({"tweet": ["fine", "no"], "label": [1, 0], "split": ["train", "test"]})
+    frame.to_parquet(tmp_path / "tweets.parquet")
+    table = rows.load(str(tmp_path / "tweets.parquet"), TWEETS, {"text": "tweet"})
+    assert table.rows[0] == {"text": "fine", "label": "1", "split": "train"}
+    assert table.places == ("row 1", "row 2")
+
+
+def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install 'nas[hf]'")
+    names = ("train", "validation", "unsupervised")
+    parts = {part: datasets.Dataset.from_dict({"text": [part], "label": [1]}) for part in names}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
+    assert [row["split"] for row in table.rows] == ["train", "validation"]
+    assert table.places == ("train row 1", "validation row 1")
+
+
+def test_several_summaries_or_one(tmp_path):
+    told = [{"document": "d", "summary": "one"}, {"document": "d", "summary": ["one", "two"]}]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, told)))
+    assert [row["summary"] for row in rows.load(path, SUMMARIES, {}).rows] == [["one"], ["one", "two"]]
+
+
+def test_what_is_optional_may_be_absent(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"context": "c", "answer_start": 0}')
+    assert rows.load(path, QUESTIONS, {}).rows == ({"context": "c", "answer_start": 0},)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"text": "  ", "label": 1}', "line 2: text is empty"),
+        ('{"text": 7, "label": 1}', "line 2: text is no text: 7"),
+        ('{"label": 1}', "line 2: text is missing"),
+        ('{"text": "cut \\ud83d", "label": 1}', "line 2: text holds half a character"),
+        ('{"text": "a", "label": null}', "line 2: label is missing"),
+        ('{"text": "a", "label": 1.5}', "line 2: label is neither a word nor a whole number: 1.5"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_with_its_place(tmp_path, line, told):
+    path = write(tmp_path, "a.jsonl", f'{{"text": "a", "label": 1}}\n{line}\n')
+    error = refused(path)
+    assert (error.code, error.where) == ("bad-row", path)
+    assert told in error.message
+
+
+def test_many_wrong_rows_are_counted(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label\n" + ",1\n" * 40)
+    error = refused(path)
+    assert error.message == "40 rows cannot be used, the first: line 2: text is empty"
+    assert error.detail.splitlines()[0] == "line 3: text is empty"
+    assert error.detail.splitlines()[-1] == "and 35 more"
+
+
+def test_a_count_is_a_whole_number(tmp_path):
+    path = write(tmp_path, "a.csv", "context,answer_start\nc,-1\n")
+    assert "answer_start is no whole number: '-1'" in refused(path, QUESTIONS).message
+
+
+def test_a_missing_column_is_told_the_nearest(tmp_path):
+    path = write(tmp_path, "a.csv", "txt,label\na,1\n")
+    error = refused(path)
+    assert (error.code, error.message) == ("missing-column", "no column 'text'")
+    assert "txt, label" in error.detail
+    assert "did you mean 'txt'" in error.help
+    assert "task.columns" in error.help
+    assert rows.load(path, TWEETS, {"text": "txt"}).rows == ({"text": "a", "label": "1"},)
+
+
+def test_a_column_that_the_task_does_not_read_is_refused(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label\na,1\n")
+    error = refused(path, names={"txt": "text"})
+    assert (error.code, error.where) == ("unknown-column", "task.columns.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("a.csv", b"text,label\nok,1\n\xff\xfe,0\n", "line 3"),
+        ("a.csv", b"text,label\nok,1\nno\n", "line 3"),
+        ("a.csv", b'text,label\n"open,1\n', "line 2"),
+        ("a.csv", b"text,label,text\na,1,b\n", "line 1"),
+        ("a.tsv", b"text\tlabel\nok\t1\t2\n", "line 2"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n[1]\n', "line 2"),
+        ("a.jsonl", b'{"text": "a"\n', "line 1"),
+        ("a.parquet", b"PAR1 and no more", "a.parquet"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told_with_its_line(tmp_path, name, content, where):
+    path = write(tmp_path, name, content)
+    assert where in refused(path).where
+
+
+def test_an_empty_table_is_refused(tmp_path):
+    assert refused(write(tmp_path, "a.csv", "text,label\n")).code == "corpus-empty"
+
+
+def test_another_ending_and_a_missing_file_are_told(tmp_path):
+    for name in (write(tmp_path, "a.xlsx", "x"), write(tmp_path, "a.csv.zip", "x"), "", ".", "tinyshakespeare"):
+        assert refused(name).code == "corpus-format"
+    write(tmp_path, "tweets.csv", "text,label\na,1\n")
+    error = refused(str(tmp_path / "tweet.csv"))
+    assert error.code == "corpus-missing"
+    assert "did you mean" in error.help
+
+
+def table_of(tmp_path, splits):
+    lines = [f'{{"text": "t{i}", "label": 1, "split": "{split}"}}' for i, split in enumerate(splits)]
+    return rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+
+
+def test_the_splits_follow_the_column(tmp_path):
+    found = rows.split(table_of(tmp_path, ["train", "dev", "TEST", "valid", "validation"]), "text")
+    assert found == {"train": [0], "val": [1, 3, 4], "test": [2]}
+
+
+def test_an_unknown_split_is_told_with_its_row(tmp_path):
+    with pytest.raises(DataError) as caught:
+        rows.split(table_of(tmp_path, ["train", "dev", "held"]), "text")
+    assert "line 3" in caught.value.where
+    assert "held" in caught.value.message
+
+
+def test_a_split_without_rows_is_told(tmp_path):
+    with pytest.raises(DataError) as caught:
+        rows.split(table_of(tmp_path, ["train", "train"]), "text")
+    assert caught.value.message == "the table leaves no rows for val and test"
+    assert "2 rows: 2 for 'train'" in caught.value.detail
+
+
+def test_where_none_validates_a_tenth_of_the_training_rows_does(tmp_path):
+    found = rows.split(table_of(tmp_path, ["train"] * 200 + ["test"] * 20), "text")
+    assert 8 <= len(found["val"]) <= 35
+    assert len(found["train"]) + len(found["val"]) == 200
+    assert len(found["test"]) == 20
+
+
+def test_what_is_tested_is_not_trained_on(tmp_path):
+    told = [("a", "train"), ("a", "test"), ("b", "train"), ("b", "val"), ("b", "val"), ("c", "train"), ("c", "train")]
+    lines = [json.dumps({"text": text, "label": 1, "split": split}) for text, split in told]
+    table = rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+    assert rows.split(table, "text") == {"train": [5, 6], "val": [3, 4], "test": [1]}
+
+
+def test_without_a_column_equal_keys_never_part(tmp_path):
+    lines = [json.dumps({"text": f"t{i % 50}", "label": i}) for i in range(200)]
+    table = rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+    found = rows.split(table, "text")
+    texts = {name: {table.rows[i]["text"] for i in numbers} for name, numbers in found.items()}
+    assert sorted(i for numbers in found.values() for i in numbers) == list(range(200))
+    assert sum(map(len, texts.values())) == len(set.union(*texts.values()))
+
+
+@pytest.mark.skipif("NAS_DATA_DIR" not in os.environ, reason="NAS_DATA_DIR names no folder with data sets")
+@pytest.mark.parametrize(("name", "key"), [("tatoeba-eng-fra", "source"), ("tweets", "text"), ("scitldr", "document")])
+def test_no_example_of_the_known_data_sets_stands_in_two_splits(name, key):
+    column = {"source": (Column("source", "text"), Column("target", "text")), "text": TWEETS}.get(key, SUMMARIES)
+    table = rows.load(name, column, {})
+    found = rows.split(table, key)
+    keys = {split: {table.rows[i][key] for i in numbers} for split, numbers in found.items()}
+    assert len(table.rows) - sum(map(len, found.values())) == {"scitldr": 4}.get(name, 0)
+    assert sum(map(len, keys.values())) == len(set.union(*keys.values()))
