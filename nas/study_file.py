@@ -291,7 +291,7 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces, **TASK_TABLES, "table": TableTask}
+TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces, **TASK_TABLES}
 """What pydantic puts behind `space` and `task` in a location."""
 
 

@@ -12,34 +12,51 @@ from nas.toml_table import Count, Number, Table
 
 @dataclass(frozen=True)
 class TaskKind:
-    """The families that can learn it, the metrics that it has besides val_loss and val_accuracy, whether it reads one
-    text and writes another, and the data set that it takes where none is named."""
+    """One task. `module:class` under nas.tasks, imported when a task is opened; the families that can learn it; the
+    metrics that it has besides val_loss and val_accuracy.
 
+    has_source: it reads one text and writes another. writes: its models end in logits of tokens; others have no output
+    matrix that could be tied. corpus: the data set that it takes where none is named, of a task whose examples are rows
+    of a table.
+    """
+
+    module: str
     families: tuple[Family, ...]
     metrics: tuple[str, ...] = ()
     has_source: bool = False
     writes: bool = True
-    """Whether its models end in logits of tokens; others have no output matrix that could be tied."""
     corpus: str = ""
 
 
+SEQ2SEQ: tuple[Family, ...] = ("encoder_decoder", "recurrent")
 TASK_KINDS: dict[str, TaskKind] = {
-    "language_modelling": TaskKind(("decoder", "recurrent"), ("bits_per_char", "perplexity")),
-    "masked_language_modelling": TaskKind(("encoder",), ("perplexity",)),
-    "copy_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
-    "reverse_spans": TaskKind(("encoder_decoder", "recurrent"), ("exact_match", "generation_ms"), has_source=True),
-    "associative_recall": TaskKind(("decoder", "recurrent"), ("exact_match",)),
-    "selective_copy": TaskKind(("decoder", "recurrent"), ("exact_match",)),
-    "list_ops": TaskKind(("encoder",), ("macro_f1",), writes=False),
-    "sentiment": TaskKind(("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "language_modelling": TaskKind(
+        "language_modelling:LanguageModelling", ("decoder", "recurrent"), ("bits_per_char", "perplexity")
+    ),
+    "masked_language_modelling": TaskKind(
+        "masked_language_modelling:MaskedLanguageModelling", ("encoder",), ("perplexity",)
+    ),
+    "copy_spans": TaskKind("spans:CopySpans", SEQ2SEQ, ("exact_match", "generation_ms"), has_source=True),
+    "reverse_spans": TaskKind("spans:ReverseSpans", SEQ2SEQ, ("exact_match", "generation_ms"), has_source=True),
+    "associative_recall": TaskKind("synthetic:AssociativeRecall", ("decoder", "recurrent"), ("exact_match",)),
+    "selective_copy": TaskKind("synthetic:SelectiveCopy", ("decoder", "recurrent"), ("exact_match",)),
+    "list_ops": TaskKind("list_ops:ListOpsTask", ("encoder",), ("macro_f1",), writes=False),
+    "sentiment": TaskKind("sentiment:Sentiment", ("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "question_answering": TaskKind(
+        "question_answering:QuestionAnswering", ("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"
+    ),
     "translation": TaskKind(
-        ("encoder_decoder", "recurrent"), ("bleu", "chrf", "generation_ms"), has_source=True, corpus="tatoeba-eng-fra"
+        "translation:Translation", SEQ2SEQ, ("bleu", "chrf", "generation_ms"), has_source=True, corpus="tatoeba-eng-fra"
     ),
     "summarisation": TaskKind(
-        ("encoder_decoder",), ("rouge_1", "rouge_2", "rouge_l", "generation_ms"), has_source=True, corpus="scitldr"
+        "summarisation:Summarisation",
+        ("encoder_decoder",),
+        ("rouge_1", "rouge_2", "rouge_l", "generation_ms"),
+        has_source=True,
+        corpus="scitldr",
     ),
-    "question_answering": TaskKind(("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"),
 }
+"""All tasks. To add one whose examples are rows of a table: a file under nas/tasks, and an entry here."""
 DEFAULT = "language_modelling"
 
 
@@ -66,7 +83,7 @@ def _pairs(value: Any) -> Any:
 class TableTask(Table):
     """Learned from the rows of a table."""
 
-    kind: Literal["sentiment", "question_answering", "translation", "summarisation"]
+    kind: str
     corpus: str
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
     context: Count = Field(default=64, ge=2)
@@ -157,23 +174,20 @@ class ListOps(Table):
 
 TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | SelectiveCopy | ListOps]] = {
     "text": TextTask,
-    "sentiment": TableTask,
-    "question_answering": TableTask,
-    "translation": TableTask,
-    "summarisation": TableTask,
+    "table": TableTask,
     "associative_recall": AssociativeRecall,
     "selective_copy": SelectiveCopy,
     "list_ops": ListOps,
 }
-"""The keys of each kind that has keys of its own; "text" for all others."""
+"""The keys of tasks on one text, of tasks on a table, and of each kind that has keys of its own."""
 
 
 def _table(value: Any) -> str:
-    """The tag of the table of keys that the kind has."""
+    """Which of these the kind has; of an unknown kind those of a text, which then tell that it is unknown."""
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
-    if not isinstance(kind, str) or kind not in TASK_TABLES:
+    if not isinstance(kind, str) or kind not in TASK_KINDS:
         return "text"
-    return "table" if TASK_TABLES[kind] is TableTask else kind
+    return kind if kind in TASK_TABLES else "table" if TASK_KINDS[kind].corpus else "text"
 
 
 TaskSettings = Annotated[

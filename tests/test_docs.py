@@ -23,7 +23,7 @@ from nas.search import driver
 from nas.search.control import request_stop
 from nas.space import Space
 from nas.study_file import StudyFile
-from nas.task_settings import TASK_TABLES, TableTask
+from nas.task_settings import TASK_KINDS, TASK_TABLES
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
@@ -213,9 +213,7 @@ def tables(model: type[Table] = StudyFile, path: str = "") -> Iterator[tuple[str
 
 
 OF_TASKS = {
-    "[task], a table" if table is TableTask else f"[task], {kind}": table
-    for kind, table in TASK_TABLES.items()
-    if kind != "text"
+    f"[task], {'a table' if kind == 'table' else kind}": table for kind, table in TASK_TABLES.items() if kind != "text"
 }
 TABLES = {"Top level": StudyFile, **dict(tables()), **OF_TASKS}
 
@@ -228,6 +226,10 @@ def told_default(field: Any) -> str | None:
     if isinstance(value, Table):
         return None
     return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def test_every_task_is_told():
+    assert {f'"{kind}"' for kind in TASK_KINDS} <= set(spans(prose("study_file.md")))
 
 
 def literals(annotation: Any) -> Iterator[str]:
