@@ -101,7 +101,8 @@ def test_a_model_learns_to_translate_and_its_scores_are_of_what_it_writes(corpus
     sources, references = task.asked("val")
     told = []
     for source in sources:
-        row = trainer.model.generate(torch.tensor([task.coder.encode(source)]), 16, task.start, task.end)[0].tolist()
+        coded = torch.tensor([task.coder.encode(source)])
+        row = trainer.model.generate(coded, task.longest, task.start, task.end)[0].tolist()
         told.append(task.coder.decode(row[: row.index(task.end)] if task.end in row else row))
     assert task.scores(told, references, sources)["bleu"] == pytest.approx(trained["bleu"])
     assert trained["bleu:10"] == pytest.approx(trained["bleu"])
