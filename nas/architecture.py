@@ -94,7 +94,7 @@ class Block(Spec):
             "layer-norm" if self.norm == "layer" else "",
             self.residual if self.residual != "sequential" else "",
         ]
-        return " ".join(filter(None, [*parts, *extras]))
+        return " ".join(filter(None, [*parts, *extras])).rstrip(",")
 
 
 def _default_position(attention: Any) -> Position:

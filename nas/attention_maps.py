@@ -63,4 +63,4 @@ def _plain(weights_1HTS: Tensor) -> list[Any]:
 
 
 def _symbols(task: Task, tokens_1T: Tensor | None) -> list[str]:
-    return [] if tokens_1T is None else [task.coder.symbols[token] for token in tokens_1T[0].tolist()]
+    return [] if tokens_1T is None else [task.coder.shown(token) for token in tokens_1T[0].tolist()]

@@ -23,6 +23,10 @@ class Coder(ABC):
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of these token numbers."""
 
+    def shown(self, token: int) -> str:
+        """One token for people to read."""
+        return self.symbols[token]
+
     def saved(self) -> dict[str, Any]:
         """As JSON, for `restored`."""
         return {"coder": self.kind, "symbols": self.symbols}
@@ -126,6 +130,11 @@ class Subwords(Coder):
         """Without a task's own symbols."""
         text: str = self._tokenizer.decode([token for token in tokens if token >= self._own], skip_special_tokens=False)
         return text
+
+    def shown(self, token: int) -> str:
+        """With the space before a word; the bytes of half a character as they are named."""
+        text = self.decode([token]) if token >= self._own else ""
+        return text if text and "\ufffd" not in text else self.symbols[token]
 
     def saved(self) -> dict[str, Any]:
         return super().saved() | {"own": self._own, "tokenizer": self._tokenizer.to_str()}

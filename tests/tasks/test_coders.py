@@ -38,6 +38,13 @@ def test_what_is_often_together_becomes_one_symbol():
     assert len(SUBWORDS.symbols) == len(set(SUBWORDS.symbols)) <= 320
 
 
+def test_tokens_are_shown_as_they_read():
+    told = [SUBWORDS.shown(token) for token in [0, *SUBWORDS.encode("is in the hall")]]
+    assert told[0] == "<pad>"
+    assert "".join(told[1:]) == "is in the hall"
+    assert all(SUBWORDS.shown(token) for token in range(len(SUBWORDS.symbols)))
+
+
 def test_learning_repeats_exactly():
     assert Subwords.learned(TEXTS, 320, ("<pad>", "<start>")).saved() == SUBWORDS.saved()
 
