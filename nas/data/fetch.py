@@ -179,7 +179,7 @@ def _normalised(dataset: Dataset, downloaded: list[Path]) -> bytes:
     """Whatever the publisher's file has become, it is not what was expected."""
     try:
         return dataset.normalise(downloaded)
-    except Exception as error:
+    except Exception as error:  # what is not what it was fails in ways that nobody can list
         shutil.rmtree(downloaded[0].parent, ignore_errors=True)
         raise _changed(dataset) from error
 

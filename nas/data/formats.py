@@ -164,7 +164,7 @@ def hugging_face(name: str) -> list[Placed]:
         ) from None
     try:
         found = datasets.load_from_disk(name) if Path(name).is_dir() else datasets.load_dataset(name)
-    except Exception as error:
+    except Exception as error:  # every back end of that package has errors of its own
         raise DataError(
             f"Hugging Face's data set '{name}' cannot be loaded",
             code="corpus-unreachable",

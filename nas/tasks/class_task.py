@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nas.models import Head
 from nas.tasks.base import Inputs, Split, Turn
 from nas.tasks.coders import Coder
-from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE
+from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, on_device
 
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the number of each text's class (B,)."""
@@ -64,7 +64,7 @@ class ClassTask(ABC):
         """Examples of the split, of about `max_tokens` tokens in all: always the same."""
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
-        return _on(device, self.training(generator, size))
+        return on_device(device, self.training(generator, size))
 
     def shown(self, length: int) -> Inputs:
         inputs, _ = next(self.evaluation("val", 1, 1))
@@ -89,7 +89,7 @@ class ClassTask(ABC):
         nats, told_N, true_N = 0.0, [], []
         for batch in self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
             with turn(), torch.inference_mode():
-                inputs, targets_B = _on(device, batch)
+                inputs, targets_B = on_device(device, batch)
                 logits_BC = model(*inputs)
                 nats += F.cross_entropy(logits_BC, targets_B, reduction="sum").item()
                 told_N += logits_BC.argmax(dim=1).tolist()
@@ -99,8 +99,3 @@ class ClassTask(ABC):
         f1 = float(f1_score(true_N, told_N, labels=range(len(self.classes)), average="macro", zero_division=0))
         own = "test_macro_f1" if split == "test" else "macro_f1"
         return {f"{split}_loss": nats / len(true_N), f"{split}_accuracy": accuracy, own: f1}
-
-
-def _on(device: str, examples: Examples) -> Examples:
-    inputs, targets = examples
-    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)

@@ -25,6 +25,11 @@ Examples = tuple[Inputs, Tensor]
 """What the model reads, and its targets (B, T)."""
 
 
+def on_device(device: str, examples: Examples) -> Examples:
+    inputs, targets = examples
+    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)
+
+
 class TokenTask(ABC):
     """Mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
 
@@ -76,7 +81,7 @@ class TokenTask(ABC):
         return {}
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
-        return _on(device, self.training(generator, size))
+        return on_device(device, self.training(generator, size))
 
     def shown(self, length: int) -> Inputs:
         inputs, _ = next(self.evaluation("val", 1, 1))
@@ -101,7 +106,7 @@ class TokenTask(ABC):
         batches = self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
         for batch in batches:
             with turn(), torch.inference_mode():
-                inputs, targets_BT = _on(device, batch)
+                inputs, targets_BT = on_device(device, batch)
                 logits_BTV = model(*inputs)
                 nats += F.cross_entropy(
                     logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -118,8 +123,3 @@ class TokenTask(ABC):
         model.train(was_training)
         named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
         return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
-
-
-def _on(device: str, examples: Examples) -> Examples:
-    inputs, targets = examples
-    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)
