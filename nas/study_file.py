@@ -27,7 +27,7 @@ from nas.results import Constraint, Goal, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.task_settings import TASK_KINDS, TASK_TABLES, TableTask, TaskSettings, TextTask
-from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of
+from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of, merged
 
 Rate = Annotated[Number, Field(gt=0)]
 
@@ -227,8 +227,12 @@ class StudyFile(Table):
         return tomli_w.dumps(self.resolved())
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> StudyFile:
-    """Read, override (`key=value`, as in `train.steps=100`) and check. Raises InvalidStudyFile."""
+def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = None) -> StudyFile:
+    """Read, override (`key=value`, as in `train.steps=100`) and check. Raises InvalidStudyFile.
+
+    A preset is a table of the file, as [presets.smoke], with what it changes; overrides come after it. The study is
+    then named after both, as in translation-smoke.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a mark at the front
@@ -238,15 +242,19 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> StudyFile:
         raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None
-    return parse(text, overrides, source=str(path))
+    return parse(text, overrides, source=str(path), preset=preset)
 
 
-def parse(text: str, overrides: Sequence[str] = (), source: str = "study file") -> StudyFile:
+def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", preset: str | None = None) -> StudyFile:
     """The same for a text at hand; `source` names it in errors."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidStudyFile(f"not valid TOML: {error}", where=source) from None
+    try:
+        data = _preset(data, preset)
+    except InvalidStudyFile as error:
+        raise _placed(error, text, source) from None
     for override in overrides:
         apply_override(data, override)
     try:
@@ -257,6 +265,22 @@ def parse(text: str, overrides: Sequence[str] = (), source: str = "study file") 
         raise _placed(_explain(error), text, source) from None
     except NasError as error:
         raise InvalidStudyFile(error.message, code=error.code, where=source) from None
+
+
+def _preset(data: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """The file without its presets, changed by the one with that name. Raises InvalidStudyFile."""
+    presets = data.pop("presets", {})
+    tables = isinstance(presets, dict) and all(isinstance(changes, dict) for changes in presets.values())
+    if not tables:
+        text = "expected tables of what each preset changes"
+        raise InvalidStudyFile(text, where="presets", help="for example [presets.smoke] with train.steps = 10")
+    if name is None:
+        return data
+    if name not in presets:
+        help = nearest(name, presets) if presets else f"give it a table [presets.{name}]"
+        raise InvalidStudyFile(f"no preset '{name}'", code="no-such-preset", where="presets", help=help)
+    named = {"name": f"{data['name']}-{name}"} if isinstance(data.get("name"), str) else {}
+    return merged(data, named | presets[name])
 
 
 def _explain(error: ValidationError) -> InvalidStudyFile:

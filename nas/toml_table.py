@@ -86,6 +86,15 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise UsageError(f"'{key}' leads nowhere: expected an index below {len(place)}", where=f"-s {override}")
 
 
+def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data with the changes: tables key by key, everything else replaced."""
+    found = dict(data)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
 def line_of(text: str, path: str) -> int | None:
     """The line (from 1) on which the dotted path, such as `space.attention[1].heads`, is set; its table's line, or
     the deepest line that is a part of it, where it stands inside a longer value."""

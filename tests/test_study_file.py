@@ -28,6 +28,37 @@ def test_shipped_files_are_valid_and_their_resolved_form_is_the_same_study(path)
     assert study_file.parse(file.to_toml()) == file
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_files_have_a_preset_that_takes_seconds(path):
+    whole, smoke = study_file.load(path), study_file.load(path, preset="smoke")
+    assert smoke.name == f"{whole.name}-smoke"
+    assert (smoke.search.trials, smoke.train.steps) == (2, 12)
+    assert (smoke.task, smoke.space, smoke.objectives) == (whole.task, whole.space, whole.objectives)
+
+
+def test_a_preset_changes_key_by_key_and_overrides_come_after_it():
+    text = MINIMAL + '[presets.quick]\ntrain.steps = 7\nspace.hidden = [8, 16]\nname = "other"\n'
+    file = study_file.parse(text, ["train.batch=3"], preset="quick")
+    assert (file.name, file.train.steps, file.train.batch) == ("other", 7, 3)
+    assert (file.space.hidden, file.space.depth) == ((8, 16), (2,))
+    assert study_file.parse(text, ["train.steps=9"], preset="quick").train.steps == 9
+    assert study_file.parse(text) == study_file.parse(MINIMAL)
+
+
+@pytest.mark.parametrize(
+    ("text", "preset", "told"),
+    [
+        ("[presets.quick]\ntrain.steps = 7", "quik", "no preset 'quik'"),
+        ("", "quick", "no preset 'quick'"),
+        ("[presets]\nquick = 3", "quick", "expected tables of what each preset changes"),
+        ("[presets.quick]\ntrain.stepps = 7", "quick", "unknown key 'stepps'"),
+    ],
+)
+def test_presets_that_cannot_be_are_told(text, preset, told):
+    with pytest.raises(InvalidStudyFile, match=told):
+        study_file.parse(f"{MINIMAL}\n{text}", preset=preset)
+
+
 def test_a_minimal_file_gets_every_default():
     file = study_file.parse(MINIMAL)
     assert (file.task.corpus, file.train.steps, file.search.trials, file.measure.batch) == ("python-docs", 200, 24, 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Overrides
+from nas.cli.options import Overrides, Preset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ TIMED_SECONDS = 1.2
 
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
+    preset: Preset = None,
     overrides: Overrides = None,
 ) -> None:
     """Check a study file.
@@ -36,7 +37,7 @@ def check(
     from nas.cli.tables import answers
     from nas.search.resources import place
 
-    settings = study_file.load(file, overrides or [])
+    settings = study_file.load(file, overrides or [], preset)
     print_description(settings, describe(settings, place(settings).slots), answers())
 
 

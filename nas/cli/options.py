@@ -28,3 +28,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="key=value", help="Override a key of the file, as in -s train.steps=100."),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Change the file by its table [presets.NAME], before -s."),
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import Json, Overrides, Verbose
+from nas.cli.options import Json, Overrides, Preset, Verbose
 from nas.errors import NothingFeasible, TooManyFailures, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ NoProgress = Annotated[bool, typer.Option("--no-progress", help="Plain lines ins
 
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML); `nas spaces` lists some.")],
+    preset: Preset = None,
     overrides: Overrides = None,
     study: Annotated[str | None, typer.Option("--study", metavar="NAME", help="Another name for the study.")] = None,
     trials: Trials = None,
@@ -51,7 +52,7 @@ def search(
     from nas import study_file
 
     name = [] if study is None else [f"name={study!r}"]
-    settings = study_file.load(file, [*(overrides or []), *name])
+    settings = study_file.load(file, [*(overrides or []), *name], preset)
     launch = checked(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
     if dry_run:
         _dry_run(settings, launch, json)

@@ -4,14 +4,16 @@ import json
 import math
 import signal
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from nas.cli.options import MOST_SEED, StudyName, TrialNumber, Verbose, out_folder
-from nas.errors import Conflict
+from nas import paired
+from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, out_folder
+from nas.errors import Conflict, UsageError
 
 WHOLE = 10**9
 """Tokens of the test split, at most: all of it."""
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
     from nas.results import Rung, StudyRecord, TrialResult
     from nas.search import Study
+    from nas.study_file import TrainSettings
     from nas.tasks import Task
+    from nas.tasks.base import Scores
     from nas.train import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,12 +43,14 @@ def train(
         typer.Option("--out", metavar="DIR", parser=out_folder, help="Default: runs/STUDY/trained/TRIAL-sSEED-STEPS."),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: as the study.")] = None,
+    overrides: Overrides = None,
     verbose: Verbose = 0,
 ) -> None:
     """Train the architecture of a trial.
 
-    Tests it, keeps its weights, and prints the folder that holds them. With the study's own steps and seed it repeats
-    the trial. Ctrl-C saves; the same command goes on from there.
+    Tests it, keeps its weights, and prints the folder that holds them. With the study's own settings and the trial's
+    seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01. Ctrl-C saves; the same
+    command goes on from there.
 
     Exit codes: 0; 1 when training diverges; 4 when the data or the folder is another's; 130 and 143 interrupted, saved.
     """
@@ -56,23 +62,57 @@ def train(
 
     stored = open_study(study)
     chosen, record = stored.trial(trial), stored.record()
-    steps = steps or stored.file.train.steps
     seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
-    folder = out or stored.folder / "trained" / f"{trial}-s{seed}-{steps}"
+    settings, rate = _settings(stored, chosen, steps, overrides or [])
+    changed = _changed(settings, rate, stored.file.train, chosen.learning_rate)
+    name = "-".join(
+        (str(trial), f"s{seed}", str(settings.steps), *(f"{key}={value}" for key, value in changed.items()))
+    )
+    folder = out or stored.folder / "trained" / name
     if out:
         _refuse_foreign(out)
     identity = {"study": stored.name, "trial": trial, "architecture_id": chosen.architecture_id}
-    identity |= {"seed": seed, "steps": steps}
+    identity |= {"seed": seed, "steps": settings.steps, "changed": changed}
     console = people()
     if (folder / WEIGHTS).exists():
-        metrics = _stored_metrics(folder, identity)
+        trained = _stored(folder, identity)
         console.print("Trained already.")
     else:
         with keep_log(folder, verbose):
-            trainer = _trainer(stored, record, chosen, steps, seed, folder, device)
-            metrics = _train(trainer, folder, identity, record, console)
-    _print_metrics(metrics, record, console)
+            trainer = _trainer(stored, record, chosen, settings, rate, seed, folder, device)
+            trained = _train(trainer, folder, identity, record, console)
+    _print(trained, console)
     typer.echo(folder)
+
+
+def _settings(
+    stored: "Study", trial: "TrialResult", steps: int | None, overrides: list[str]
+) -> tuple["TrainSettings", float | None]:
+    """How to train, and the learning rate. The time limit, which protects a search, is lifted. Raises UsageError."""
+    from nas import study_file
+    from nas.train import only_rate
+
+    for override in overrides:
+        if not override.strip().startswith("train."):
+            raise UsageError(
+                f"a trained architecture keeps everything but [train], so '{override}' cannot be changed",
+                where="-s",
+                help="for example -s train.learning_rate=0.01",
+            )
+    file = study_file.parse(stored.file.to_toml(), overrides, source="-s")
+    settings = file.train.model_copy(update={"steps": steps or file.train.steps, "time_limit": None})
+    searched = settings.learning_rate == stored.file.train.learning_rate
+    return settings, trial.learning_rate if searched else only_rate(settings)
+
+
+def _changed(
+    settings: "TrainSettings", rate: float | None, searched: "TrainSettings", searched_rate: float | None
+) -> dict[str, Any]:
+    """What differs from the search, beside the steps."""
+    apart = {"steps", "time_limit", "learning_rate"}
+    now, then = (s.model_dump(mode="json", exclude=apart) for s in (settings, searched))
+    changed = {key: value for key, value in now.items() if value != then[key]}
+    return changed if rate == searched_rate else changed | {"learning_rate": rate}
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -93,14 +133,15 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _stored_metrics(folder: Path, identity: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a finished training. Raises Conflict when the folder holds another one."""
+def _stored(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a finished training wrote of itself. Raises Conflict when the folder holds another one."""
     from nas.artifact import METRICS
 
     try:
-        stored = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         stored = {}  # weights that no training here has written
+    stored = {"changed": {}, "differences": {}, **stored}
     for key, value in identity.items():
         if stored.get(key) != value:
             raise Conflict(
@@ -110,20 +151,20 @@ def _stored_metrics(folder: Path, identity: Mapping[str, Any]) -> dict[str, floa
                 detail=f"{key}: stored {stored.get(key)}, now {value}",
                 help="choose another --out",
             )
-    metrics: dict[str, float] = stored["metrics"]
-    return metrics
+    return stored
 
 
 def _trainer(
     stored: "Study",
     record: "StudyRecord",
     trial: "TrialResult",
-    steps: int,
+    settings: "TrainSettings",
+    learning_rate: float | None,
     seed: int,
     folder: Path,
     device: str | None,
 ) -> "Trainer":
-    """Threads, batch and learning rate as in the search; the time limit, which protects a search, is lifted."""
+    """With as many threads as in the search."""
     import torch
 
     from nas.measure import DeviceLock
@@ -137,11 +178,11 @@ def _trainer(
     return Trainer(
         trial.model,
         task,
-        file.train.model_copy(update={"steps": steps, "time_limit": None}),
+        settings,
         seed=seed,
         device=device,
         checkpoint=folder / CHECKPOINT,
-        learning_rate=trial.learning_rate,
+        learning_rate=learning_rate,
         lock=DeviceLock(device),
     )
 
@@ -165,7 +206,7 @@ def _same_task(stored: "Study", record: "StudyRecord") -> "Task":
 
 def _train(
     trainer: "Trainer", folder: Path, identity: dict[str, Any], record: "StudyRecord", console: "Console"
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
     from nas.artifact import save_weights
     from nas.train import Interrupted
@@ -180,8 +221,12 @@ def _train(
         except Interrupted:
             console.print(f"Saved at step {trainer.step} of {settings.steps}; the same command goes on from there.")
             raise typer.Exit(128 + watch.signal) from None
-    tested = task.evaluate(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
-    metrics = {**trainer.rungs[-1].metrics, **tested}
+    tested = task.examine(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
+    trained = identity | {
+        "metrics": {**trainer.rungs[-1].metrics, **tested.metrics},
+        "floors": record.data["floors"],
+        "differences": _differences(tested.scores, task.guesses("test")),
+    }
     save_weights(
         folder,
         trainer.model,
@@ -189,10 +234,18 @@ def _train(
         coder=task.coder,
         context=task.context,
         head=task.head,
-        metrics=identity | {"metrics": metrics, "floors": record.data["floors"]},
+        metrics=trained,
     )
     (folder / CHECKPOINT).unlink()
-    return metrics
+    return trained
+
+
+def _differences(scores: "Scores", guesses: Mapping[str, "Scores"]) -> dict[str, dict[str, dict[str, float]]]:
+    """Floor → metric → how much better the model does the same examples (nas.paired)."""
+    return {
+        name: {metric: asdict(paired.difference(scores[metric], values)) for metric, values in guessed.items()}
+        for name, guessed in guesses.items()
+    }
 
 
 class _Watch:
@@ -236,17 +289,22 @@ class _Watch:
         signal.signal(number, self.former[signal.Signals(number)])
 
 
-def _print_metrics(metrics: Mapping[str, float], record: "StudyRecord", console: "Console") -> None:
-    """Both splits side by side; below them what costs no neural network."""
+def _print(trained: Mapping[str, Any], console: "Console") -> None:
+    """Both splits side by side; below them what costs no neural network, and how much better the model is."""
     from nas.cli.tables import number, table
 
+    metrics = trained["metrics"]
     shown = table("", "val", "test", numbers=("val", "test"))
     for name in metrics:
         own = name.removeprefix("test_")
         if own != name:
             shown.add_row(own, number(metrics.get(f"val_{own}", metrics.get(own, math.nan))), number(metrics[name]))
-    val, test = (record.data["floors"][split] for split in ("val", "test"))
+    val, test = (trained["floors"][split] for split in ("val", "test"))
     for name, metrics_of_it in val.items():
         for metric, value in metrics_of_it.items():
             shown.add_row(f"{name} {metric}", number(value), number(test[name][metric]))
     console.print(shown)
+    for name, metrics_of_it in trained["differences"].items():
+        for metric, told in metrics_of_it.items():
+            more, low, high = (f"{told[key]:+.3f}" for key in ("difference", "low", "high"))
+            console.print(f"{metric} of the test split less that of {name}: {more}, 95 % in {low} to {high}")

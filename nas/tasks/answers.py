@@ -16,7 +16,7 @@ from nas.data.rows import Column
 from nas.models.seq2seq import Seq2Seq
 from nas.task_settings import TableTask as TableSettings
 from nas.tasks import table
-from nas.tasks.base import Floors, Split, Turn
+from nas.tasks.base import Floors, Scores, Split, Turn
 from nas.tasks.coders import Subwords
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
@@ -70,8 +70,11 @@ class AnswerTask(TokenTask):
         return min(int(median(sources)), self.context), int(median(targets))
 
     @abstractmethod
-    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
-        """Metrics of what was written, by any of the references of each."""
+    def judged(
+        self, told: Sequence[str], references: References, sources: Sequence[str]
+    ) -> tuple[dict[str, float], Scores]:
+        """Metrics of what was written, by any of the references of each; and the scores that they are means of, if they
+        are."""
 
     @abstractmethod
     def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
@@ -82,7 +85,11 @@ class AnswerTask(TokenTask):
 
     def floors(self, split: Split) -> Floors:
         sources, references = self.asked(split)
-        return {name: self.scores(told, references, sources) for name, told in self.simple(sources).items()}
+        return {name: self.judged(told, references, sources)[0] for name, told in self.simple(sources).items()}
+
+    def guesses(self, split: Split) -> dict[str, Scores]:
+        sources, references = self.asked(split)
+        return {name: self.judged(told, references, sources)[1] for name, told in self.simple(sources).items()}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         return self._examples([self.pairs["train"][i] for i in table.drawn(self.lengths["train"], generator, size)])
@@ -91,7 +98,9 @@ class AnswerTask(TokenTask):
         for numbers in table.evenly(self.lengths[split], max_tokens, at_once):
             yield self._examples([self.pairs[split][number] for number in numbers])
 
-    def written(self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn) -> dict[str, float]:
+    def written(
+        self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
+    ) -> tuple[dict[str, float], Scores]:
         assert isinstance(model, Seq2Seq)
         sources, references = self.asked(split, max(1, max_tokens // TOKENS_PER_ANSWER))
         coded = [tokens[: self.context] for tokens in self.coder.encode_all(sources)]
@@ -102,7 +111,7 @@ class AnswerTask(TokenTask):
                 rows = model.generate(source_BS, self.longest, self.start, self.end, padding_BS=padding_BS).tolist()
             for number, row in zip(numbers, rows, strict=True):
                 told[number] = self.coder.decode(row[: row.index(self.end)] if self.end in row else row)
-        return self.scores(told, references, sources)
+        return self.judged(told, references, sources)
 
     def asked(self, split: Split, most: int | None = None) -> tuple[list[str], list[list[str]]]:
         """Distinct sources of the split, evenly spaced where there are more than `most`, and all answers to each."""

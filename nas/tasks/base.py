@@ -1,7 +1,8 @@
 """What the training loop asks of a task; one file a task beside this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -15,8 +16,18 @@ Inputs = tuple[Tensor, ...]
 """What a model is called with."""
 Floors = dict[str, dict[str, float]]
 """Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
+Scores = Mapping[str, Sequence[float]]
+"""Metric → its value for each example of a split, in the data's order; the metric is their mean."""
 Turn = Callable[[], AbstractContextManager[object]]
 """Opened around every evaluation batch, so that whoever measures on the same device can go first."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`metrics`: loss, accuracy and the task's own, named after the split. `scores` have names without it."""
+
+    metrics: dict[str, float]
+    scores: Scores
 
 
 class Task(Protocol):
@@ -64,6 +75,9 @@ class Task(Protocol):
     def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
         """The scalar to make small."""
 
+    def guesses(self, split: Split) -> Mapping[str, Scores]:
+        """The scores of each floor, if there are."""
+
     def evaluate(
         self,
         model: nn.Module,
@@ -73,3 +87,13 @@ class Task(Protocol):
         turn: Turn = ...,
     ) -> dict[str, float]:
         """Metrics on examples of the split that are the same at every call."""
+
+    def examine(
+        self,
+        model: nn.Module,
+        split: Split = "val",
+        max_tokens: int = ...,
+        device: str = ...,
+        turn: Turn = ...,
+    ) -> Evaluation:
+        """The same, with the scores that they are means of."""

@@ -4,9 +4,8 @@ Shapes: B batch, T tokens, C classes, N examples.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models import Head
-from nas.tasks.base import Inputs, Split, Turn
+from nas.tasks import table
+from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
+from nas.tasks.evaluation import Evaluated
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, on_device
 
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the number of each text's class (B,)."""
 
 
-class ClassTask(ABC):
+class ClassTask(Evaluated):
     """−ln p(class | text), in nats."""
 
     coder: Coder
@@ -60,42 +61,66 @@ class ClassTask(ABC):
         """So many examples of the train split; whatever is drawn is drawn from the generator."""
 
     @abstractmethod
-    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
-        """Examples of the split, of about `max_tokens` tokens in all: always the same."""
+    def held(self, split: Split, numbers: list[int]) -> Examples:
+        """The examples of the split with these numbers."""
+
+    @abstractmethod
+    def lengths(self, split: Split) -> Tensor:
+        """Tokens of each example of the split (N,)."""
+
+    @abstractmethod
+    def guessed(self, split: Split) -> dict[str, list[int]]:
+        """What costs no neural network: its name → the number of the class that it tells for each example."""
+
+    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[tuple[list[int], Examples]]:
+        """Numbers and examples of the split, of about `max_tokens` tokens in all: always the same."""
+        for numbers in table.evenly(self.lengths(split), max_tokens, at_once):
+            yield numbers, self.held(split, numbers)
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return on_device(device, self.training(generator, size))
 
     def shown(self, length: int) -> Inputs:
-        inputs, _ = next(self.evaluation("val", 1, 1))
+        inputs, _ = self.held("val", [0])
         return tuple(tensor[:, :length] for tensor in inputs)
 
     def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
         return F.cross_entropy(model(*inputs), targets)
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        split: Split = "val",
-        max_tokens: int = 65536,
-        device: str = "cpu",
-        turn: Turn = nullcontext,
-    ) -> dict[str, float]:
+    def judge(
+        self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
+    ) -> tuple[dict[str, float], Scores]:
         """The loss, the share of right classes, and the mean of all classes' F1 (of one that never occurs, 0)."""
-        from sklearn.metrics import f1_score
-
-        was_training = model.training
-        model.eval()
-        nats, told_N, true_N = 0.0, [], []
-        for batch in self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
+        nats, told, true = 0.0, dict[int, int](), dict[int, int]()
+        for numbers, examples in self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
             with turn(), torch.inference_mode():
-                inputs, targets_B = on_device(device, batch)
+                inputs, targets_B = on_device(device, examples)
                 logits_BC = model(*inputs)
                 nats += F.cross_entropy(logits_BC, targets_B, reduction="sum").item()
-                told_N += logits_BC.argmax(dim=1).tolist()
-                true_N += targets_B.tolist()
-        model.train(was_training)
-        accuracy = float(np.mean(np.equal(told_N, true_N)))
-        f1 = float(f1_score(true_N, told_N, labels=range(len(self.classes)), average="macro", zero_division=0))
-        own = "test_macro_f1" if split == "test" else "macro_f1"
-        return {f"{split}_loss": nats / len(true_N), f"{split}_accuracy": accuracy, own: f1}
+                told |= zip(numbers, logits_BC.argmax(dim=1).tolist(), strict=True)
+                true |= zip(numbers, targets_B.tolist(), strict=True)
+        told_N, true_N = [told[number] for number in sorted(told)], [true[number] for number in sorted(true)]
+        return {"loss": nats / len(true_N), **self._metrics(told_N, true_N)}, _right(told_N, true_N)
+
+    def floors(self, split: Split) -> Floors:
+        true_N = self._classes(split)
+        return {name: self._metrics(told_N, true_N) for name, told_N in self.guessed(split).items()}
+
+    def guesses(self, split: Split) -> dict[str, Scores]:
+        true_N = self._classes(split)
+        return {name: _right(told_N, true_N) for name, told_N in self.guessed(split).items()}
+
+    def _classes(self, split: Split) -> list[int]:
+        _, targets_N = self.held(split, list(range(len(self.lengths(split)))))
+        found: list[int] = targets_N.tolist()
+        return found
+
+    def _metrics(self, told_N: list[int], true_N: list[int]) -> dict[str, float]:
+        from sklearn.metrics import f1_score
+
+        f1 = f1_score(true_N, told_N, labels=range(len(self.classes)), average="macro", zero_division=0)
+        return {"accuracy": float(np.mean(np.equal(told_N, true_N))), "macro_f1": float(f1)}
+
+
+def _right(told_N: list[int], true_N: list[int]) -> Scores:
+    return {"accuracy": [float(told == true) for told, true in zip(told_N, true_N, strict=True)]}

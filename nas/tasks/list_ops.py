@@ -4,15 +4,16 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas.task_settings import ListOps as ListOpsSettings
 from nas.tasks import table
-from nas.tasks.base import Floors, Split
+from nas.tasks.base import Split
 from nas.tasks.class_task import ClassTask, Examples
 from nas.tasks.coders import Words
 
@@ -79,25 +80,20 @@ class ListOpsTask(ClassTask):
             "law": law,
         }
 
-    def floors(self, split: Split) -> Floors:
-        """The commonest digit of the training split."""
-        from sklearn.metrics import f1_score
+    def lengths(self, split: Split) -> Tensor:
+        return torch.tensor([len(tree) for tree, _ in self.held_out[split]])
 
+    def guessed(self, split: Split) -> dict[str, list[int]]:
+        """The commonest digit of fresh trees."""
         counts = Counter(value for _, value in self._fresh(random.Random(0), SHOWN))
-        commonest = counts.most_common(1)[0][0]
-        values = [value for _, value in self.held_out[split]]
-        told = [commonest] * len(values)
-        f1 = f1_score(values, told, labels=range(10), average="macro", zero_division=0)
-        return {"majority": {"accuracy": values.count(commonest) / len(values), "macro_f1": float(f1)}}
+        return {"majority": [counts.most_common(1)[0][0]] * len(self.held_out[split])}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         return self._examples(self._fresh(random.Random(seed), size))
 
-    def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
-        trees = self.held_out[split]
-        for numbers in table.evenly(torch.tensor([len(tree) for tree, _ in trees]), max_tokens, at_once):
-            yield self._examples([trees[number] for number in numbers])
+    def held(self, split: Split, numbers: list[int]) -> Examples:
+        return self._examples([self.held_out[split][number] for number in numbers])
 
     def _examples(self, trees: list[tuple[Tree, int]]) -> Examples:
         inputs = table.padded([self.coder.encode(" ".join(tree)) for tree, _ in trees])

@@ -7,9 +7,10 @@ import math
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from nas.data.rows import Column
 from nas.models import Head
 from nas.task_settings import TableTask as TableSettings
 from nas.tasks import table
-from nas.tasks.base import Floors, Inputs, Split, Turn
+from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Subwords
+from nas.tasks.evaluation import Evaluated
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 
 SEPARATOR = "<sep>"
@@ -48,7 +50,7 @@ class Question:
     group: str
 
 
-class QuestionAnswering:
+class QuestionAnswering(Evaluated):
     """−½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
 
     Of a story that does not fit the context, the beginning is cut off; questions whose answer stood there are not
@@ -100,12 +102,10 @@ class QuestionAnswering:
         return self.data.describe() | {"answers_cut_off": self.cut_off}
 
     def floors(self, split: Split) -> Floors:
-        """Of the answers of the training split, in the question's group: the one that the story mentions last."""
-        candidates = defaultdict[str, set[str]](set)
-        for question in self.questions["train"]:
-            candidates[question.group].update(question.answers)
-        told = [last_mentioned(q.story, candidates[q.group]) for q in self.questions[split]]
-        return {"last candidate": _scores(self.questions[split], told)}
+        return {name: _metrics(self.questions[split], told) for name, told in self._guessed(split).items()}
+
+    def guesses(self, split: Split) -> dict[str, Scores]:
+        return {name: _scores(self.questions[split], told) for name, told in self._guessed(split).items()}
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         taken = [self.trained[number] for number in table.drawn(self.lengths, generator, size)]
@@ -118,18 +118,11 @@ class QuestionAnswering:
     def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
         return F.cross_entropy(self._logits(model, inputs).transpose(1, 2), targets, ignore_index=IGNORED)
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        split: Split = "val",
-        max_tokens: int = 65536,
-        device: str = "cpu",
-        turn: Turn = nullcontext,
-    ) -> dict[str, float]:
+    def judge(
+        self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
+    ) -> tuple[dict[str, float], Scores]:
         """Loss and accuracy of the places; exact match and F1 of the answers, as SQuAD normalises them."""
-        was_training = model.training
-        model.eval()
-        asked, told = list[Question](), list[str]()
+        told = dict[int, str]()
         nats, right, count = 0.0, 0, 0
         lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
         for numbers in table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
@@ -143,12 +136,18 @@ class QuestionAnswering:
                 right += int((logits_B2T.argmax(dim=2) == targets_B2).sum())
                 count += int((targets_B2 != IGNORED).sum())
                 spans = best_spans(logits_B2T).tolist()
-            asked += batch
-            told += [self._text(question, first, last) for question, (first, last) in zip(batch, spans, strict=True)]
-        model.train(was_training)
-        scores = _scores(asked, told)
-        own = {f"test_{name}": value for name, value in scores.items()} if split == "test" else scores
-        return {f"{split}_loss": nats / max(1, count), f"{split}_accuracy": right / max(1, count), **own}
+            for number, question, (first, last) in zip(numbers, batch, spans, strict=True):
+                told[number] = self._text(question, first, last)
+        asked, texts = [self.questions[split][number] for number in sorted(told)], [told[n] for n in sorted(told)]
+        places = {"loss": nats / max(1, count), "accuracy": right / max(1, count)}
+        return places | _metrics(asked, texts), _scores(asked, texts)
+
+    def _guessed(self, split: Split) -> dict[str, list[str]]:
+        """Of the answers of the training split, in the question's group: the one that the story mentions last."""
+        candidates = defaultdict[str, set[str]](set)
+        for question in self.questions["train"]:
+            candidates[question.group].update(question.answers)
+        return {"last candidate": [last_mentioned(q.story, candidates[q.group]) for q in self.questions[split]]}
 
     def _logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """(B, 2, T), −∞ outside the story."""
@@ -229,18 +228,21 @@ def f1(told: str, true: str) -> float:
     return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)
 
 
-def _scores(asked: Sequence[Question], told: Sequence[str]) -> dict[str, float]:
-    """The best over the answers of each question; of all, and of each group."""
-    by_group = defaultdict[str, list[Mapping[str, float]]](list)
+def _scores(asked: Sequence[Question], told: Sequence[str]) -> Scores:
+    """The best over the answers of each question."""
+    exact, overlap = list[float](), list[float]()
     for question, text in zip(asked, told, strict=True):
-        exact = float(any(normalised(text) == normalised(answer) for answer in question.answers))
-        score = {"exact_match": exact, "f1": max(f1(text, answer) for answer in question.answers)}
-        by_group[""].append(score)
-        if question.group:
-            by_group[question.group].append(score)
-    groups = sorted(by_group, key=lambda group: (len(group), group))
-    return {
-        name + (f":{group}" if group else ""): sum(score[name] for score in by_group[group]) / len(by_group[group])
-        for group in groups
-        for name in ("exact_match", "f1")
-    }
+        exact.append(float(any(normalised(text) == normalised(answer) for answer in question.answers)))
+        overlap.append(max(f1(text, answer) for answer in question.answers))
+    return {"exact_match": exact, "f1": overlap}
+
+
+def _metrics(asked: Sequence[Question], told: Sequence[str]) -> dict[str, float]:
+    """The means of all questions, and of each group."""
+    scores = _scores(asked, told)
+    groups = {question.group for question in asked} - {""}
+    found = {name: fmean(values) for name, values in scores.items()}
+    for group in sorted(groups, key=lambda group: (len(group), group)):
+        taken = [question.group == group for question in asked]
+        found |= {f"{name}:{group}": fmean(compress(values, taken)) for name, values in scores.items()}
+    return found

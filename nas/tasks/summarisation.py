@@ -3,10 +3,12 @@
 import random
 import re
 from collections.abc import Sequence
+from statistics import fmean
 
 from nas.data.rows import Column
 from nas.models import Head
 from nas.tasks.answers import AnswerTask, References
+from nas.tasks.base import Scores
 
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
@@ -22,16 +24,18 @@ class Summarisation(AnswerTask):
     cuts_sources = True
     head = Head("copy")
 
-    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
+    def judged(
+        self, told: Sequence[str], references: References, sources: Sequence[str]
+    ) -> tuple[dict[str, float], Scores]:
         from rouge_score.rouge_scorer import RougeScorer
 
         scorer = RougeScorer(list(ROUGE.values()), use_stemmer=False)
-        best_N3 = [
-            [max(scorer.score(reference, text)[kind].fmeasure for reference in right) for kind in ROUGE.values()]
-            for text, right in zip(told, references, strict=True)
-        ]
-        means = [100 * sum(column) / len(best_N3) for column in zip(*best_N3, strict=True)]
-        return dict(zip(ROUGE, means, strict=True))
+        best: dict[str, list[float]] = {name: [] for name in ROUGE}
+        for text, right in zip(told, references, strict=True):
+            found = [scorer.score(reference, text) for reference in right]
+            for name, kind in ROUGE.items():
+                best[name].append(100 * max(score[kind].fmeasure for score in found))
+        return {name: fmean(scores) for name, scores in best.items()}, best
 
     def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
         generator = random.Random(0)

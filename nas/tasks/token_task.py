@@ -4,9 +4,8 @@ Shapes: B batch, T context, V vocabulary.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models import TOKENS, Head
-from nas.tasks.base import Floors, Inputs, Split, Turn
+from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
+from nas.tasks.evaluation import Evaluated
 
 EVALUATION_TOKENS_AT_ONCE = 4096
 IGNORED = -100
@@ -30,7 +30,7 @@ def on_device(device: str, examples: Examples) -> Examples:
     return tuple(tensor.to(device) for tensor in inputs), targets.to(device)
 
 
-class TokenTask(ABC):
+class TokenTask(Evaluated):
     """Mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
 
     coder: Coder
@@ -76,9 +76,11 @@ class TokenTask(ABC):
         """The task's own metrics, from the mean loss, and the shares of tokens and of examples that are right."""
         return {}
 
-    def written(self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn) -> dict[str, float]:
-        """Metrics of what the model, in evaluation mode, writes by itself."""
-        return {}
+    def written(
+        self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
+    ) -> tuple[dict[str, float], Scores]:
+        """Metrics, and scores if there are, of what the model writes by itself."""
+        return {}, {}
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return on_device(device, self.training(generator, size))
@@ -91,17 +93,9 @@ class TokenTask(ABC):
         logits_BTV = model(*inputs)
         return F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
-    def evaluate(
-        self,
-        model: nn.Module,
-        split: Split = "val",
-        max_tokens: int = 65536,
-        device: str = "cpu",
-        turn: Turn = nullcontext,
-    ) -> dict[str, float]:
-        """Those of the test split are named test_loss, test_accuracy and so on."""
-        was_training = model.training
-        model.eval()
+    def judge(
+        self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
+    ) -> tuple[dict[str, float], Scores]:
         nats, right, whole, count, examples = 0.0, 0, 0, 0, 0
         batches = self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
         for batch in batches:
@@ -119,7 +113,5 @@ class TokenTask(ABC):
                 examples += len(targets_BT)
         loss, accuracy = nats / count, right / count
         own = self.metrics(split, loss, accuracy, whole / examples)
-        own |= self.written(model, split, max_tokens, device, turn)
-        model.train(was_training)
-        named = {f"test_{name}": value for name, value in own.items()} if split == "test" else own
-        return {f"{split}_loss": loss, f"{split}_accuracy": accuracy, **named}
+        written, scores = self.written(model, split, max_tokens, device, turn)
+        return {"loss": loss, "accuracy": accuracy, **own, **written}, scores

@@ -5,6 +5,7 @@ from typing import Any
 
 from nas.data.rows import Column
 from nas.tasks.answers import AnswerTask, References
+from nas.tasks.base import Scores
 
 FEW_WORDS = 10
 
@@ -16,12 +17,14 @@ class Translation(AnswerTask):
     columns = (Column("source", "text"), Column("target", "text"))
     source, target = "source", "target"
 
-    def scores(self, told: Sequence[str], references: References, sources: Sequence[str]) -> dict[str, float]:
+    def judged(
+        self, told: Sequence[str], references: References, sources: Sequence[str]
+    ) -> tuple[dict[str, float], Scores]:
         short = [i for i, source in enumerate(sources) if len(source.split()) <= FEW_WORDS]
         found = {"bleu": _score("BLEU", told, references), "chrf": _score("CHRF", told, references)}
         if short:
             found[f"bleu:{FEW_WORDS}"] = _score("BLEU", [told[i] for i in short], [references[i] for i in short])
-        return found
+        return found, {}
 
     def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
         """The sentence as it is: names and numbers stay what they are."""

@@ -89,6 +89,35 @@ def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):
     assert "trial: stored 0, now 4" in other.err
 
 
+def test_the_recipe_can_be_changed_and_the_folder_says_how(nas, runs):
+    ran = nas("train", "demo", 0, "--seed", 1, "-s", "train.learning_rate=0.01", "-s", "train.weight_decay=0.5")
+    assert ran.out.endswith("trained/0-s1-6-weight_decay=0.5-learning_rate=0.01\n")
+    stored = json.loads((Path(ran.out.strip()) / "metrics.json").read_text())
+    assert stored["changed"] == {"weight_decay": 0.5, "learning_rate": 0.01}
+    plain = nas("train", "demo", 0, "--seed", 1)
+    assert metrics_in(Path(plain.out.strip())) != metrics_in(Path(ran.out.strip()))
+    assert (
+        "changed: stored {}"
+        in nas("train", "demo", 0, "--seed", 1, "-s", "train.batch=2", "--out", plain.out.strip()).err
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("space.hidden=8", "keeps everything but [train]"),
+        ("train.steps", "expected key=value"),
+        ("train.stepps=8", "unknown key 'stepps'"),
+        ("train.learning_rate=[0.1, 0.2]", "several learning rates"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_a_usage_error(nas, runs, override, told):
+    ran = nas("train", "demo", 0, "-s", override)
+    assert ran.code == 2
+    assert told in ran.err
+    assert not (runs / "demo" / "trained").exists()
+
+
 @pytest.mark.parametrize("place", ["runs/demo", "runs", ".", "file"])
 def test_a_folder_that_holds_something_else_is_refused(nas, runs, tmp_path, place):
     (tmp_path / "file").touch()

@@ -95,6 +95,19 @@ def test_an_encoder_learns_to_find_people(corpus):
     assert trained["exact_match"] > task.floors("val")["last candidate"]["exact_match"] + 0.2
 
 
+def test_scores_are_in_the_order_of_the_questions(corpus):
+    task = open_task(settings(corpus))
+    torch.manual_seed(0)
+    model = model_of(encoder(), task)
+    torch.nn.init.normal_(model.ends.weight)
+    whole = task.examine(model, "val", 10**6)
+    alone = []
+    for question in task.questions["val"]:
+        task.questions["val"] = [question]
+        alone.append(task.examine(model, "val", 10**6).metrics["exact_match"])
+    assert whole.scores["exact_match"] == alone
+
+
 def test_a_long_story_loses_its_beginning_and_is_counted(corpus):
     task = open_task(settings(corpus, context=20))
     cut = task.describe()["answers_cut_off"]

@@ -69,15 +69,15 @@ def test_what_is_longer_than_the_context_is_cut_off_and_counted(corpus):
 
 def test_a_batch_holds_texts_of_about_one_length_and_each_is_as_likely(corpus):
     task, generator = open_task(settings(corpus)), torch.Generator().manual_seed(0)
-    spread, seen = [], torch.zeros(len(task.lengths["train"]))
+    spread, seen = [], torch.zeros(len(task.lengths("train")))
     for _ in range(400):
         (_, padding_BT), _ = task.batch(generator, 8)
         lengths_B = (~padding_BT).sum(dim=1)
         spread.append(int(lengths_B.max() - lengths_B.min()))
     for _ in range(2000):
-        seen[table.drawn(task.lengths["train"], generator, 8)] += 1
-    assert sum(spread) / len(spread) < 0.3 * int(task.lengths["train"].max() - task.lengths["train"].min())
-    short, long = (seen[task.lengths["train"].argsort()][part].mean() for part in (slice(0, 60), slice(-60, None)))
+        seen[table.drawn(task.lengths("train"), generator, 8)] += 1
+    assert sum(spread) / len(spread) < 0.3 * int(task.lengths("train").max() - task.lengths("train").min())
+    short, long = (seen[task.lengths("train").argsort()][part].mean() for part in (slice(0, 60), slice(-60, None)))
     assert short.item() == pytest.approx(long.item(), rel=0.1)
 
 
@@ -135,7 +135,7 @@ def test_metrics_are_those_of_all_texts_at_once(corpus):
     found = task.evaluate(model, "test", max_tokens=10**6)
     logits, labels = [], []
     with torch.inference_mode():
-        for (tokens_BT, padding_BT), labels_B in task.evaluation("test", 10**6, 1):
+        for _, ((tokens_BT, padding_BT), labels_B) in task.evaluation("test", 10**6, 1):
             logits.append(model(tokens_BT, padding_BT))
             labels.append(labels_B)
     logits_NC, labels_N = torch.cat(logits), torch.cat(labels)
@@ -143,6 +143,22 @@ def test_metrics_are_those_of_all_texts_at_once(corpus):
     assert found["test_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits_NC, labels_N).item(), rel=1e-5)
     assert found["test_accuracy"] == pytest.approx((logits_NC.argmax(1) == labels_N).float().mean().item())
     assert found["test_macro_f1"] == pytest.approx(f1_score(labels_N, logits_NC.argmax(1), average="macro"))
+
+
+def test_scores_are_those_of_each_text_in_the_order_of_the_data(corpus):
+    task = open_task(settings(corpus))
+    model = model_of(encoder("softmax"), task)
+    torch.nn.init.normal_(model.classes.weight)
+    found = task.examine(model, "test", max_tokens=10**6)
+    with torch.inference_mode():
+        told = [model(*task.held("test", [number])[0]).argmax().item() for number in range(len(task.labels["test"]))]
+    right = [float(label == truth) for label, truth in zip(told, task.labels["test"].tolist(), strict=True)]
+    assert 0 < sum(right) < len(right)
+    assert found.scores["accuracy"] == right
+    floors, guesses = task.floors("test"), task.guesses("test")
+    assert {name: sum(scores["accuracy"]) / len(right) for name, scores in guesses.items()} == pytest.approx(
+        {name: told["accuracy"] for name, told in floors.items()}
+    )
 
 
 def test_the_floors_are_scored_on_the_same_split(corpus):

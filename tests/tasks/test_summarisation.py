@@ -46,11 +46,12 @@ def settings(corpus, **keys):
 
 def test_the_nearest_summary_counts(corpus):
     task = open_task(settings(corpus))
-    found = task.scores(["w1 w2 about"], [["w1 w2 w3", "about w1"]], ["..."])
+    found, each = task.judged(["w1 w2 about"], [["w1 w2 w3", "about w1"]], ["..."])
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
-    each = [scorer.score(summary, "w1 w2 about") for summary in ("w1 w2 w3", "about w1")]
-    assert found["rouge_1"] == pytest.approx(100 * max(score["rouge1"].fmeasure for score in each))
-    assert found["rouge_l"] == pytest.approx(100 * max(score["rougeL"].fmeasure for score in each))
+    scores = [scorer.score(summary, "w1 w2 about") for summary in ("w1 w2 w3", "about w1")]
+    assert found["rouge_1"] == pytest.approx(100 * max(score["rouge1"].fmeasure for score in scores))
+    assert found["rouge_l"] == pytest.approx(100 * max(score["rougeL"].fmeasure for score in scores))
+    assert {name: sum(values) for name, values in each.items()} == pytest.approx(found)
 
 
 def test_long_abstracts_lose_their_end_and_are_trained_on(corpus):

@@ -74,7 +74,7 @@ def test_all_translations_of_a_sentence_are_right(corpus):
         if "one two" in sources:
             assert references[sources.index("one two")] == ["un deux", "une deux"]
     told = [", ".join(answers[-1:]) for answers in references]
-    assert task.scores(told, references, sources)["bleu"] == pytest.approx(100)
+    assert task.judged(told, references, sources)[0]["bleu"] == pytest.approx(100)
 
 
 def test_padding_changes_no_result(corpus):
@@ -104,7 +104,7 @@ def test_a_model_learns_to_translate_and_its_scores_are_of_what_it_writes(corpus
         coded = torch.tensor([task.coder.encode(source)])
         row = trainer.model.generate(coded, task.longest, task.start, task.end)[0].tolist()
         told.append(task.coder.decode(row[: row.index(task.end)] if task.end in row else row))
-    assert task.scores(told, references, sources)["bleu"] == pytest.approx(trained["bleu"])
+    assert task.judged(told, references, sources)[0]["bleu"] == pytest.approx(trained["bleu"])
     assert trained["bleu:10"] == pytest.approx(trained["bleu"])
 
 
@@ -122,4 +122,4 @@ def test_tatoeba_has_whole_sentences_and_many_translations():
     sources, references = task.asked("test")
     assert len(sources) < sum(map(len, references))
     assert told["too_long"]["train"] < 0.02 * told["splits"]["train"]
-    assert task.scores(list(sources), references, sources)["bleu"] < 5
+    assert task.judged(list(sources), references, sources)[0]["bleu"] < 5
