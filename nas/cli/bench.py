@@ -136,6 +136,56 @@ def attention(
     typer.echo(out)
 
 
+@bench.command("recall")
+def recall(
+    kinds: Annotated[
+        str | None,
+        typer.Option("--kinds", metavar="A,B", help="Which, as in 'softmax, window window=8'; else states that grow."),
+    ] = None,
+    vocabulary: Annotated[int, typer.Option("--vocabulary", metavar="N", help="Keys and values.")] = 256,
+    context: Annotated[int, typer.Option("--context", metavar="N", help="Tokens of an example.")] = 64,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="To be remembered.")] = 8,
+    hidden: Annotated[int, typer.Option("--hidden", metavar="N", min=1, help="Hidden size.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Of each training.")] = 1000,
+    rates: Annotated[
+        str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")
+    ] = "0.01,0.03",
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Trainings at each rate.")] = 3,
+    random_gaps: Annotated[
+        bool, typer.Option("--random-gaps", help="Any tokens between the queries, instead of one that means nothing.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes to train in; else one a CPU.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write table and figure.")] = Path(
+        "reports/benchmarks/recall"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Associative recall by each kind of attention, against the size of its decode state; about half an hour."""
+    from nas.bench.attention import check_writable, parse_kinds
+    from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of, write
+    from nas.cli.output import emit, people
+    from nas.cli.tables import answers, number, table
+
+    task = task_of(vocabulary, context, pairs, random_gaps)
+    settings = Settings(parse_kinds(kinds or KINDS, hidden, 1), task, hidden, steps, parse_rates(rates), seeds)
+    check_writable(out)
+    console = people()
+    result = compare(settings, jobs or os.cpu_count() or 1, lambda what: console.print(what, markup=False))
+    write(result, out)
+    if json:
+        emit("result", folder=str(out), **result)
+        return
+    columns = ("state\nKiB", "accuracy", "sd", "rate")
+    shown = table(f"mean of {seeds}", *columns, numbers=columns)
+    for row in result["kinds"]:
+        figures = (f"{row['accuracy']:.3f}", f"{row['accuracy_sd']:.3f}", number(row["learning_rate"]))
+        shown.add_row(row["kind"], number(row["state_kib"]), *figures)
+    answers().print(shown)
+    typer.echo(out)
+
+
 @bench.command("search")
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML); `nas spaces` lists some.")],

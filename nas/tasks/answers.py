@@ -18,7 +18,7 @@ from nas.task_settings import TableTask as TableSettings
 from nas.tasks import table
 from nas.tasks.base import Floors, Scores, Split, Turn
 from nas.tasks.coders import Subwords
-from nas.tasks.token_task import IGNORED, Examples, TokenTask
+from nas.tasks.token_task import IGNORED, Examples, TokenTask, on_device
 
 START, END = "<start>", "<end>"
 TOKENS_PER_ANSWER = 256
@@ -93,6 +93,10 @@ class AnswerTask(TokenTask):
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         return self._examples([self.pairs["train"][i] for i in table.drawn(self.lengths["train"], generator, size)])
+
+    def largest(self, size: int, device: str = "cpu") -> Examples:
+        longest = table.longest(self.lengths["train"], size)
+        return on_device(device, self._examples([self.pairs["train"][number] for number in longest]))
 
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
         for numbers in table.evenly(self.lengths[split], max_tokens, at_once):

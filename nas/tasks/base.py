@@ -69,6 +69,9 @@ class Task(Protocol):
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""
 
+    def largest(self, size: int, device: str) -> tuple[Inputs, Tensor]:
+        """The batch of training examples that takes most memory: of the longest."""
+
     def shown(self, length: int) -> Inputs:
         """Inputs of one validation example, cut to that length: always the same."""
 

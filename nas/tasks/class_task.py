@@ -6,7 +6,7 @@ Shapes: B batch, T tokens, C classes, N examples.
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class ClassTask(Evaluated):
     coder: Coder
     context: int
     classes: list[str]
+    kept: ClassVar[Split] = "train"
+    """The split whose examples stand for those of training, where these are fresh at every batch."""
 
     @property
     def vocabulary(self) -> int:
@@ -79,6 +81,9 @@ class ClassTask(Evaluated):
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return on_device(device, self.training(generator, size))
+
+    def largest(self, size: int, device: str = "cpu") -> Examples:
+        return on_device(device, self.held(self.kept, table.longest(self.lengths(self.kept), size)))
 
     def shown(self, length: int) -> Inputs:
         inputs, _ = self.held("val", [0])

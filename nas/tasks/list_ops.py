@@ -46,6 +46,8 @@ class ListOpsTask(ClassTask):
     than `longest`. Every training batch is fresh, and never holds a tree of the other splits.
     """
 
+    kept = "val"
+
     def __init__(self, settings: ListOpsSettings) -> None:
         self.settings, self.context = settings, settings.context
         self.coder, self.classes = Words([table.PAD, *OPERATORS, *DIGITS, CLOSE]), DIGITS

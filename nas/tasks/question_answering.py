@@ -111,6 +111,9 @@ class QuestionAnswering(Evaluated):
         taken = [self.trained[number] for number in table.drawn(self.lengths, generator, size)]
         return self._examples(taken, device)
 
+    def largest(self, size: int, device: str = "cpu") -> Examples:
+        return self._examples([self.trained[number] for number in table.longest(self.lengths, size)], device)
+
     def shown(self, length: int) -> Inputs:
         (tokens_BT, padding_BT), _ = self._examples(self.questions["val"][:1], "cpu")
         return tokens_BT[:, :length], padding_BT[:, :length]

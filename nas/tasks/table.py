@@ -74,6 +74,12 @@ def drawn(lengths: Tensor, generator: torch.Generator, size: int) -> list[int]:
     return found
 
 
+def longest(lengths: Tensor, size: int) -> list[int]:
+    """The numbers of the longest, some several times where there are fewer."""
+    found: list[int] = lengths.sort(descending=True, stable=True).indices[torch.arange(size) % len(lengths)].tolist()
+    return found
+
+
 def evenly(lengths: Tensor, max_tokens: int, at_once: int) -> Iterator[list[int]]:
     """Numbers of examples, evenly spaced over all, of about `max_tokens` tokens; batches of about one length."""
     total, count = int(lengths.sum()), len(lengths)

@@ -85,6 +85,10 @@ class TokenTask(Evaluated):
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return on_device(device, self.training(generator, size))
 
+    def largest(self, size: int, device: str = "cpu") -> Examples:
+        """Any batch, where all examples are equally long."""
+        return self.batch(torch.Generator().manual_seed(0), size, device)
+
     def shown(self, length: int) -> Inputs:
         inputs, _ = next(self.evaluation("val", 1, 1))
         return tuple(tensor[:, :length] for tensor in inputs)

@@ -76,3 +76,9 @@ def test_a_window_that_holds_nothing_is_refused():
     """
     with pytest.raises(InvalidStudyFile, match="at least 5 above"):
         parse(study)
+
+
+def test_the_largest_batch_is_of_long_trees():
+    task = open_task(ListOps(kind="list_ops"))
+    (tokens_BT, _), _ = task.largest(3000)
+    assert tokens_BT.shape == (3000, max(len(tree) for tree, _ in task.held_out["val"]))

@@ -108,6 +108,13 @@ def test_scores_are_in_the_order_of_the_questions(corpus):
     assert whole.scores["exact_match"] == alone
 
 
+def test_the_largest_batch_is_of_the_longest(corpus):
+    task, generator = open_task(settings(corpus)), torch.Generator().manual_seed(0)
+    (tokens_BT, padding_BT), _ = task.largest(8)
+    assert len(tokens_BT) == 8
+    assert (~padding_BT).sum() >= max((~task.batch(generator, 8)[0][1]).sum() for _ in range(50))
+
+
 def test_a_long_story_loses_its_beginning_and_is_counted(corpus):
     task = open_task(settings(corpus, context=20))
     cut = task.describe()["answers_cut_off"]

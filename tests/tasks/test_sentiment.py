@@ -67,6 +67,14 @@ def test_what_is_longer_than_the_context_is_cut_off_and_counted(corpus):
     assert tokens_BT.size(1) <= 4
 
 
+def test_the_largest_batch_is_of_the_longest(corpus):
+    task, generator = open_task(settings(corpus)), torch.Generator().manual_seed(0)
+    (tokens_BT, padding_BT), _ = task.largest(8)
+    assert len(tokens_BT) == 8
+    others = [(~task.batch(generator, 8)[0][1]).sum() for _ in range(50)]
+    assert (~padding_BT).sum() >= max(others)
+
+
 def test_a_batch_holds_texts_of_about_one_length_and_each_is_as_likely(corpus):
     task, generator = open_task(settings(corpus)), torch.Generator().manual_seed(0)
     spread, seen = [], torch.zeros(len(task.lengths("train")))

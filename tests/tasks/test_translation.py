@@ -66,6 +66,16 @@ def test_what_does_not_fit_is_not_trained_on_and_counted(corpus):
     assert max(source_BS.size(1), written_BT.size(1), targets_BT.size(1)) <= 4
 
 
+def test_the_largest_batch_is_of_the_longest(corpus):
+    task, generator = open_task(settings(corpus)), torch.Generator().manual_seed(0)
+
+    def tokens(batch):
+        (_, _, padding_BS), targets_BT = batch
+        return (~padding_BS).sum() + (targets_BT >= 0).sum()
+
+    assert tokens(task.largest(8)) >= max(tokens(task.batch(generator, 8)) for _ in range(50))
+
+
 def test_all_translations_of_a_sentence_are_right(corpus):
     task = open_task(settings(corpus))
     for split in ("train", "val", "test"):
