@@ -226,6 +226,13 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
     return f"{number(sum(values) / len(values))} ({number(min(values))}–{number(max(values))})"
 
 
+def too_long(data: Mapping[str, Any], context: int) -> str:
+    """How many examples the context does not hold; empty where it holds all, or the task's are of its length."""
+    told = data.get("too_long", {})
+    parts = [f"{count:,} of {data['splits'][split]:,} in {split}" for split, count in told.items() if count]
+    return f"Longer than the context of {context:,} tokens: {', '.join(parts)}." if parts else ""
+
+
 def flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
     """Nested data as (dotted path, text) rows."""
     rows: list[tuple[str, str]] = []

@@ -55,7 +55,10 @@ class AnswerTask(TokenTask):
         self.start, self.end = (self.coder.symbols.index(symbol) for symbol in (START, END))
         self.pairs = {split: self._pairs(split) for split in self.data.splits}
         fitting = [pair for pair in self.pairs["train"] if self._fits(pair)]
-        self.too_long = {split: sum(not self._fits(pair) for pair in pairs) for split, pairs in self.pairs.items()}
+        self.too_long = {
+            split: sum(len(pair.source) > self.context or len(pair.target) >= self.context for pair in pairs)
+            for split, pairs in self.pairs.items()
+        }
         self.pairs |= {"train": fitting}
         self.longest = max((len(pair.target) + 1 for pair in fitting), default=self.context)
         self.lengths = {

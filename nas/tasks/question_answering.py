@@ -99,7 +99,11 @@ class QuestionAnswering(Evaluated):
         return int(self.lengths.median()), 0
 
     def describe(self) -> dict[str, Any]:
-        return self.data.describe() | {"answers_cut_off": self.cut_off}
+        too_long = {
+            split: sum(len(question.places) < len(self.coder.places(question.story)) for question in asked)
+            for split, asked in self.questions.items()
+        }
+        return self.data.describe() | {"too_long": too_long, "answers_cut_off": self.cut_off}
 
     def floors(self, split: Split) -> Floors:
         return {name: _metrics(self.questions[split], told) for name, told in self._guessed(split).items()}

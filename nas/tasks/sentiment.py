@@ -30,11 +30,11 @@ class Sentiment(ClassTask):
         self._check_labels()
         numbers = {label: number for number, label in enumerate(self.classes)}
         self.texts, self.labels, self.lengths_of = {}, {}, {}
-        self.cut_off = dict.fromkeys(self.data.splits, 0)
+        self.too_long = dict.fromkeys(self.data.splits, 0)
         for split in self.data.splits:
             found = self.data.of(split)
             whole = self.data.subwords.encode_all([row["text"] for row in found])
-            self.cut_off[split] = sum(len(text) > self.context for text in whole)
+            self.too_long[split] = sum(len(text) > self.context for text in whole)
             self.texts[split] = [text[: self.context] for text in whole]
             self.labels[split] = torch.tensor([numbers[row["label"]] for row in found])
             self.lengths_of[split] = torch.tensor([len(text) for text in self.texts[split]])
@@ -45,7 +45,7 @@ class Sentiment(ClassTask):
         return int(self.lengths("train").median()), 0
 
     def describe(self) -> dict[str, Any]:
-        return self.data.describe() | {"classes": self.classes, "cut_off": self.cut_off}
+        return self.data.describe() | {"classes": self.classes, "too_long": self.too_long}
 
     def lengths(self, split: Split) -> Tensor:
         return self.lengths_of[split]

@@ -117,7 +117,8 @@ def test_the_largest_batch_is_of_the_longest(corpus):
 
 def test_a_long_story_loses_its_beginning_and_is_counted(corpus):
     task = open_task(settings(corpus, context=20))
-    cut = task.describe()["answers_cut_off"]
+    cut, too_long = task.describe()["answers_cut_off"], task.describe()["too_long"]
+    assert all(cut[split] <= too_long[split] <= len(asked) for split, asked in task.questions.items())
     assert cut["train"] > 0
     assert len(task.trained) == len(task.questions["train"]) - cut["train"]
     for question in task.questions["train"]:

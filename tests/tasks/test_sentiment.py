@@ -57,12 +57,12 @@ def test_the_data_are_described(corpus):
     assert told["classes"] == ["bad", "good"]
     assert sum(told["splits"].values()) == 240
     assert told["left_out"] == 0
-    assert told["cut_off"] == {"train": 0, "val": 0, "test": 0}
+    assert told["too_long"] == {"train": 0, "val": 0, "test": 0}
 
 
 def test_what_is_longer_than_the_context_is_cut_off_and_counted(corpus):
     task = open_task(settings(corpus, context=4))
-    assert sum(task.describe()["cut_off"].values()) > 100
+    assert sum(task.describe()["too_long"].values()) > 100
     (tokens_BT, _), _ = task.batch(torch.Generator().manual_seed(0), 16)
     assert tokens_BT.size(1) <= 4
 

@@ -56,7 +56,8 @@ def test_the_nearest_summary_counts(corpus):
 
 def test_long_abstracts_lose_their_end_and_are_trained_on(corpus):
     task = open_task(settings(corpus, context=12))
-    assert len(task.pairs["train"]) == task.describe()["splits"]["train"] - task.describe()["too_long"]["train"]
+    told = task.describe()
+    assert 0 <= told["splits"]["train"] - len(task.pairs["train"]) < told["too_long"]["train"]
     assert max(len(pair.source) for pair in task.pairs["train"]) > 12
     (source_BS, _, _), _ = task.batch(torch.Generator().manual_seed(0), 8)
     assert source_BS.size(1) == 12
