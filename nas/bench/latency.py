@@ -1,7 +1,8 @@
 """Test and retest of measuring: the same architectures measured on an idle machine, and while others train on it.
 
 The trainers take the device's lock around every step, as trials do, so they pause while a measurement runs. Told for
-each timed metric: Spearman's rank correlation between both, and the median relative difference.
+each timed metric: Spearman's rank correlation between both, and the median relative difference. Of models with a source
+also whether a whole answer, timed in one, takes as long as reading the source and writing its tokens, timed apart.
 """
 
 import multiprocessing
@@ -28,7 +29,9 @@ TIMED = ("prefill_ms", "decode_ms_per_token")
 def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) -> dict[str, float]:
     """Distinct architectures of the file's space, measured idle and then beside `trainers` training processes.
 
-    Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements).
+    Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements). With a
+    source also `parts_median_difference` and `parts_most_difference`: |(prefill + tokens · decode) / generation − 1|,
+    idle.
     """
     drawn = _draw(Space(file.spaces()), architectures, seed)
     idle = _measure(file, drawn)
@@ -45,7 +48,7 @@ def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) ->
         stop.set()
         for process in processes:
             process.join()
-    return _compare(idle, busy)
+    return _compare(idle, busy) | _parts(idle, open_task(file.task).typical[1])
 
 
 def _draw(space: Space, count: int, seed: int) -> list[Architecture]:
@@ -88,3 +91,13 @@ def _compare(idle: Sequence[dict[str, float]], busy: Sequence[dict[str, float]])
     for kind, rows in (("idle", idle), ("busy", busy)):
         result[f"contended_{kind}"] = sum(row["contended"] for row in rows) / len(rows)
     return result
+
+
+def _parts(rows: Sequence[dict[str, float]], written: int) -> dict[str, float]:
+    whole = [row for row in rows if "generation_ms" in row]
+    if not whole:
+        return {}
+    apart = [
+        abs((row["prefill_ms"] + written * row["decode_ms_per_token"]) / row["generation_ms"] - 1) for row in whole
+    ]
+    return {"parts_median_difference": median(apart), "parts_most_difference": max(apart)}

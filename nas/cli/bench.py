@@ -93,6 +93,9 @@ def latency(
     for name in TIMED:
         rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
         typer.echo(f"{name:20} Spearman {rank:.3f}   median difference {off:.1%}")
+    if "parts_median_difference" in result:
+        median, most = result["parts_median_difference"], result["parts_most_difference"]
+        typer.echo(f"prefill and steps beside whole answers: median difference {median:.1%}, at most {most:.1%}")
     typer.echo(f"contended: {result['contended_idle']:.0%} idle, {result['contended_busy']:.0%} beside trainers")
 
 

@@ -92,7 +92,8 @@ class AnswerTask(TokenTask):
 
     def guesses(self, split: Split) -> dict[str, Scores]:
         sources, references = self.asked(split)
-        return {name: self.judged(told, references, sources)[1] for name, told in self.simple(sources).items()}
+        judged = {name: self.judged(told, references, sources)[1] for name, told in self.simple(sources).items()}
+        return {name: scores for name, scores in judged.items() if scores}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
         return self._examples([self.pairs["train"][i] for i in table.drawn(self.lengths["train"], generator, size)])

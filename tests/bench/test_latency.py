@@ -1,10 +1,14 @@
 """The retest of measuring runs, beside a real trainer; its figures depend on the machine and are not judged here."""
 
 import math
+from pathlib import Path
 
+from nas import study_file
 from nas.bench.latency import TIMED, retest
 from tests.search.tables import settings
 from tests.search.test_driver import TINY
+
+REVERSE = Path(__file__).parents[2] / "search_spaces" / "reverse_spans.toml"
 
 
 def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
@@ -15,3 +19,11 @@ def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
     assert all(math.isfinite(result[f"{name}_median_difference"]) for name in TIMED)
     assert 0 <= result["contended_idle"] <= 1
     assert 0 <= result["contended_busy"] <= 1
+
+
+def test_whole_answers_are_told_beside_their_parts(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
+    file = study_file.load(REVERSE, [f"task.corpus={corpus}", "task.context=8", "measure.repeats=3"])
+    result = retest(file, architectures=3, trainers=1)
+    assert 0 <= result["parts_median_difference"] <= result["parts_most_difference"] < math.inf
