@@ -16,8 +16,8 @@ class TaskKind:
     metrics that it has besides val_loss and val_accuracy.
 
     has_source: it reads one text and writes another. writes: its models end in logits of tokens; others have no output
-    matrix that could be tied. corpus: the data set that it takes where none is named, of a task whose examples are rows
-    of a table.
+    matrix that could be tied. rows: its examples are rows of a table, by default of the data set `corpus`, if there is
+    one.
     """
 
     module: str
@@ -25,6 +25,7 @@ class TaskKind:
     metrics: tuple[str, ...] = ()
     has_source: bool = False
     writes: bool = True
+    rows: bool = False
     corpus: str = ""
 
 
@@ -41,22 +42,33 @@ TASK_KINDS: dict[str, TaskKind] = {
     "associative_recall": TaskKind("synthetic:AssociativeRecall", ("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind("synthetic:SelectiveCopy", ("decoder", "recurrent"), ("exact_match",)),
     "list_ops": TaskKind("list_ops:ListOpsTask", ("encoder",), ("macro_f1",), writes=False),
-    "sentiment": TaskKind("sentiment:Sentiment", ("encoder",), ("macro_f1",), writes=False, corpus="tweets"),
+    "sentiment": TaskKind("sentiment:Sentiment", ("encoder",), ("macro_f1",), writes=False, rows=True, corpus="tweets"),
     "question_answering": TaskKind(
-        "question_answering:QuestionAnswering", ("encoder",), ("exact_match", "f1"), writes=False, corpus="babi"
+        "question_answering:QuestionAnswering",
+        ("encoder",),
+        ("exact_match", "f1"),
+        writes=False,
+        rows=True,
+        corpus="babi",
     ),
     "translation": TaskKind(
-        "translation:Translation", SEQ2SEQ, ("bleu", "chrf", "generation_ms"), has_source=True, corpus="tatoeba-eng-fra"
+        "translation:Translation",
+        SEQ2SEQ,
+        ("bleu", "chrf", "generation_ms"),
+        has_source=True,
+        rows=True,
+        corpus="tatoeba-eng-fra",
     ),
     "summarisation": TaskKind(
         "summarisation:Summarisation",
         ("encoder_decoder",),
         ("rouge_1", "rouge_2", "rouge_l", "generation_ms"),
         has_source=True,
+        rows=True,
         corpus="scitldr",
     ),
 }
-"""All tasks. To add one whose examples are rows of a table: a file under nas/tasks, and an entry here."""
+"""All tasks. To add one: a file under nas/tasks, and an entry here; keys of its own need a class in TASK_TABLES too."""
 DEFAULT = "language_modelling"
 
 
@@ -97,7 +109,8 @@ class TableTask(Table):
     @classmethod
     def _usual_corpus(cls, data: Any) -> Any:
         """The task's own data set, where none is named."""
-        return {"corpus": TASK_KINDS[data["kind"]].corpus, **data} if isinstance(data, Mapping) else data
+        usual = TASK_KINDS[data["kind"]].corpus if isinstance(data, Mapping) else ""
+        return {"corpus": usual, **data} if usual else data
 
     @field_serializer("columns")
     def _as_table(self, columns: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -187,7 +200,7 @@ def _table(value: Any) -> str:
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
     if not isinstance(kind, str) or kind not in TASK_KINDS:
         return "text"
-    return kind if kind in TASK_TABLES else "table" if TASK_KINDS[kind].corpus else "text"
+    return kind if kind in TASK_TABLES else "table" if TASK_KINDS[kind].rows else "text"
 
 
 TaskSettings = Annotated[

@@ -13,7 +13,7 @@ import nas
 
 PACKAGE = Path(nas.__path__[0])
 PAGE = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-SPEC, MODULE, LINE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SPEC, MODULE, LINE, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 USE = """
 import torch
