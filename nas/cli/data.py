@@ -27,12 +27,10 @@ def list_(json: Json = False) -> None:
             emit("dataset", **row)
         emit("result", datasets=len(rows), present=sum(row["path"] is not None for row in rows))
         return
-    shown = table("name", "task", "size", "licence", "source", "here")
-    for column in shown.columns[:2]:
-        column.no_wrap = True
+    shown = table("name", "task", "here", "what")
     for row in rows:
-        here = "yes" if row["path"] else "no"
-        shown.add_row(row["name"], row["task"], row["size"], row["licence"], row["source"], here)
+        what = f"{row['size']}, {row['licence']}\n{row['source']}"
+        shown.add_row(row["name"], row["task"], "yes" if row["path"] else "no", what)
     answers().print(shown)
 
 

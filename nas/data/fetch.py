@@ -9,7 +9,8 @@ import hashlib
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from filelock import FileLock
 from nas import files
 from nas.data.catalogue import Dataset
 from nas.data.normalise import pack
-from nas.errors import DataError, OutOfReach
+from nas.errors import DataError, OutOfReach, nearest
 
 CHUNK = 1 << 16
 TIMEOUT_SECONDS = 30.0
@@ -114,6 +115,21 @@ def read(path: Path) -> bytes:
             where=str(path),
             detail=error.strerror or str(error),
             help="give the path of a file that you may read",
+        ) from None
+
+
+def read_named(path: Path, known: Iterable[str]) -> bytes:
+    """The same for what a study names. Raises DataError; `known`: data sets that could have been meant instead."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        found = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
+        beside = get_close_matches(str(path), found, n=3)
+        raise DataError(
+            f"no data set or file '{path}'",
+            code="corpus-missing",
+            where="task.corpus",
+            help=nearest(str(path), [*known, *beside]) + "; or the path of a file",
         ) from None
 
 

@@ -7,12 +7,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from nas.data import fetch
-from nas.errors import DataError, nearest
+from nas.errors import DataError
 
 csv.field_size_limit(2**31 - 1)  # texts are longer than the 131,072 characters that are usual
 
@@ -39,17 +38,7 @@ def content(path: Path, known: Iterable[str]) -> bytes:
             help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz behind), a data set ({', '.join(known)}),"
             f" or {HUGGING_FACE}NAME",
         )
-    try:
-        return fetch.read(path)
-    except FileNotFoundError:
-        found = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
-        beside = get_close_matches(str(path), found, n=3)
-        raise DataError(
-            f"no data set or file '{path}'",
-            code="corpus-missing",
-            where="task.corpus",
-            help=nearest(str(path), [*known, *beside]) + "; or the path of a table",
-        ) from None
+    return fetch.read_named(path, known)
 
 
 def _ending(path: Path) -> str:

@@ -7,13 +7,12 @@ path of a UTF-8 text, plain or `.gz`. Whatever is wrong raises a DataError that 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from nas.data import fetch
 from nas.data.catalogue import DATASETS
-from nas.errors import DataError, nearest
+from nas.errors import DataError
 
 SplitRule = Literal["80/10/10", "90/10"]
 Splits = dict[str, tuple[int, int]]
@@ -36,7 +35,7 @@ def load(name: str) -> Corpus:
         place = source
     else:
         path = Path(name).expanduser()
-        source, content, place = path.name, _read(path), str(path)
+        source, content, place = path.name, fetch.read_named(path, CORPORA), str(path)
     return Corpus(name, source, _decode(content, place), hashlib.sha256(content).hexdigest())
 
 
@@ -86,20 +85,6 @@ CORPORA: dict[str, Callable[[], tuple[str, bytes]]] = {
     "python-docs": _python_docs,
     "tinyshakespeare": _tinyshakespeare,
 }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return fetch.read(path)
-    except FileNotFoundError:
-        files = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
-        beside = get_close_matches(str(path), files, n=3)
-        raise DataError(
-            f"no corpus or file '{path}'",
-            code="corpus-missing",
-            where="task.corpus",
-            help=nearest(str(path), [*CORPORA, *beside]) + "; or the path of a text",
-        ) from None
 
 
 def _decode(content: bytes, place: str) -> str:
