@@ -114,12 +114,18 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
     )
 
 
-def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None]]:
-    """(name, metric, value on the validation split, on the test split)."""
+def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None, float | None]]:
+    """(name, metric, value on the validation split, of the best trial there, value on the test split)."""
     floors = summary.record.data.get("floors", {})
     val, test = floors.get("val", {}), floors.get("test", {})
     return [
-        (name, metric, val.get(name, {}).get(metric), test.get(name, {}).get(metric))
+        (
+            name,
+            metric,
+            val.get(name, {}).get(metric),
+            words.best_beside_floor(summary, metric),
+            test.get(name, {}).get(metric),
+        )
         for name in dict.fromkeys([*val, *test])
         for metric in dict.fromkeys([*val.get(name, {}), *test.get(name, {})])
     ]

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from nas.architecture import Family
 from nas.report.summary import Role, Summary
-from nas.results import METRICS, State, StudyRecord, TrialResult
+from nas.results import METRICS, Goal, State, StudyRecord, TrialResult
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
@@ -169,18 +169,32 @@ def duration(trial: TrialResult) -> float | None:
 
 
 def floor_sentences(summary: Summary) -> list[str]:
-    """How the best trial compares with the floors in each of their metrics: on the validation split, and where
-    confirmed on the test split."""
+    """How the best trial compares with the floors in each of their metrics, those of groups left out: on the validation
+    split, and where confirmed on the test split."""
     floors = summary.record.data.get("floors", {})
     sentences = []
     for split, note in (("val", ""), ("test", ", mean of its confirmations")):
-        for metric in dict.fromkeys(metric for metrics in floors.get(split, {}).values() for metric in metrics):
+        metrics = dict.fromkeys(metric for metrics in floors.get(split, {}).values() for metric in metrics)
+        for metric in (metric for metric in metrics if ":" not in metric):
             told = {name: metrics[metric] for name, metrics in floors[split].items() if metric in metrics}
             values, name = _values(summary, split, metric)
             if values:
-                goal = METRICS.get(metric, METRICS.get(f"val_{metric}"))
-                sentences.append(_against(values, told, goal.goal if goal else "max", f"{name}{note}"))
+                sentences.append(_against(values, told, _goal(metric), f"{name}{note}"))
     return sentences
+
+
+def best_beside_floor(summary: Summary, metric: str) -> float | None:
+    """The best validation value of a trial in a floor's metric."""
+    values, _ = _values(summary, "val", metric)
+    best = min if _goal(metric) == "min" else max
+    return best(values.values(), default=None)
+
+
+def _goal(metric: str) -> Goal:
+    """Of a floor's metric, or of one group of it; shares and scores that are not known are to be large."""
+    name = metric.partition(":")[0]
+    known = METRICS.get(name, METRICS.get(f"val_{name}"))
+    return known.goal if known else "max"
 
 
 def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float], str]:
@@ -192,7 +206,7 @@ def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float]
     return {t.number: t.metrics[known] for t in summary.eligible if known in t.metrics}, known
 
 
-def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: str, what: str) -> str:
+def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: Goal, what: str) -> str:
     sign = 1 if goal == "min" else -1
     best = min(values, key=lambda n: (sign * values[n], n))
     better = [f"the {name} ({number(value)})" for name, value in floors.items() if sign * (value - values[best]) > 0]

@@ -205,3 +205,21 @@ def test_a_floor_of_a_share_is_beaten_by_a_larger_one(record, tmp_path):
     best = max(shares, key=shares.get)
     assert f"The best trial, {best}, reaches {words.number(shares[best])} (macro_f1)" in told
     assert "better than the majority (0.4000), not better than the oracle (0.9000)" in told
+
+
+def test_floors_of_groups_stand_in_the_table_beside_the_best_trial_and_need_no_sentence(record, tmp_path):
+    known = [t.number for t in record.trials if t.eligible][:3]
+    shares = {number: 0.25 + number / 1000 for number in known}
+    trials = tuple(
+        replace(t, metrics={**t.metrics, "exact_match:7": shares[t.number]}) if t.number in shares else t
+        for t in record.trials
+    )
+    data = record.data | {
+        "floors": {"val": {"last": {"exact_match:7": 0.125}}},
+        "too_long": {"train": 3, "val": 0, "test": 2},
+        "splits": {"train": 1000, "val": 50, "test": 60},
+    }
+    told = read(replace(record, trials=trials, data=data), tmp_path).words
+    assert f"last exact_match:7 0.1250 {words.number(max(shares.values()))}" in told
+    assert "(exact_match:7)" not in told
+    assert "Longer than the context of 64 tokens: 3 of 1,000 in train, 2 of 60 in test." in told
