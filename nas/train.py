@@ -110,6 +110,7 @@ class Trainer:
             "head": list(task.head.classes),
             "data": task.describe()["sha256"],
             "context": task.context,
+            "splits": task.describe().get("splits"),
             "settings": settings.model_dump(mode="json", exclude={"time_limit"}),
         }
         with torch.random.fork_rng(devices=[]):
@@ -199,8 +200,10 @@ class Trainer:
         except ValueError as error:
             log.warning("training starts anew: %s", error)
             return
-        if metadata.get("identity") != self.identity:
-            raise _conflict(path, metadata.get("identity") or {}, self.identity)
+        stored = metadata.get("identity") or {}
+        # A key that its version did not know is no contradiction.
+        if not stored or self.identity | stored != self.identity:
+            raise _conflict(path, stored, self.identity)
         state = tensors.pop("generator", None)
         if state is None or not copy_into(self._tensors(), tensors):
             log.warning("training starts anew: %s holds other tensors than this version writes", path)
@@ -213,7 +216,7 @@ class Trainer:
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:
-    differing = [key for key in now if stored.get(key) != now[key]]
+    differing = [key for key in now if (key in stored or not stored) and stored.get(key) != now[key]]
     return Conflict(
         f"the checkpoint belongs to another training: {', '.join(differing)} differ",
         code="checkpoint-conflict",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nas.results import Rung, StudyRecord, TrialResult
     from nas.search import Study
-    from nas.study_file import TrainSettings
+    from nas.study_file import StudyFile
     from nas.tasks import Task
     from nas.tasks.base import Scores
     from nas.train import Trainer
@@ -49,8 +49,8 @@ def train(
     """Train the architecture of a trial.
 
     Tests it, keeps its weights, and prints the folder that holds them. With the study's own settings and the trial's
-    seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01. Ctrl-C saves; the same
-    command goes on from there.
+    seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01, or task.split. Ctrl-C
+    saves; the same command goes on from there.
 
     Exit codes: 0; 1 when training diverges; 4 when the data or the folder is another's; 130 and 143 interrupted, saved.
     """
@@ -63,56 +63,65 @@ def train(
     stored = open_study(study)
     chosen, record = stored.trial(trial), stored.record()
     seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
-    settings, rate = _settings(stored, chosen, steps, overrides or [])
-    changed = _changed(settings, rate, stored.file.train, chosen.learning_rate)
-    name = "-".join(
-        (str(trial), f"s{seed}", str(settings.steps), *(f"{key}={value}" for key, value in changed.items()))
-    )
+    file, rate = _recipe(stored, chosen, steps, overrides or [])
+    changed = _changed(file, rate, stored.file, chosen.learning_rate)
+    told = (f"{key}={value}".replace("/", "_") for key, value in changed.items())
+    name = "-".join((str(trial), f"s{seed}", str(file.train.steps), *told))
     folder = out or stored.folder / "trained" / name
     if out:
         _refuse_foreign(out)
     identity = {"study": stored.name, "trial": trial, "architecture_id": chosen.architecture_id}
-    identity |= {"seed": seed, "steps": settings.steps, "changed": changed}
+    identity |= {"seed": seed, "steps": file.train.steps, "changed": changed}
     console = people()
     if (folder / WEIGHTS).exists():
         trained = _stored(folder, identity)
         console.print("Trained already.")
     else:
         with keep_log(folder, verbose):
-            trainer = _trainer(stored, record, chosen, settings, rate, seed, folder, device)
-            trained = _train(trainer, folder, identity, record, console)
+            trainer = _trainer(stored, file, record, chosen, rate, seed, folder, device)
+            floors = record.data["floors"] if file.task == stored.file.task else _floors(trainer.task)
+            trained = _train(trainer, folder, identity | {"floors": floors}, console)
     _print(trained, console)
     typer.echo(folder)
 
 
-def _settings(
+def _recipe(
     stored: "Study", trial: "TrialResult", steps: int | None, overrides: list[str]
-) -> tuple["TrainSettings", float | None]:
-    """How to train, and the learning rate. The time limit, which protects a search, is lifted. Raises UsageError."""
+) -> tuple["StudyFile", float | None]:
+    """The study's file as it is to be trained, and the learning rate. The time limit, which protects a search, is
+    lifted. Raises UsageError."""
     from nas import study_file
     from nas.train import only_rate
 
     for override in overrides:
-        if not override.strip().startswith("train."):
+        key = override.partition("=")[0].strip()
+        if not (key.startswith("train.") or key == "task.split"):
             raise UsageError(
-                f"a trained architecture keeps everything but [train], so '{override}' cannot be changed",
+                f"nothing but [train] and task.split can be changed, so not '{override}'",
                 where="-s",
                 help="for example -s train.learning_rate=0.01",
             )
     file = study_file.parse(stored.file.to_toml(), overrides, source="-s")
     settings = file.train.model_copy(update={"steps": steps or file.train.steps, "time_limit": None})
     searched = settings.learning_rate == stored.file.train.learning_rate
-    return settings, trial.learning_rate if searched else only_rate(settings)
+    return file.model_copy(update={"train": settings}), trial.learning_rate if searched else only_rate(settings)
 
 
 def _changed(
-    settings: "TrainSettings", rate: float | None, searched: "TrainSettings", searched_rate: float | None
+    file: "StudyFile", rate: float | None, searched: "StudyFile", searched_rate: float | None
 ) -> dict[str, Any]:
     """What differs from the search, beside the steps."""
     apart = {"steps", "time_limit", "learning_rate"}
-    now, then = (s.model_dump(mode="json", exclude=apart) for s in (settings, searched))
+    now, then = (
+        f.task.model_dump(mode="json") | f.train.model_dump(mode="json", exclude=apart) for f in (file, searched)
+    )
     changed = {key: value for key, value in now.items() if value != then[key]}
     return changed if rate == searched_rate else changed | {"learning_rate": rate}
+
+
+def _floors(task: "Task") -> dict[str, Any]:
+    """As a search stores them."""
+    return {split: task.floors(split) for split in ("val", "test")}
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -156,9 +165,9 @@ def _stored(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer(
     stored: "Study",
+    file: "StudyFile",
     record: "StudyRecord",
     trial: "TrialResult",
-    settings: "TrainSettings",
     learning_rate: float | None,
     seed: int,
     folder: Path,
@@ -171,14 +180,13 @@ def _trainer(
     from nas.search.resources import resolve_device
     from nas.train import Trainer
 
-    file = stored.file
-    task = _same_task(stored, record)
+    task = _same_task(stored, file, record)
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     device = device or resolve_device(file, None)[0]
     return Trainer(
         trial.model,
         task,
-        settings,
+        file.train,
         seed=seed,
         device=device,
         checkpoint=folder / CHECKPOINT,
@@ -187,11 +195,11 @@ def _trainer(
     )
 
 
-def _same_task(stored: "Study", record: "StudyRecord") -> "Task":
-    """The study's task. Raises Conflict when its data has changed since the search."""
+def _same_task(stored: "Study", file: "StudyFile", record: "StudyRecord") -> "Task":
+    """The file's task. Raises Conflict when the data of the study has changed since the search."""
     from nas.tasks import open_task
 
-    task = open_task(stored.file.task)
+    task = open_task(file.task)
     now, then = task.describe()["sha256"], record.data["sha256"]
     if now != then:
         raise Conflict(
@@ -204,9 +212,7 @@ def _same_task(stored: "Study", record: "StudyRecord") -> "Task":
     return task
 
 
-def _train(
-    trainer: "Trainer", folder: Path, identity: dict[str, Any], record: "StudyRecord", console: "Console"
-) -> dict[str, Any]:
+def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: "Console") -> dict[str, Any]:
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
     from nas.artifact import save_weights
     from nas.train import Interrupted
@@ -224,7 +230,6 @@ def _train(
     tested = task.examine(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
     trained = identity | {
         "metrics": {**trainer.rungs[-1].metrics, **tested.metrics},
-        "floors": record.data["floors"],
         "differences": _differences(tested.scores, task.guesses("test")),
     }
     save_weights(

@@ -102,10 +102,21 @@ def test_the_recipe_can_be_changed_and_the_folder_says_how(nas, runs):
     )
 
 
+def test_more_of_the_text_can_be_trained_on_in_the_end(nas, runs):
+    ran = nas("train", "demo", 0, "--seed", 1, "-s", "task.split=90/10")
+    assert ran.out.endswith("trained/0-s1-6-split=90_10\n")
+    stored = json.loads((Path(ran.out.strip()) / "metrics.json").read_text())
+    plain = json.loads((Path(nas("train", "demo", 0, "--seed", 1).out.strip()) / "metrics.json").read_text())
+    assert stored["changed"] == {"split": "90/10"}
+    assert stored["floors"]["val"] == stored["floors"]["test"] != plain["floors"]["test"]
+    assert stored["metrics"]["test_loss"] != plain["metrics"]["test_loss"]
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("space.hidden=8", "keeps everything but [train]"),
+        ("space.hidden=8", "nothing but [train] and task.split can be changed"),
+        ("task.splitt=8", "nothing but [train] and task.split can be changed"),
         ("train.steps", "expected key=value"),
         ("train.stepps=8", "unknown key 'stepps'"),
         ("train.learning_rate=[0.1, 0.2]", "several learning rates"),
