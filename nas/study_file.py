@@ -260,9 +260,9 @@ def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", 
     try:
         return StudyFile.model_validate(data)
     except InvalidStudyFile as error:
-        raise _placed(error, text, source) from None
+        raise _placed(error, text, source, preset) from None
     except ValidationError as error:
-        raise _placed(_explain(error), text, source) from None
+        raise _placed(_explain(error), text, source, preset) from None
     except NasError as error:
         raise InvalidStudyFile(error.message, code=error.code, where=source) from None
 
@@ -319,8 +319,11 @@ TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces, 
 """What pydantic puts behind `space` and `task` in a location."""
 
 
-def _placed(error: InvalidStudyFile, text: str, source: str) -> InvalidStudyFile:
-    """The same error with file and line in front of the key's path."""
-    line = line_of(text, error.where)
-    where = f"{source}:{line}  {error.where}" if line else f"{source}  {error.where}"
+def _placed(error: InvalidStudyFile, text: str, source: str, preset: str | None = None) -> InvalidStudyFile:
+    """The same error with file and line in front of the key's path: of the preset, where it is the one that sets it."""
+    path, changed = error.where, f"presets.{preset}.{error.where}"
+    if preset is not None and line_of(text, changed) != line_of(text, f"presets.{preset}"):
+        path = changed
+    line = line_of(text, path)
+    where = f"{source}:{line}  {path}" if line else f"{source}  {path}"
     return InvalidStudyFile(error.message, code=error.code, where=where, detail=error.detail, help=error.help)

@@ -68,7 +68,8 @@ TASK_KINDS: dict[str, TaskKind] = {
         corpus="scitldr",
     ),
 }
-"""All tasks. To add one: a file under nas/tasks, and an entry here; keys of its own need a class in TASK_TABLES too."""
+"""All tasks. To add one whose examples are rows of a table: a file under nas/tasks, and an entry here. One on a text is
+named in TextTask too; one with keys of its own has a class, in TASK_TABLES and in TaskSettings."""
 DEFAULT = "language_modelling"
 
 

@@ -59,6 +59,17 @@ def test_presets_that_cannot_be_are_told(text, preset, told):
         study_file.parse(f"{MINIMAL}\n{text}", preset=preset)
 
 
+def test_what_is_wrong_in_a_preset_is_told_with_its_line():
+    text = MINIMAL + "[presets.quick]\ntrain.stepps = 7\nspace.hidden = 'x'\n"
+    with pytest.raises(InvalidStudyFile) as raised:
+        study_file.parse(text, source="f", preset="quick")
+    assert raised.value.where == f"f:{MINIMAL.count(chr(10)) + 2}  presets.quick.train.stepps"
+    broken = MINIMAL.replace("depth = 2", "depht = 2") + "[presets.quick]\ntrain.steps = 7\n"
+    with pytest.raises(InvalidStudyFile) as raised:
+        study_file.parse(broken, source="f", preset="quick")
+    assert raised.value.where == "f:4  space.depht"
+
+
 def test_a_minimal_file_gets_every_default():
     file = study_file.parse(MINIMAL)
     assert (file.task.corpus, file.train.steps, file.search.trials, file.measure.batch) == ("python-docs", 200, 24, 1)

@@ -133,8 +133,10 @@ def _parse_fields(spec: type[Kind], words: list[str], heads: int) -> Kind:
 
 def _name(spec: Kind, heads: int) -> str:
     """As in `--kinds`: fields at their defaults, and the heads that all have, are not mentioned."""
-    fields = {name: value for name, value in spec.canonical().items() if (name, value) != ("heads", heads)}
+    fields = spec.canonical()
     kind = str(fields.pop("kind"))
+    if (own := fields.pop("heads", getattr(spec, "heads", heads))) != heads:
+        fields = {"heads": own, **fields}
     return " ".join([kind, *(name if value is True else f"{name}={value}" for name, value in fields.items())])
 
 

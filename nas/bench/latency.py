@@ -41,8 +41,9 @@ def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) ->
     for process in processes:
         process.start()
     try:
-        for event in started:
-            event.wait()
+        for event, process in zip(started, processes, strict=True):
+            while not event.wait(1) and process.is_alive():
+                pass
         busy = _measure(file, drawn)
     finally:
         stop.set()
@@ -75,7 +76,15 @@ def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Ev
             started.set()
         return stop.is_set() or os.getppid() != parent
 
-    trainer = Trainer(architecture, open_task(file.task), endless, seed=0, lock=DeviceLock("cpu"), should_stop=stopped)
+    trainer = Trainer(
+        architecture,
+        open_task(file.task),
+        endless,
+        seed=0,
+        learning_rate=(endless.learning_rate or (None,))[0],
+        lock=DeviceLock("cpu"),
+        should_stop=stopped,
+    )
     try:
         trainer.run_to_next_rung()
     except Interrupted:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from nas import files
 from nas.architecture import Architecture, first_error
 from nas.bench import recall_figure
-from nas.errors import UsageError
+from nas.errors import InvalidArchitecture, UsageError
 from nas.kinds import Kind
 from nas.measure import environment
 from nas.models.decoder import Decoder
@@ -50,6 +50,16 @@ class Settings:
     steps: int
     rates: tuple[float, ...]
     seeds: int
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a kind that cannot be such a block."""
+        for name, kind in self.kinds.items():
+            if "causal" not in kind.forms:
+                raise UsageError(f"{name} attention has no causal form", where="--kinds", help="leave it out")
+            try:
+                self.architecture(kind)
+            except InvalidArchitecture as error:
+                raise UsageError(f"{name}: {error.message}", where="--kinds", help="leave it out") from None
 
     def plain(self) -> dict[str, Any]:
         kinds = {name: spec.canonical() for name, spec in self.kinds.items()}
@@ -84,7 +94,10 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 def compare(settings: Settings, jobs: int, say: Callable[[str], object]) -> dict[str, Any]:
     """{environment, settings, kinds: what `best` tells, rows}: a row a training. `jobs` trainings run side by side."""
-    rows = sorted(_rows(settings, jobs, say), key=lambda row: list(settings.kinds).index(row["kind"]))
+    order = list(settings.kinds)
+    rows = sorted(
+        _rows(settings, jobs, say), key=lambda row: (order.index(row["kind"]), row["learning_rate"], row["seed"])
+    )
     return {
         "environment": environment() | {"threads": 1},
         "settings": settings.plain(),
@@ -140,7 +153,7 @@ def _one_thread() -> None:
 
 
 def _train(settings: Settings, name: str, seed: int, rate: float) -> Row:
-    """One training and its test; one that diverges guesses."""
+    """One training and its test; of one that diverges the accuracy is 0."""
     architecture, task = settings.architecture(settings.kinds[name]), open_task(settings.task)
     recipe = TrainSettings(steps=settings.steps, batch=BATCH, rungs=(1.0,), optimiser="adamw", learning_rate=(rate,))
     trainer = Trainer(architecture, task, recipe, seed=seed)

@@ -13,7 +13,7 @@ import typer
 
 from nas import paired
 from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, out_folder
-from nas.errors import Conflict, UsageError
+from nas.errors import Conflict, InvalidStudyFile, UsageError
 
 WHOLE = 10**9
 """Tokens of the test split, at most: all of it."""
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nas.train import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
+KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
+"""Keys of [train] that -s does not change, and what to do instead."""
 
 
 def train(
@@ -52,7 +54,8 @@ def train(
     seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01, or task.split. Ctrl-C
     saves; the same command goes on from there.
 
-    Exit codes: 0; 1 when training diverges; 4 when the data or the folder is another's; 130 and 143 interrupted, saved.
+    Exit codes: 0; 1 when training diverges; 2 for a trial or a key that there is not; 4 when the data or the folder is
+    another's; 130 and 143 interrupted, saved.
     """
     from nas.artifact import WEIGHTS
     from nas.cli.log import keep_log
@@ -95,16 +98,22 @@ def _recipe(
 
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if not (key.startswith("train.") or key == "task.split"):
+        if key in KEPT or not (key.startswith("train.") or key == "task.split"):
             raise UsageError(
                 f"nothing but [train] and task.split can be changed, so not '{override}'",
                 where="-s",
-                help="for example -s train.learning_rate=0.01",
+                help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
             )
-    file = study_file.parse(stored.file.to_toml(), overrides, source="-s")
-    settings = file.train.model_copy(update={"steps": steps or file.train.steps, "time_limit": None})
-    searched = settings.learning_rate == stored.file.train.learning_rate
-    return file.model_copy(update={"train": settings}), trial.learning_rate if searched else only_rate(settings)
+    try:
+        file = study_file.parse(stored.file.to_toml(), overrides)
+    except InvalidStudyFile as error:
+        raise UsageError(error.message, where="-s", help=error.help) from None
+    settings, searched = file.train, stored.file.train
+    rate = trial.learning_rate if settings.learning_rate == searched.learning_rate else only_rate(settings)
+    update: dict[str, Any] = {"steps": steps or searched.steps, "time_limit": None}
+    if rate == trial.learning_rate:
+        update["learning_rate"] = searched.learning_rate
+    return file.model_copy(update={"train": settings.model_copy(update=update)}), rate
 
 
 def _changed(

@@ -157,9 +157,9 @@ def _measure(architecture: Architecture, task: Task, file: StudyFile, device: st
 
 def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:
     steps = optimiser.build(model, file.train, None)
-    inputs, targets = task.largest(file.train.batch, device)
 
     def step() -> None:
+        inputs, targets = task.largest(file.train.batch, device)
         loss = task.loss(model, inputs, targets)
         steps.zero_grad()
         torch.autograd.backward(loss)

@@ -39,7 +39,7 @@ Examples = tuple[Inputs, Tensor]
 class Question:
     """`tokens`: the question, the separator, the story; `answer`: its first and last place, if it was not cut off.
 
-    `places`: of each token of the story that is left, [start, end) in its characters.
+    `places`: of each token of the story that is left, [start, end) in its characters; `cut`: whether all are not.
     """
 
     tokens: list[int]
@@ -48,6 +48,7 @@ class Question:
     places: list[tuple[int, int]]
     answers: list[str]
     group: str
+    cut: bool
 
 
 class QuestionAnswering(Evaluated):
@@ -76,6 +77,7 @@ class QuestionAnswering(Evaluated):
             split: [self._question(self.data.table.rows[number], starts[number]) for number in numbers]
             for split, numbers in self.data.splits.items()
         }
+        self.too_long = {split: sum(q.cut for q in asked) for split, asked in self.questions.items()}
         self.cut_off = {split: sum(q.answer is None for q in asked) for split, asked in self.questions.items()}
         self.trained = [question for question in self.questions["train"] if question.answer]
         self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
@@ -99,11 +101,7 @@ class QuestionAnswering(Evaluated):
         return int(self.lengths.median()), 0
 
     def describe(self) -> dict[str, Any]:
-        too_long = {
-            split: sum(len(question.places) < len(self.coder.places(question.story)) for question in asked)
-            for split, asked in self.questions.items()
-        }
-        return self.data.describe() | {"too_long": too_long, "answers_cut_off": self.cut_off}
+        return self.data.describe() | {"too_long": self.too_long, "answers_cut_off": self.cut_off}
 
     def floors(self, split: Split) -> Floors:
         return {name: _metrics(self.questions[split], told) for name, told in self._guessed(split).items()}
@@ -190,6 +188,7 @@ class QuestionAnswering(Evaluated):
             places[cut:],
             row["answer"],
             row.get("task", ""),
+            cut > 0,
         )
 
     def _answer_starts(self) -> list[int]:

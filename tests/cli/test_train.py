@@ -102,6 +102,10 @@ def test_the_recipe_can_be_changed_and_the_folder_says_how(nas, runs):
     )
 
 
+def test_what_is_given_as_it_was_changes_nothing(nas, runs):
+    assert nas("train", "demo", 0, "--seed", 1, "-s", "train.batch=4").out.endswith("trained/0-s1-6\n")
+
+
 def test_more_of_the_text_can_be_trained_on_in_the_end(nas, runs):
     ran = nas("train", "demo", 0, "--seed", 1, "-s", "task.split=90/10")
     assert ran.out.endswith("trained/0-s1-6-split=90_10\n")
@@ -117,7 +121,9 @@ def test_more_of_the_text_can_be_trained_on_in_the_end(nas, runs):
     [
         ("space.hidden=8", "nothing but [train] and task.split can be changed"),
         ("task.splitt=8", "nothing but [train] and task.split can be changed"),
-        ("train.steps", "expected key=value"),
+        ("train.batch", "expected key=value"),
+        ("train.steps=8", "use --steps"),
+        ("train.time_limit=5m", "there is none here"),
         ("train.stepps=8", "unknown key 'stepps'"),
         ("train.learning_rate=[0.1, 0.2]", "several learning rates"),
     ],
