@@ -7,6 +7,9 @@ hidden 64, and every batch is fresh. Sizes, steps and batches are the same for a
 
 import csv
 import io
+import os
+import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from pydantic import ValidationError
 from nas import files
 from nas.architecture import Architecture, first_error
 from nas.bench import recall_figure
+from nas.bench.launches import sigterm_raises
 from nas.errors import InvalidArchitecture, UsageError
 from nas.kinds import Kind
 from nas.measure import environment
@@ -136,8 +140,14 @@ def _rows(settings: Settings, jobs: int, say: Callable[[str], object]) -> Iterat
     planned = [
         (name, seed, rate) for seed in range(settings.seeds) for rate in settings.rates for name in settings.kinds
     ]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(_train, settings, *one) for one in planned]
+    with (
+        tempfile.TemporaryDirectory(prefix="nas-bench-") as folder,
+        sigterm_raises(),
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool,
+    ):
+        go = Path(folder) / "go"
+        go.touch()
+        futures = [pool.submit(_train, settings, *one, go, os.getpid()) for one in planned]
         try:
             for count, future in enumerate(as_completed(futures), start=1):
                 row = future.result()
@@ -145,18 +155,23 @@ def _rows(settings: Settings, jobs: int, say: Callable[[str], object]) -> Iterat
                 say(f"{count} of {len(planned)}: {told}: accuracy {row['val_accuracy']:.3f}")
                 yield row
         finally:
+            go.unlink()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _prepare() -> None:
+    """One thread each; Ctrl-C is told by the process that was asked, which is then gone."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _train(settings: Settings, name: str, seed: int, rate: float) -> Row:
-    """One training and its test; of one that diverges the accuracy is 0."""
+def _train(settings: Settings, name: str, seed: int, rate: float, go: Path, parent: int) -> Row:
+    """One training and its test, given up when `go` or the parent is gone; of one that diverges the accuracy is 0."""
     architecture, task = settings.architecture(settings.kinds[name]), open_task(settings.task)
     recipe = TrainSettings(steps=settings.steps, batch=BATCH, rungs=(1.0,), optimiser="adamw", learning_rate=(rate,))
-    trainer = Trainer(architecture, task, recipe, seed=seed)
+    trainer = Trainer(
+        architecture, task, recipe, seed=seed, should_stop=lambda: not go.exists() or os.getppid() != parent
+    )
     assert isinstance(trainer.model, Decoder)
     state = trainer.model.state_bytes(1, task.context) / 1024
     try:
