@@ -165,7 +165,7 @@ def recall(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Associative recall by each kind of attention, against the size of its decode state; about half an hour."""
+    """Associative recall by each kind of attention, against the size of its decode state; 60 trainings."""
     from nas.bench.attention import check_writable, parse_kinds
     from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of, write
     from nas.cli.output import emit, people
