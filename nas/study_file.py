@@ -38,6 +38,7 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+OptimiserName = Literal["muon", "adamw"]
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """Metrics of generating, which an encoder does not do."""
 
@@ -48,7 +49,7 @@ class TrainSettings(Table):
     steps: Count = 200
     batch: Count = 16
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
-    optimiser: Literal["muon", "adamw"] = "muon"
+    optimiser: OptimiserName = "muon"
     learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
     warmup: Number = Field(default=0.05, ge=0, lt=1)
     clip: Number = Field(default=1.0, gt=0)

@@ -5,14 +5,8 @@ side by side unless an objective is itself a training time, all with the same se
 """
 
 import json
-import os
-import signal
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,8 +15,7 @@ import torch
 
 from nas import files
 from nas.architecture import Architecture
-from nas.bench.launches import sigterm_raises
-from nas.errors import NasError
+from nas.bench.pool import Lead, side_by_side
 from nas.measure import DeviceLock
 from nas.results import METRICS
 from nas.search.sampler import key_of, seed_of
@@ -73,34 +66,15 @@ class Shelf:
             self.entries[key]["measured"] = measure_alone(architecture, task, file, device, lock)
             self.save()
 
-    def train(self, keys: Iterable[str], seeds: int, file: StudyFile, device: str, side_by_side: int, say: Say) -> None:
+    def train(self, keys: Iterable[str], seeds: int, file: StudyFile, device: str, jobs: int, say: Say) -> None:
         """Those seeds of these that are not trained yet. Raises NasError when a process dies of it."""
         left = [(key, seed) for key in keys for seed in range(seeds) if str(seed) not in self.entries[key]["trained"]]
-        if not left:
-            return
-        with (
-            tempfile.TemporaryDirectory(prefix="nas-bench-") as name,
-            sigterm_raises(),
-            ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c) as pool,
-        ):
-            go = Path(name) / "go"
-            go.touch()
-            try:
-                calls = {
-                    pool.submit(_train, self.entries[key], seed, file, device, go, os.getpid()): (key, seed)
-                    for key, seed in left
-                }
-                for i, call in enumerate(as_completed(calls), start=1):
-                    key, seed = calls[call]
-                    self.entries[key]["trained"][str(seed)] = call.result()
-                    self.save()
-                    say(f"trained again {i} of {len(left)}")
-            except BrokenProcessPool as error:
-                raise NasError("a process that trained died", help="is there memory for fewer --jobs?") from error
-            except BaseException:
-                go.unlink()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        work = partial(_train, file=file, device=device)
+        calls = [((key, seed), self.entries[key]) for key, seed in left]
+        for i, (((key, seed), _), result) in enumerate(side_by_side(work, calls, jobs), start=1):
+            self.entries[key]["trained"][str(seed)] = result
+            self.save()
+            say(f"trained again {i} of {len(left)}")
 
     def contended(self, keys: Sequence[str]) -> float:
         """The share of these that others disturbed while they were measured."""
@@ -111,21 +85,17 @@ class Shelf:
         files.write_json(self.path, known)
 
 
-def side_by_side(file: StudyFile, jobs: int) -> int:
+def jobs_of(file: StudyFile, jobs: int) -> int:
     """So many trainings at once, or one where an objective or a limit is a time that training takes."""
     names = [*(o.metric for o in file.objectives), *(c.metric for c in file.constraints)]
     return jobs if all(METRICS[name].cheap or METRICS[name].exact for name in names) else 1
 
 
-def _ignore_ctrl_c() -> None:
-    """The process that was asked says so to the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _train(
-    entry: Mapping[str, Any], seed: int, file: StudyFile, device: str, go: Path, parent: int
+    call: tuple[tuple[str, int], Mapping[str, Any]], lead: Lead, *, file: StudyFile, device: str
 ) -> dict[str, float] | dict[str, str]:
-    """In a process of its own: one full training, given up when `go` is gone or the parent is."""
+    """One full training, in a process of its own."""
+    (_, seed), entry = call
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     trainer = Trainer(
         Architecture.model_validate(entry["architecture"]),
@@ -135,7 +105,7 @@ def _train(
         device=device,
         learning_rate=entry["learning_rate"],
         lock=DeviceLock(device),
-        should_stop=lambda: not go.exists() or os.getppid() != parent,
+        should_stop=lead.gone,
     )
     try:
         return dict(trainer.run_to_next_rung().metrics)

@@ -21,7 +21,7 @@ from nas.bench.attention import check_writable
 from nas.bench.launches import OURS, STOCK
 from nas.bench.reference import costs_training, largest, reference
 from nas.bench.replay import Finish, Lines, Scale, members
-from nas.bench.retraining import Say, Shelf, side_by_side
+from nas.bench.retraining import Say, Shelf, jobs_of
 from nas.bench.search_result import conclude
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.measure import environment, hardware_id
@@ -95,7 +95,7 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
             found[who][seed] = _run_once(who, seed, studies[who], settings, out, say, run or launches.run)
     shelf = Shelf(out / "retrained.json")
     lines = {who: [[_finish(trial, shelf) for trial in trials] for trials in runs] for who, runs in found.items()}
-    jobs = side_by_side(file, settings.jobs or placement.slots)
+    jobs = jobs_of(file, settings.jobs or placement.slots)
     scale = _retrain(settings.retrain_seeds, file, task, placement.device, jobs, lines, shelf, say)
     retrained = {key: shelf.metrics(key, settings.retrain_seeds) for key in members(lines, scale)}
     facts = {"study": file.name, "minutes": settings.minutes, "seeds": settings.seeds}

@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -149,10 +149,11 @@ def recall(
     context: Annotated[int, typer.Option("--context", metavar="N", help="Tokens of an example.")] = 64,
     pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="To be remembered.")] = 8,
     hidden: Annotated[int, typer.Option("--hidden", metavar="N", min=1, help="Hidden size.")] = 64,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Of each training.")] = 1000,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Of each training.")] = 2000,
+    optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="Of every training.")] = "muon",
     rates: Annotated[
         str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")
-    ] = "0.01,0.03",
+    ] = "0.01,0.02",
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Trainings at each rate.")] = 3,
     random_gaps: Annotated[
         bool, typer.Option("--random-gaps", help="Any tokens between the queries, instead of one that means nothing.")
@@ -165,18 +166,18 @@ def recall(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Associative recall by each kind of attention, against the size of its decode state; 60 trainings."""
+    """Associative recall by each kind of attention, against the size of its decode state; 60 trainings; resumes."""
     from nas.bench.attention import check_writable, parse_kinds
-    from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of, write
+    from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
     from nas.cli.output import emit, people
     from nas.cli.tables import answers, number, table
 
     task = task_of(vocabulary, context, pairs, random_gaps)
-    settings = Settings(parse_kinds(kinds or KINDS, hidden, 1), task, hidden, steps, parse_rates(rates), seeds)
+    found = parse_kinds(kinds or KINDS, hidden, 1)
+    settings = Settings(found, task, hidden, steps, optimiser, parse_rates(rates), seeds)
     check_writable(out)
     console = people()
-    result = compare(settings, jobs or os.cpu_count() or 1, lambda what: console.print(what, markup=False))
-    write(result, out)
+    result = compare(settings, jobs or os.cpu_count() or 1, out, partial(console.print, markup=False))
     if json:
         emit("result", folder=str(out), **result)
         return

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from nas.bench.attention import parse_kinds
-from nas.bench.recall import KINDS, Settings, best, compare, parse_rates, task_of, write
-from nas.errors import UsageError
+from nas.bench.recall import KINDS, Settings, best, compare, parse_rates, task_of
+from nas.errors import Conflict, UsageError
 
 
 def row(kind, rate, seed, val, test):
@@ -35,12 +35,15 @@ def test_the_rate_is_chosen_by_validation_and_told_by_test():
     assert told["accuracy_sd"] == pytest.approx(0.02**0.5)
 
 
+def small(kinds, steps=3):
+    return Settings(kinds, task_of(32, 16, 2, random_gaps=False), 8, steps, "muon", (0.01,), 2)
+
+
 def test_a_small_run_is_written_whole(tmp_path):
     kinds = parse_kinds("softmax, linear heads=2", hidden=8, heads=1)
-    settings = Settings(kinds, task_of(32, 16, 2, random_gaps=False), 8, 3, (0.01,), 2)
+    settings = small(kinds)
     said = []
-    result = compare(settings, 1, said.append)
-    write(result, tmp_path / "recall")
+    result = compare(settings, 1, tmp_path / "recall", said.append)
     assert [row["kind"] for row in result["kinds"]] == ["softmax", "linear heads=2"]
     assert len(said) == len(result["rows"]) == 4
     # Two blocks: keys and values of 16 tokens; two heads of 4 × (4 + 1) values. All of 4 bytes.
@@ -49,6 +52,34 @@ def test_a_small_run_is_written_whole(tmp_path):
     with (tmp_path / "recall" / "recall.csv").open() as file:
         assert [line["seed"] for line in csv.DictReader(file)] == ["0", "1", "0", "1"]
     assert json.loads((tmp_path / "recall" / "recall.json").read_text())["settings"]["steps"] == 3
+
+
+def test_a_run_that_was_stopped_goes_on_and_leaves_nothing_unfinished(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop_after_two(what):
+        said.append(what)
+        if len(said) == 2:
+            raise Stopped
+
+    said: list[str] = []
+    settings = small(parse_kinds("softmax, linear", hidden=8, heads=1))
+    with pytest.raises(Stopped):
+        compare(settings, 1, tmp_path, stop_after_two)
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished.json"]
+    kept = json.loads((tmp_path / "unfinished.json").read_text())["rows"]
+
+    with pytest.raises(Conflict, match="other settings") as caught:
+        compare(small(settings.kinds, steps=4), 1, tmp_path, said.append)
+    assert caught.value.where.endswith("unfinished.json: steps")
+
+    again: list[str] = []
+    result = compare(settings, 1, tmp_path, again.append)
+    assert again[0] == "2 of 4 trainings are there already"
+    assert len(again) == 3
+    assert [row for row in result["rows"] if row in kept] == sorted(kept, key=result["rows"].index)
+    assert not (tmp_path / "unfinished.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "x", "0.1,-1", "inf"])

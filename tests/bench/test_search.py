@@ -14,7 +14,7 @@ from nas import study_file
 from nas.architecture import Architecture
 from nas.bench import launches, search, search_figure, stock
 from nas.bench.replay import Curve
-from nas.bench.retraining import Shelf, side_by_side
+from nas.bench.retraining import Shelf, jobs_of
 from nas.bench.search import ROWS, Settings, compare
 from nas.choosing import RandomChooser
 from nas.cli.__main__ import main
@@ -62,9 +62,9 @@ def test_what_an_architecture_is_worth_is_the_mean_of_its_seeds(tmp_path):
 
 
 def test_trainings_run_side_by_side_unless_their_time_is_judged(file):
-    assert side_by_side(study_file.load(file), 4) == 4
-    assert side_by_side(study_file.load(file, ["objectives.1.metric=train_seconds"]), 4) == 1
-    assert side_by_side(study_file.load(file, ['constraints=[{metric="tokens_per_second",min=1}]']), 4) == 1
+    assert jobs_of(study_file.load(file), 4) == 4
+    assert jobs_of(study_file.load(file, ["objectives.1.metric=train_seconds"]), 4) == 1
+    assert jobs_of(study_file.load(file, ['constraints=[{metric="tokens_per_second",min=1}]']), 4) == 1
 
 
 # What is kept

@@ -1,0 +1,60 @@
+"""Trainings of a benchmark side by side, each in a process of its own that ends with whoever asked for it."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from nas.bench.launches import sigterm_raises
+from nas.errors import NasError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a training asks before every step; it is sent to its process."""
+
+    go: Path
+    parent: int
+
+    def gone(self) -> bool:
+        """Nobody waits for the result any more."""
+        return not self.go.exists() or os.getppid() != self.parent
+
+
+def side_by_side(work: Callable[[T, Lead], R], tasks: Sequence[T], jobs: int) -> Iterator[tuple[T, R]]:
+    """`work` of each task, as they end, in at most `jobs` processes. Raises NasError when one of them dies.
+
+    When the caller goes, by an exception, Ctrl-C or SIGTERM, the trainings still on are given up.
+    """
+    if not tasks:
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="nas-bench-") as name,
+        sigterm_raises(),
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c) as pool,
+    ):
+        lead = Lead(Path(name) / "go", os.getpid())
+        lead.go.touch()
+        try:
+            calls = {pool.submit(work, task, lead): task for task in tasks}
+            for call in as_completed(calls):
+                yield calls[call], call.result()
+        except BrokenProcessPool as error:
+            raise NasError("a process that trained died", help="is there memory for fewer --jobs?") from error
+        finally:
+            lead.go.unlink()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ignore_ctrl_c() -> None:
+    """The process that was asked says so to the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
