@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import tomli_w
 from pydantic import (
@@ -23,87 +23,22 @@ from pydantic import (
 from nas.architecture import Architecture, Family, first_error, path_of
 from nas.baseline import BaselineSettings
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
-from nas.results import Constraint, Goal, Objective, metric
+from nas.results import Constraint, Objective, metric
 from nas.space import Space
 from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
+from nas.study_settings import (
+    ConstraintSettings,
+    MeasureSettings,
+    ObjectiveSettings,
+    ResourceSettings,
+    SearchSettings,
+    TrainSettings,
+)
 from nas.task_settings import TASK_KINDS, TASK_TABLES, TableTask, TaskSettings, TextTask
-from nas.toml_table import Count, Number, Table, apply_override, as_tuple, distinct, duration, line_of, merged
+from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged
 
-Rate = Annotated[Number, Field(gt=0)]
-
-
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
-    if list(values) != sorted(set(values)) or not values or values[0] <= 0 or values[-1] != 1:
-        raise ValueError("rungs are rising fractions of the steps, above 0, and the last is 1.0")
-    return values
-
-
-OptimiserName = Literal["muon", "adamw"]
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """Metrics of generating, which an encoder does not do."""
-
-
-class TrainSettings(Table):
-    """One training run. `learning_rate`: none = the recipe's own, scaled by width; a list = searched."""
-
-    steps: Count = 200
-    batch: Count = 16
-    rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
-    optimiser: OptimiserName = "muon"
-    learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
-    warmup: Number = Field(default=0.05, ge=0, lt=1)
-    clip: Number = Field(default=1.0, gt=0)
-    weight_decay: Number = Field(default=0.0, ge=0)
-    evaluation_tokens: Count = 65536
-    time_limit: Annotated[Number, BeforeValidator(duration)] | None = Field(default=None, gt=0)
-
-
-class MeasureSettings(Table):
-    """The workload that is timed: a prompt, then tokens one by one up to the context."""
-
-    batch: Count = 1
-    prompt: Count | None = None
-    threads: Count = 1
-    repeats: Count = 30
-
-
-class ObjectiveSettings(Table):
-    metric: str
-    goal: Goal | None = None
-
-
-class ConstraintSettings(Table):
-    metric: str
-    max: Number | None = None
-    min: Number | None = None
-
-    @model_validator(mode="after")
-    def _limited(self) -> Self:
-        if self.max is None and self.min is None:
-            raise ValueError("expected `max`, `min` or both")
-        if self.max is not None and self.min is not None and self.min > self.max:
-            raise ValueError("nothing is above `min` and below `max`: `min` is the larger")
-        return self
-
-
-class SearchSettings(Table):
-    trials: Count = 24
-    sampler: Literal["auto", "pareto", "tpe", "nsga2", "gp", "random"] = "auto"
-    seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
-    stopping: bool = True
-    skip: bool = True
-
-
-class ResourceSettings(Table):
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: Number = Field(default=1.0, gt=0)
-    gpus_per_trial: Number = Field(default=0.0, ge=0)
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
-            raise ValueError("gpus_per_trial above 1 must be a whole number")
-        return self
 
 
 class StudyFile(Table):

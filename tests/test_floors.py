@@ -12,7 +12,8 @@ ROOT = Path(nas.__path__[0])
 FLOORS = (
     (
         *("errors", "files", "kinds", "architecture", "results", "pareto", "paired"),
-        *("toml_table", "space_settings", "choosing", "space", "baseline", "task_settings", "study_file", "data"),
+        *("toml_table", "space_settings", "choosing", "space", "baseline"),
+        *("task_settings", "study_settings", "study_file", "data"),
     ),
     ("attention", "models", "tasks", "artifact", "attention_maps", "optimiser", "train", "measure"),
     ("search",),

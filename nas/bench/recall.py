@@ -27,7 +27,7 @@ from nas.errors import Conflict, InvalidArchitecture, UsageError
 from nas.kinds import Kind
 from nas.measure import environment
 from nas.models.decoder import Decoder
-from nas.study_file import OptimiserName, TrainSettings
+from nas.study_settings import OptimiserName, TrainSettings
 from nas.task_settings import AssociativeRecall
 from nas.tasks import open_task
 from nas.train import Diverged, Trainer

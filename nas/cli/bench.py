@@ -3,12 +3,9 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on this machine.")
 
@@ -43,21 +40,16 @@ def driver(
 def _driver_at_scale(trials: int, json: bool) -> None:
     """What asking costs after so many trials; some minutes."""
     from nas.bench.scale import measure
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
-    from nas.cli.tables import answers, number, table
+    from nas.cli.tables import answers, number
 
     console = people()
     result = measure(trials, lambda what: console.print(f"{what} ...", markup=False))
     if json:
         emit("result", **result)
         return
-    columns = ("median", "p95", "max")
-    shown = table(f"ms, after {trials:,} trials", *columns, numbers=columns)
-    for what, figures in (("ask, proposal ahead", "asks"), ("ask, proposal included", "proposals")):
-        shown.add_row(what, *(number(result[figures]["ask_ms"][column]) for column in columns))
-    for event in ("measured", "rung", "completed"):
-        shown.add_row(f"report, {event}", *(number(result["asks"][f"{event}_ms"][column]) for column in columns))
-    answers().print(shown)
+    answers().print(bench_tables.waits(result, trials))
     asks, idle = result["asks"], result["workers"]
     read, recover, first = (number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask"))
     typer.echo(
@@ -119,6 +111,7 @@ def attention(
 ) -> None:
     """Time, memory and decode state of every kind of attention against the context; about five minutes."""
     from nas.bench.attention import Settings, check_writable, compare, parse_contexts, parse_kinds, write
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
 
@@ -130,7 +123,7 @@ def attention(
     if json:
         emit("result", folder=str(out), **result)
         return
-    answers().print(_costs(result), "", _growth(result), sep="\n")
+    answers().print(bench_tables.costs(result), "", bench_tables.growth(result), sep="\n")
     for row in result["rows"]:
         if row["skipped"]:
             console.print(f"{row['kind']} at {row['context']:,}: {row['skipped']}", markup=False)
@@ -169,8 +162,9 @@ def recall(
     """Associative recall by each kind of attention, against the size of its decode state; 60 trainings; resumes."""
     from nas.bench.attention import check_writable, parse_kinds
     from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
-    from nas.cli.tables import answers, number, table
+    from nas.cli.tables import answers
 
     task = task_of(vocabulary, context, pairs, random_gaps)
     found = parse_kinds(kinds or KINDS, hidden, 1)
@@ -181,12 +175,7 @@ def recall(
     if json:
         emit("result", folder=str(out), **result)
         return
-    columns = ("state\nKiB", "accuracy", "sd", "rate")
-    shown = table(f"mean of {seeds}", *columns, numbers=columns)
-    for row in result["kinds"]:
-        figures = (f"{row['accuracy']:.3f}", f"{row['accuracy_sd']:.3f}", number(row["learning_rate"]))
-        shown.add_row(row["kind"], number(row["state_kib"]), *figures)
-    answers().print(shown)
+    answers().print(bench_tables.recall(result))
     typer.echo(out)
 
 
@@ -209,6 +198,7 @@ def search(
 ) -> None:
     """Our search against stock Ray Tune with OptunaSearch, for the same time on the same study; resumes."""
     from nas.bench.search import Settings, compare, default_folder
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
 
@@ -219,7 +209,7 @@ def search(
     if json:
         emit("result", folder=str(folder), **result)
         return
-    answers().print(_searches(result))
+    answers().print(bench_tables.searches(result))
     if result["contended"]:
         console.print(f"{result['contended']:.0%} was measured again beside other load: do it again when it is idle")
     typer.echo(folder)
@@ -254,6 +244,7 @@ def samplers(
     """How near samplers come to the front of a tabulated benchmark, by trainings; some minutes."""
     from nas.bench.samplers import compare, parse_samplers
     from nas.bench.table_input import open_table
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
 
@@ -270,75 +261,4 @@ def samplers(
         return
     typer.echo(f"{opened.name}: {result['configurations']:,} of {result['space_size']:,} configurations have results")
     typer.echo(f"share of the front's hypervolume, mean ± standard deviation (seeds: {seeds})\n")
-    answers().print(_shares(result))
-
-
-def _shares(result: dict[str, Any]) -> "Table":
-    """Of the front's hypervolume: mean and spread at each point, and the cost so far where it is known."""
-    from nas.cli.tables import number, table
-
-    points = list(next(iter(result["samplers"].values())))
-    counts = ("distinct", "infeasible") if any(result["infeasible"].values()) else ("distinct",)
-    shown = table("trainings", *points, *counts, numbers=(*points, *counts))
-    for name, at in result["samplers"].items():
-        cells = [
-            f"{at[point]['mean']:.4f}\n± {at[point]['std']:.4f}"
-            + (f"\n{number(at[point]['cost']['mean'])}" if result["cost"] else "")
-            for point in points
-        ]
-        label = f"{name}\n\n{result['cost']}" if result["cost"] else name
-        shown.add_row(label, *cells, *(number(result[count][name]) for count in counts))
-    return shown
-
-
-def _searches(result: dict[str, Any]) -> "Table":
-    """A line for each who ran: medians over the seeds."""
-    from statistics import median
-
-    from nas.cli.tables import number, table
-
-    columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run")
-    shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
-    for who, row in result["rows"].items():
-        ratios = [row[name]["median"] if name in row else 1.0 for name in ("time_ratio", "time_ratio_of_budget")]
-        shares = ["never" if ratio is None else f"{ratio:.2f}" for ratio in ratios] if who != "stock" else ["", ""]
-        shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *shares)
-    return shown
-
-
-def _costs(result: dict[str, Any]) -> "Table":
-    """At the longest context."""
-    from nas.cli.tables import number, table
-
-    longest = max(result["settings"]["contexts"])
-    columns = {
-        "forward_ms": "forward\nms",
-        "training_ms": "training\nms",
-        "decode_ms": "decode\nms",
-        "peak_training_mib": "training\nMiB",
-        "decode_state_bytes": "state\nbytes",
-    }
-    shown = table(f"at {longest:,} tokens", *columns.values(), numbers=tuple(columns.values()))
-    for row in result["rows"]:
-        if row["context"] == longest:
-            figures = [row[column] for column in columns]
-            shown.add_row(row["kind"], *("–" if figure is None else number(figure) for figure in figures))
-    return shown
-
-
-def _growth(result: dict[str, Any]) -> "Table":
-    """The exponents of time over context, and two ratios."""
-    from nas.bench.scaling import FIT_FROM, OPERATIONS, SHORT
-    from nas.cli.tables import table
-
-    ratios = {
-        f"training_over_softmax_{SHORT}": f"training\n/softmax\nat {SHORT}",
-        "decode_flatness": "decode\nlongest\n/shortest",
-    }
-    columns = [*(f"{operation}\nexponent" for operation in OPERATIONS), *ratios.values()]
-    shown = table(f"from {FIT_FROM:,} tokens on", *columns, numbers=tuple(columns))
-    for kind in result["settings"]["kinds"]:
-        exponents = [result["exponents"].get(kind, {}).get(operation) for operation in OPERATIONS]
-        figures = [*exponents, *(result[ratio].get(kind) for ratio in ratios)]
-        shown.add_row(kind, *("–" if figure is None else f"{figure:.2f}" for figure in figures))
-    return shown
+    answers().print(bench_tables.shares(result))

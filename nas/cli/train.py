@@ -1,6 +1,5 @@
 """`nas train`: the architecture of one trial, trained by itself, tested and kept."""
 
-import json
 import math
 import signal
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ import typer
 
 from nas import paired
 from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, out_folder
-from nas.errors import Conflict, InvalidStudyFile, UsageError
 
 WHOLE = 10**9
 """Tokens of the test split, at most: all of it."""
@@ -21,16 +19,11 @@ WHOLE = 10**9
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.results import Rung, StudyRecord, TrialResult
-    from nas.search import Study
-    from nas.study_file import StudyFile
+    from nas.cli.train_recipe import Recipe
+    from nas.results import Rung, TrialResult
     from nas.tasks import Task
     from nas.tasks.base import Scores
     from nas.train import Trainer
-
-CHECKPOINT = "checkpoint.safetensors"
-KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
-"""Keys of [train] that -s does not change, and what to do instead."""
 
 
 def train(
@@ -60,72 +53,33 @@ def train(
     from nas.artifact import WEIGHTS
     from nas.cli.log import keep_log
     from nas.cli.output import people
+    from nas.cli.train_folder import refuse_foreign, stored_in
+    from nas.cli.train_recipe import recipe_of, same_task
     from nas.search import open_study
     from nas.search.sampler import seed_of
 
     stored = open_study(study)
-    chosen, record = stored.trial(trial), stored.record()
+    chosen = stored.trial(trial)
     seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
-    file, rate = _recipe(stored, chosen, steps, overrides or [])
-    changed = _changed(file, rate, stored.file, chosen.learning_rate)
-    told = (f"{key}={value}".replace("/", "_") for key, value in changed.items())
-    name = "-".join((str(trial), f"s{seed}", str(file.train.steps), *told))
-    folder = out or stored.folder / "trained" / name
+    recipe = recipe_of(stored, chosen, steps, overrides or [])
+    folder = out or stored.folder / "trained" / recipe.folder_name(trial, seed)
     if out:
-        _refuse_foreign(out)
+        refuse_foreign(out)
     identity = {"study": stored.name, "trial": trial, "architecture_id": chosen.architecture_id}
-    identity |= {"seed": seed, "steps": file.train.steps, "changed": changed}
+    identity |= {"seed": seed, "steps": recipe.steps, "changed": recipe.changed}
     console = people()
     if (folder / WEIGHTS).exists():
-        trained = _stored(folder, identity)
+        trained = stored_in(folder, identity)
         console.print("Trained already.")
     else:
         with keep_log(folder, verbose):
-            trainer = _trainer(stored, file, record, chosen, rate, seed, folder, device)
-            floors = record.data["floors"] if file.task == stored.file.task else _floors(trainer.task)
+            data = stored.record().data
+            task = same_task(stored.name, recipe.file, data)
+            floors = data["floors"] if recipe.file.task == stored.file.task else _floors(task)
+            trainer = _trainer(recipe, chosen, task, seed, folder, device)
             trained = _train(trainer, folder, identity | {"floors": floors}, console)
     _print(trained, console)
     typer.echo(folder)
-
-
-def _recipe(
-    stored: "Study", trial: "TrialResult", steps: int | None, overrides: list[str]
-) -> tuple["StudyFile", float | None]:
-    """The study's file as it is to be trained, and the learning rate. The time limit, which protects a search, is
-    lifted. Raises UsageError."""
-    from nas import study_file
-    from nas.train import only_rate
-
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        if key in KEPT or not (key.startswith("train.") or key == "task.split"):
-            raise UsageError(
-                f"nothing but [train] and task.split can be changed, so not '{override}'",
-                where="-s",
-                help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
-            )
-    try:
-        file = study_file.parse(stored.file.to_toml(), overrides)
-    except InvalidStudyFile as error:
-        raise UsageError(error.message, where="-s", help=error.help) from None
-    settings, searched = file.train, stored.file.train
-    rate = trial.learning_rate if settings.learning_rate == searched.learning_rate else only_rate(settings)
-    update: dict[str, Any] = {"steps": steps or searched.steps, "time_limit": None}
-    if rate == trial.learning_rate:
-        update["learning_rate"] = searched.learning_rate
-    return file.model_copy(update={"train": settings.model_copy(update=update)}), rate
-
-
-def _changed(
-    file: "StudyFile", rate: float | None, searched: "StudyFile", searched_rate: float | None
-) -> dict[str, Any]:
-    """What differs from the search, beside the steps."""
-    apart = {"steps", "time_limit", "learning_rate"}
-    now, then = (
-        f.task.model_dump(mode="json") | f.train.model_dump(mode="json", exclude=apart) for f in (file, searched)
-    )
-    changed = {key: value for key, value in now.items() if value != then[key]}
-    return changed if rate == searched_rate else changed | {"learning_rate": rate}
 
 
 def _floors(task: "Task") -> dict[str, Any]:
@@ -133,63 +87,18 @@ def _floors(task: "Task") -> dict[str, Any]:
     return {split: task.floors(split) for split in ("val", "test")}
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Raises Conflict when the folder is a file, or holds what no training writes."""
-    from nas.artifact import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
-
-    own = {WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS, CHECKPOINT, "nas.log"}
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    # A file that was being written when its process was killed is named .NAME.PROCESS.tmp.
-    foreign = sorted(name for name in names if name not in own and not name.endswith(".tmp"))
-    if foreign or (folder.exists() and not folder.is_dir()):
-        raise Conflict(
-            "the folder holds something else than a training" if foreign else "a file stands where the folder belongs",
-            code="not-a-training",
-            where=str(folder),
-            detail=f"found: {', '.join(foreign[:5])}" if foreign else "",
-            help="give the training a folder of its own",
-        )
-
-
-def _stored(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finished training wrote of itself. Raises Conflict when the folder holds another one."""
-    from nas.artifact import METRICS
-
-    try:
-        stored: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stored = {}  # weights that no training here has written
-    stored = {"changed": {}, "differences": {}, **stored}
-    for key, value in identity.items():
-        if stored.get(key) != value:
-            raise Conflict(
-                "the folder holds another training",
-                code="trained-conflict",
-                where=str(folder),
-                detail=f"{key}: stored {stored.get(key)}, now {value}",
-                help="choose another --out",
-            )
-    return stored
-
-
 def _trainer(
-    stored: "Study",
-    file: "StudyFile",
-    record: "StudyRecord",
-    trial: "TrialResult",
-    learning_rate: float | None,
-    seed: int,
-    folder: Path,
-    device: str | None,
+    recipe: "Recipe", trial: "TrialResult", task: "Task", seed: int, folder: Path, device: str | None
 ) -> "Trainer":
     """With as many threads as in the search."""
     import torch
 
+    from nas.cli.train_folder import CHECKPOINT
     from nas.measure import DeviceLock
     from nas.search.resources import resolve_device
     from nas.train import Trainer
 
-    task = _same_task(stored, file, record)
+    file = recipe.file
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     device = device or resolve_device(file, None)[0]
     return Trainer(
@@ -199,31 +108,15 @@ def _trainer(
         seed=seed,
         device=device,
         checkpoint=folder / CHECKPOINT,
-        learning_rate=learning_rate,
+        learning_rate=recipe.learning_rate,
         lock=DeviceLock(device),
     )
-
-
-def _same_task(stored: "Study", file: "StudyFile", record: "StudyRecord") -> "Task":
-    """The file's task. Raises Conflict when the data of the study has changed since the search."""
-    from nas.tasks import open_task
-
-    task = open_task(file.task)
-    now, then = task.describe()["sha256"], record.data["sha256"]
-    if now != then:
-        raise Conflict(
-            f"the data of study '{stored.name}' has changed",
-            code="data-changed",
-            where="task.corpus",
-            detail=f"stored sha256 {then[:12]}   now {now[:12]}",
-            help="bring the former text back, or search again with the new one",
-        )
-    return task
 
 
 def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: "Console") -> dict[str, Any]:
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
     from nas.artifact import save_weights
+    from nas.cli.train_folder import CHECKPOINT
     from nas.train import Interrupted
 
     settings, task = trainer.settings, trainer.task

@@ -8,7 +8,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.errors import DataError
-from nas.study_file import TrainSettings
+from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.question_answering import best_spans, f1, last_mentioned, normalised

@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from nas.architecture import Architecture
 from nas.models import CopyingEncoderDecoder
-from nas.study_file import TrainSettings
+from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.train import Trainer

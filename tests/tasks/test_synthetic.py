@@ -10,7 +10,7 @@ import torch
 from nas import study_file
 from nas.architecture import Architecture
 from nas.errors import DataError, InvalidStudyFile
-from nas.study_file import TrainSettings
+from nas.study_settings import TrainSettings
 from nas.task_settings import AssociativeRecall, SelectiveCopy
 from nas.tasks import open_task
 from nas.tasks.token_task import IGNORED

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.architecture import Architecture
-from nas.study_file import TrainSettings
+from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.token_task import IGNORED

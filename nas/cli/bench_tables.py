@@ -1,0 +1,90 @@
+"""What `nas bench` prints of its results, one table each."""
+
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from nas.bench.scaling import FIT_FROM, OPERATIONS, SHORT
+from nas.cli.tables import number, table
+
+
+def shares(result: dict[str, Any]) -> Table:
+    """Of the front's hypervolume: mean and spread at each point, and the cost so far where it is known."""
+    points = list(next(iter(result["samplers"].values())))
+    counts = ("distinct", "infeasible") if any(result["infeasible"].values()) else ("distinct",)
+    shown = table("trainings", *points, *counts, numbers=(*points, *counts))
+    for name, at in result["samplers"].items():
+        cells = [
+            f"{at[point]['mean']:.4f}\n± {at[point]['std']:.4f}"
+            + (f"\n{number(at[point]['cost']['mean'])}" if result["cost"] else "")
+            for point in points
+        ]
+        label = f"{name}\n\n{result['cost']}" if result["cost"] else name
+        shown.add_row(label, *cells, *(number(result[count][name]) for count in counts))
+    return shown
+
+
+def searches(result: dict[str, Any]) -> Table:
+    """A line for each who ran: medians over the seeds."""
+    columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run")
+    shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
+    for who, row in result["rows"].items():
+        ratios = [row[name]["median"] if name in row else 1.0 for name in ("time_ratio", "time_ratio_of_budget")]
+        told = ["never" if ratio is None else f"{ratio:.2f}" for ratio in ratios] if who != "stock" else ["", ""]
+        shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *told)
+    return shown
+
+
+def costs(result: dict[str, Any]) -> Table:
+    """At the longest context."""
+    longest = max(result["settings"]["contexts"])
+    columns = {
+        "forward_ms": "forward\nms",
+        "training_ms": "training\nms",
+        "decode_ms": "decode\nms",
+        "peak_training_mib": "training\nMiB",
+        "decode_state_bytes": "state\nbytes",
+    }
+    shown = table(f"at {longest:,} tokens", *columns.values(), numbers=tuple(columns.values()))
+    for row in result["rows"]:
+        if row["context"] == longest:
+            figures = [row[column] for column in columns]
+            shown.add_row(row["kind"], *("–" if figure is None else number(figure) for figure in figures))
+    return shown
+
+
+def growth(result: dict[str, Any]) -> Table:
+    """The exponents of time over context, and two ratios."""
+    ratios = {
+        f"training_over_softmax_{SHORT}": f"training\n/softmax\nat {SHORT}",
+        "decode_flatness": "decode\nlongest\n/shortest",
+    }
+    columns = [*(f"{operation}\nexponent" for operation in OPERATIONS), *ratios.values()]
+    shown = table(f"from {FIT_FROM:,} tokens on", *columns, numbers=tuple(columns))
+    for kind in result["settings"]["kinds"]:
+        exponents = [result["exponents"].get(kind, {}).get(operation) for operation in OPERATIONS]
+        figures = [*exponents, *(result[ratio].get(kind) for ratio in ratios)]
+        shown.add_row(kind, *("–" if figure is None else f"{figure:.2f}" for figure in figures))
+    return shown
+
+
+def recall(result: dict[str, Any]) -> Table:
+    """A line a kind: the best rate's accuracy over the seeds."""
+    columns = ("state\nKiB", "accuracy", "sd", "rate")
+    shown = table(f"mean of {result['settings']['seeds']}", *columns, numbers=columns)
+    for row in result["kinds"]:
+        figures = (f"{row['accuracy']:.3f}", f"{row['accuracy_sd']:.3f}", number(row["learning_rate"]))
+        shown.add_row(row["kind"], number(row["state_kib"]), *figures)
+    return shown
+
+
+def waits(result: dict[str, Any], trials: int) -> Table:
+    """What asking and telling cost after so many trials."""
+    columns = ("median", "p95", "max")
+    shown = table(f"ms, after {trials:,} trials", *columns, numbers=columns)
+    for what, figures in (("ask, proposal ahead", "asks"), ("ask, proposal included", "proposals")):
+        shown.add_row(what, *(number(result[figures]["ask_ms"][column]) for column in columns))
+    for event in ("measured", "rung", "completed"):
+        shown.add_row(f"report, {event}", *(number(result["asks"][f"{event}_ms"][column]) for column in columns))
+    return shown

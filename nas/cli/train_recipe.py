@@ -1,0 +1,82 @@
+"""What `nas train` trains with: the study's own settings, data and learning rate, or what -s has made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas import study_file
+from nas.errors import Conflict, InvalidStudyFile, UsageError
+from nas.results import TrialResult
+from nas.search import Study
+from nas.study_file import StudyFile
+from nas.tasks import Task, open_task
+from nas.train import only_rate
+
+KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
+"""Keys of [train] that -s does not change, and what to do instead."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`file`: as it is to be trained; `changed`: what differs from the search beside the steps, by key."""
+
+    file: StudyFile
+    learning_rate: float | None
+    changed: dict[str, Any]
+
+    @property
+    def steps(self) -> int:
+        return self.file.train.steps
+
+    def folder_name(self, trial: int, seed: int) -> str:
+        """As 8-s0-4000-learning_rate=0.02."""
+        told = (f"{key}={value}".replace("/", "_") for key, value in self.changed.items())
+        return "-".join((str(trial), f"s{seed}", str(self.steps), *told))
+
+
+def recipe_of(stored: Study, trial: TrialResult, steps: int | None, overrides: list[str]) -> Recipe:
+    """With the trial's learning rate unless that is changed; the time limit, which protects a search, is lifted.
+
+    Raises UsageError.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in KEPT or not (key.startswith("train.") or key == "task.split"):
+            raise UsageError(
+                f"nothing but [train] and task.split can be changed, so not '{override}'",
+                where="-s",
+                help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
+            )
+    try:
+        file = study_file.parse(stored.file.to_toml(), overrides)
+    except InvalidStudyFile as error:
+        raise UsageError(error.message, where="-s", help=error.help) from None
+    settings, searched = file.train, stored.file.train
+    rate = trial.learning_rate if settings.learning_rate == searched.learning_rate else only_rate(settings)
+    update: dict[str, Any] = {"steps": steps or searched.steps, "time_limit": None}
+    if rate == trial.learning_rate:
+        update["learning_rate"] = searched.learning_rate
+    file = file.model_copy(update={"train": settings.model_copy(update=update)})
+    now, then = _compared(file, rate), _compared(stored.file, trial.learning_rate)
+    return Recipe(file, rate, {key: value for key, value in now.items() if value != then[key]})
+
+
+def _compared(file: StudyFile, learning_rate: float | None) -> dict[str, Any]:
+    apart = {"steps", "time_limit", "learning_rate"}
+    settings = file.train.model_dump(mode="json", exclude=apart)
+    return file.task.model_dump(mode="json") | settings | {"learning_rate": learning_rate}
+
+
+def same_task(study: str, file: StudyFile, data: Mapping[str, Any]) -> Task:
+    """The file's task. Raises Conflict when it is not of the data that the study has stored."""
+    task = open_task(file.task)
+    now, then = task.describe()["sha256"], data["sha256"]
+    if now != then:
+        raise Conflict(
+            f"the data of study '{study}' has changed",
+            code="data-changed",
+            where="task.corpus",
+            detail=f"stored sha256 {then[:12]}   now {now[:12]}",
+            help="bring the former text back, or search again with the new one",
+        )
+    return task
