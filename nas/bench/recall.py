@@ -144,12 +144,16 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
     left = [one for one in planned if one not in done]
     if len(left) < len(planned):
         say(f"{len(planned) - len(left)} of {len(planned)} trainings are there already")
-    for one, row in side_by_side(partial(_train, settings), left, jobs):
-        done[one] = row
-        files.write_json(path, {"settings": settings.training(), "rows": list(done.values())})
-        name, seed, rate = one
-        count = sum(known in done for known in planned)
-        say(f"{count} of {len(planned)}: {name}, seed {seed}, rate {rate:g}: accuracy {row['val_accuracy']:.3f}")
+    try:
+        for one, row in side_by_side(partial(_train, settings), left, jobs):
+            done[one] = row
+            files.write_json(path, {"settings": settings.training(), "rows": list(done.values())})
+            name, seed, rate = one
+            count = sum(known in done for known in planned)
+            say(f"{count} of {len(planned)}: {name}, seed {seed}, rate {rate:g}: accuracy {row['val_accuracy']:.3f}")
+    except (KeyboardInterrupt, SystemExit):
+        say("What is done is kept; the same command goes on with the rest.")
+        raise
     order = list(settings.kinds)
     return [done[one] for one in sorted(planned, key=lambda one: (order.index(one[0]), one[2], one[1]))]
 

@@ -144,9 +144,7 @@ def recall(
     hidden: Annotated[int, typer.Option("--hidden", metavar="N", min=1, help="Hidden size.")] = 64,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Of each training.")] = 2000,
     optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="Of every training.")] = "muon",
-    rates: Annotated[
-        str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")
-    ] = "0.01,0.02",
+    rates: Annotated[str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")] = "0.02",
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Trainings at each rate.")] = 3,
     random_gaps: Annotated[
         bool, typer.Option("--random-gaps", help="Any tokens between the queries, instead of one that means nothing.")
@@ -159,7 +157,7 @@ def recall(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Associative recall by each kind of attention, against the size of its decode state; 60 trainings; resumes."""
+    """Associative recall by each kind of attention, against its decode state; some 45 minutes; resumes."""
     from nas.bench.attention import check_writable, parse_kinds
     from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
     from nas.cli import bench_tables
