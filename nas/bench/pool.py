@@ -3,11 +3,12 @@
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +24,10 @@ class Lead:
     """What a training asks before every step; it is sent to its process."""
 
     go: Path
-    parent: int
 
     def gone(self) -> bool:
         """Nobody waits for the result any more."""
-        return not self.go.exists() or os.getppid() != self.parent
+        return not self.go.exists()
 
 
 def side_by_side(work: Callable[[T, Lead], R], tasks: Sequence[T], jobs: int) -> Iterator[tuple[T, R]]:
@@ -40,9 +40,9 @@ def side_by_side(work: Callable[[T, Lead], R], tasks: Sequence[T], jobs: int) ->
     with (
         tempfile.TemporaryDirectory(prefix="nas-bench-") as name,
         sigterm_raises(),
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c) as pool,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool,
     ):
-        lead = Lead(Path(name) / "go", os.getpid())
+        lead = Lead(Path(name) / "go")
         lead.go.touch()
         try:
             calls = {pool.submit(work, task, lead): task for task in tasks}
@@ -55,6 +55,14 @@ def side_by_side(work: Callable[[T, Lead], R], tasks: Sequence[T], jobs: int) ->
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ignore_ctrl_c() -> None:
-    """The process that was asked says so to the others."""
+def _prepare() -> None:
+    """Ctrl-C is told by the process that was asked; when that one is killed, this one ends at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

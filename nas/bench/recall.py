@@ -116,7 +116,7 @@ def compare(settings: Settings, jobs: int, folder: Path, say: Callable[[str], ob
         "rows": rows,
     }
     _write(result, folder)
-    unfinished.unlink(missing_ok=True)
+    _forget(unfinished, rows)
     return result
 
 
@@ -173,6 +173,15 @@ def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
                 help="--out DIR   writes to another folder; or delete the file",
             )
     return {(row["kind"], row["seed"], row["learning_rate"]): row for row in stored["rows"]}
+
+
+def _forget(path: Path, rows: Sequence[Row]) -> None:
+    """Take these out of what is unfinished: a larger run may have left more."""
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    if left := [row for row in stored["rows"] if row not in rows]:
+        files.write_json(path, stored | {"rows": left})
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write(result: Mapping[str, Any], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """How answers look: tables without lines, in 80 columns, four digits a number. Plain text when redirected."""
 
+import math
 import textwrap
 import time
 from collections.abc import Mapping
@@ -37,7 +38,9 @@ def heading(metric: str) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits; whole and large numbers in full: 0.8123, 12.35, 1,204,512."""
+    """Four significant digits; whole and large numbers in full: 0.8123, 12.35, 1,204,512. A dash for NaN."""
+    if math.isnan(value):
+        return "–"
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -13,9 +13,6 @@ import typer
 from nas import paired
 from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, out_folder
 
-WHOLE = 10**9
-"""Tokens of the test split, at most: all of it."""
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -57,6 +54,7 @@ def train(
     from nas.cli.train_recipe import recipe_of, same_task
     from nas.search import open_study
     from nas.search.sampler import seed_of
+    from nas.tasks import floors_of
 
     stored = open_study(study)
     chosen = stored.trial(trial)
@@ -75,16 +73,15 @@ def train(
         with keep_log(folder, verbose):
             data = stored.record().data
             task = same_task(stored.name, recipe.file, data)
-            floors = data["floors"] if recipe.file.task == stored.file.task else _floors(task)
+            same = (recipe.file.task, recipe.evaluation_tokens) == (
+                stored.file.task,
+                stored.file.train.evaluation_tokens,
+            )
+            floors = data["floors"] if same else floors_of(task, recipe.evaluation_tokens)
             trainer = _trainer(recipe, chosen, task, seed, folder, device)
             trained = _train(trainer, folder, identity | {"floors": floors}, console)
     _print(trained, console)
     typer.echo(folder)
-
-
-def _floors(task: "Task") -> dict[str, Any]:
-    """As a search stores them."""
-    return {split: task.floors(split) for split in ("val", "test")}
 
 
 def _trainer(
@@ -117,6 +114,7 @@ def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: 
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
     from nas.artifact import save_weights
     from nas.cli.train_folder import CHECKPOINT
+    from nas.tasks.base import WHOLE
     from nas.train import Interrupted
 
     settings, task = trainer.settings, trainer.task
@@ -207,9 +205,9 @@ def _print(trained: Mapping[str, Any], console: "Console") -> None:
         if own != name:
             shown.add_row(own, number(metrics.get(f"val_{own}", metrics.get(own, math.nan))), number(metrics[name]))
     val, test = (trained["floors"][split] for split in ("val", "test"))
-    for name, metrics_of_it in val.items():
-        for metric, value in metrics_of_it.items():
-            shown.add_row(f"{name} {metric}", number(value), number(test[name][metric]))
+    for name in val:
+        for metric in dict.fromkeys((*val[name], *test[name])):  # a group may stand in one split alone
+            shown.add_row(f"{name} {metric}", *(number(floor[name].get(metric, math.nan)) for floor in (val, test)))
     console.print(shown)
     for name, metrics_of_it in trained["differences"].items():
         for metric, told in metrics_of_it.items():

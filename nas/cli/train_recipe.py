@@ -28,6 +28,10 @@ class Recipe:
     def steps(self) -> int:
         return self.file.train.steps
 
+    @property
+    def evaluation_tokens(self) -> int:
+        return self.file.train.evaluation_tokens
+
     def folder_name(self, trial: int, seed: int) -> str:
         """As 8-s0-4000-learning_rate=0.02."""
         told = (f"{key}={value}".replace("/", "_") for key, value in self.changed.items())

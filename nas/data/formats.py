@@ -6,6 +6,7 @@ A table that cannot be read raises a DataError with its line.
 import csv
 import io
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -60,14 +61,15 @@ def parsed(content: bytes, path: Path) -> Iterator[Placed]:
 
 def _text(content: bytes, path: Path) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        at = error.start + (len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0)
+        line = content[:at].count(b"\n") + 1
         raise DataError(
             "the table is not UTF-8 text",
             code="corpus-not-text",
             where=f"{path}  line {line}",
-            detail=f"byte {error.start} is 0x{content[error.start]:02x}: {error.reason}",
+            detail=f"byte {at} is 0x{content[at]:02x}: {error.reason}",
             help="convert it with: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE",
         ) from None
 
@@ -76,6 +78,7 @@ def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
     """The first line names the columns. Quotes have no meaning between tabs."""
     quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+    line = 1  # where a row begins: quoted fields may hold line breaks
     try:
         header = next(reader, [])
         if twice := [name for i, name in enumerate(header) if name in header[:i]]:
@@ -85,22 +88,24 @@ def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
                 where=f"{path}  line 1",
                 help="rename one of them",
             )
+        line = reader.line_num + 1
         for fields in reader:
             if fields and len(fields) != len(header):
                 raise DataError(
                     f"a row has {len(fields)} fields, and the header {len(header)}",
                     code="bad-row",
-                    where=f"{path}  line {reader.line_num}",
+                    where=f"{path}  line {line}",
                     detail=", ".join(fields)[:200],
                     help="quote fields that hold a comma" if not tabs else "keep tabs out of the fields",
                 )
             if fields:
-                yield f"line {reader.line_num}", dict(zip(header, fields, strict=True))
+                yield f"line {line}", dict(zip(header, fields, strict=True))
+            line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             "the table cannot be read",
             code="bad-row",
-            where=f"{path}  line {reader.line_num}",
+            where=f"{path}  line {line}",
             detail=str(error),
             help="write it as CSV with quotes doubled inside quotes (RFC 4180)",
         ) from None
@@ -132,7 +137,15 @@ def _parquet(content: bytes, path: Path) -> Iterator[Placed]:
 
     try:
         rows = pq.read_table(io.BytesIO(content)).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "a text column of the Parquet file is not UTF-8",
+            code="corpus-not-text",
+            where=str(path),
+            detail=str(error),
+            help="write it again with texts in UTF-8",
+        ) from None
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             "not a whole Parquet file", code="bad-row", where=str(path), detail=str(error), help="write it again"
         ) from None

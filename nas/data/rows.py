@@ -28,6 +28,8 @@ SPLIT_NAMES: dict[str, Split] = {
 SHARES = 10
 MOST_SHOWN = 5
 """Wrong values that a message lists; the others are counted."""
+MOST_CHARACTERS = 80
+"""Of a wrong value."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
 def split(table: Table, key: str) -> dict[Split, list[int]]:
     """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
 
-    Where no row is for validation, a tenth of the training rows is, as many data sets are published. Equal keys stand
-    in one split alone: what the test split holds is left out of the others, and what the validation split holds out of
-    training (four abstracts of SciTLDR, as published, stand in two).
+    Where no row is for validation, a tenth of the training rows is, by that hash, as many data sets are published.
+    Equal keys stand in one split alone: what the test split holds is left out of the others, and what the validation
+    split holds out of training (four abstracts of SciTLDR, as published, stand in two).
 
     Raises DataError when a split is left without rows, or the column names another.
     """
@@ -169,7 +171,7 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
         kept = {}
         for column in wanted:
             value = row.get(own[column.name])
-            if value is None and not column.required:
+            if not column.required and (value is None or value == ""):  # CSV has no other way to leave a cell out
                 continue
             problem = "is missing" if value is None else _problem(column, value)
             if problem:
@@ -177,6 +179,12 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
             else:
                 kept[column.name] = _value(column, value)
         rows.append(kept)
+    if any(SPLIT in row for row in rows):
+        wrong += [
+            f"{place}: {own[SPLIT]} is missing"
+            for (place, _), row in zip(placed, rows, strict=True)
+            if SPLIT not in row
+        ]
     if wrong:
         raise _bad_rows(corpus, wrong)
     return rows
@@ -185,19 +193,28 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
 def _problem(column: Column, value: Any) -> str:
     """What is wrong with a value; empty when nothing is."""
     if column.kind == "count":
-        return "" if (isinstance(value, int) and value >= 0) or _digits(value) else f"is no whole number: {value!r}"
+        if (isinstance(value, int) and value >= 0) or _digits(value):
+            return ""
+        return f"is no whole number: {_shown(value)}"
     if column.kind == "label":
-        fits = isinstance(value, (str, int)) and str(value).strip()
-        return "" if fits else f"is neither a word nor a whole number: {value!r}"
+        if isinstance(value, (str, int)) and str(value).strip() and _whole(str(value)):
+            return ""
+        return f"is neither a word nor a whole number: {_shown(value)}"
     if column.kind == "texts" and isinstance(value, list):
-        return (
-            "" if value and all(isinstance(v, str) and v.strip() for v in value) else "holds no text, or an empty one"
-        )
+        if not value:
+            return "holds no text"
+        sound = all(isinstance(text, str) and text.strip() and _whole(text) for text in value)
+        return "" if sound else f"holds something that is no text, or an empty one: {_shown(value)}"
     if not isinstance(value, str):
-        return f"is no text: {value!r}"
+        return f"is no text: {_shown(value)}"
     if not value.strip():
         return "is empty"
-    return "" if _whole(value) else f"holds half a character: {value[:80]!r}"
+    return "" if _whole(value) else f"holds half a character: {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."
 
 
 def _value(column: Column, value: Any) -> Any:

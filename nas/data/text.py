@@ -97,7 +97,7 @@ def _decode(content: bytes, place: str) -> str:
         offset, reason = error.start, error.reason
     else:
         if nul < 0:
-            return text
+            return text.removeprefix("\ufeff")  # some editors put a mark at the front
         offset, reason = nul, "a zero byte, which no text holds"
     raise DataError(
         "the corpus is not UTF-8 text",

@@ -31,7 +31,7 @@ from nas.search.study import Study
 from nas.search.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.space_settings import difference
 from nas.study_file import StudyFile
-from nas.tasks import Task, open_task
+from nas.tasks import Task, floors_of, open_task
 
 # The corpus is compared by its hash, so that its file may move.
 FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
@@ -200,7 +200,7 @@ def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: T
     now = _environment(file, launch)
     files.write_text(folder / "study.toml", file.to_toml())
     files.write_json(folder / "environment.json", now)
-    floors = {split: task.floors(split) for split in ("val", "test")}
+    floors = floors_of(task, file.train.evaluation_tokens)
     store.set_attribute("data", task.describe() | {"floors": floors})
     store.set_attribute("environment", now)
     store.set_attribute("created", time.time())

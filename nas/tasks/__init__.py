@@ -7,14 +7,20 @@ from torch import nn
 from nas import models
 from nas.architecture import Architecture
 from nas.task_settings import TASK_KINDS, TaskSettings
-from nas.tasks.base import Inputs, Split, Task
+from nas.tasks.base import Floors, Inputs, Split, Task
 
-__all__ = ["Inputs", "Split", "Task", "model_of", "open_task"]
+__all__ = ["Inputs", "Split", "Task", "floors_of", "model_of", "open_task"]
 
 
 def model_of(architecture: Architecture, task: Task) -> nn.Module:
     """The model of an architecture for that task. Raises UsageError when the family cannot learn it."""
     return models.build(architecture, vocabulary=task.vocabulary, context=task.context, head=task.head)
+
+
+def floors_of(task: Task, evaluation_tokens: int) -> dict[str, Floors]:
+    """As they are stored beside trials: on the validation examples that trials are scored on, and on the whole test
+    split."""
+    return {"val": task.floors("val", evaluation_tokens), "test": task.floors("test")}
 
 
 def open_task(settings: TaskSettings) -> Task:

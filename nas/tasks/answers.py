@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from nas.data.rows import Column
+from nas.errors import DataError
 from nas.models.seq2seq import Seq2Seq
 from nas.task_settings import TableTask as TableSettings
 from nas.tasks import table
-from nas.tasks.base import Floors, Scores, Split, Turn
+from nas.tasks.base import WHOLE, Floors, Scores, Split, Turn
 from nas.tasks.coders import Subwords
 from nas.tasks.token_task import IGNORED, Examples, TokenTask, on_device
 
@@ -59,8 +60,10 @@ class AnswerTask(TokenTask):
             split: sum(len(pair.source) > self.context or len(pair.target) >= self.context for pair in pairs)
             for split, pairs in self.pairs.items()
         }
+        if not fitting:
+            raise self._nothing_fits()
         self.pairs |= {"train": fitting}
-        self.longest = max((len(pair.target) + 1 for pair in fitting), default=self.context)
+        self.longest = max(len(pair.target) + 1 for pair in fitting)
         self.lengths = {
             split: torch.tensor([self._length(pair) for pair in pairs]) for split, pairs in self.pairs.items()
         }
@@ -86,8 +89,8 @@ class AnswerTask(TokenTask):
     def describe(self) -> dict[str, Any]:
         return self.data.describe() | {"too_long": self.too_long}
 
-    def floors(self, split: Split) -> Floors:
-        sources, references = self.asked(split)
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
+        sources, references = self.asked(split, max(1, max_tokens // TOKENS_PER_ANSWER))
         return {name: self.judged(told, references, sources)[0] for name, told in self.simple(sources).items()}
 
     def guesses(self, split: Split) -> dict[str, Scores]:
@@ -113,7 +116,7 @@ class AnswerTask(TokenTask):
         sources, references = self.asked(split, max(1, max_tokens // TOKENS_PER_ANSWER))
         coded = [tokens[: self.context] for tokens in self.coder.encode_all(sources)]
         told = [""] * len(sources)
-        for numbers in table.evenly(torch.tensor([len(tokens) for tokens in coded]), 10**9, ANSWERS_AT_ONCE):
+        for numbers in table.evenly(torch.tensor([len(tokens) for tokens in coded]), WHOLE, ANSWERS_AT_ONCE):
             source_BS, padding_BS = (part.to(device) for part in table.padded([coded[number] for number in numbers]))
             with turn(), torch.inference_mode():
                 rows = model.generate(source_BS, self.longest, self.start, self.end, padding_BS=padding_BS).tolist()
@@ -141,6 +144,17 @@ class AnswerTask(TokenTask):
 
     def _fits(self, pair: Pair) -> bool:
         return (self.cuts_sources or len(pair.source) <= self.context) and len(pair.target) < self.context
+
+    def _nothing_fits(self) -> DataError:
+        needs = (
+            max(0 if self.cuts_sources else len(pair.source), len(pair.target) + 1) for pair in self.pairs["train"]
+        )
+        return DataError(
+            f"no pair of the training split fits a context of {self.context} tokens",
+            code="context-too-short",
+            where="task.context",
+            help=f"raise task.context: the shortest pair needs {min(needs)}",
+        )
 
     def _length(self, pair: Pair) -> int:
         return min(len(pair.source), self.context) + min(len(pair.target) + 1, self.context)

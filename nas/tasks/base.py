@@ -18,6 +18,8 @@ Floors = dict[str, dict[str, float]]
 """Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
 Scores = Mapping[str, Sequence[float]]
 """Metric → its value for each example of a split, in the data's order; the metric is their mean."""
+WHOLE = 10**9
+"""Tokens: all of a split."""
 Turn = Callable[[], AbstractContextManager[object]]
 """Opened around every evaluation batch, so that whoever measures on the same device can go first."""
 
@@ -63,8 +65,9 @@ class Task(Protocol):
     def describe(self) -> dict[str, Any]:
         """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""
 
-    def floors(self, split: Split) -> Floors:
-        """What costs no neural network, on that split."""
+    def floors(self, split: Split, max_tokens: int = ...) -> Floors:
+        """What costs no neural network: on the examples of the split that `evaluate` takes, or all, where a text is
+        one."""
 
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""

@@ -6,6 +6,7 @@ Shapes: B batch, T tokens, C classes, N examples.
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from nas.models import Head
 from nas.tasks import table
-from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
+from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
 from nas.tasks.evaluation import Evaluated
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, on_device
@@ -71,6 +72,10 @@ class ClassTask(Evaluated):
         """Tokens of each example of the split (N,)."""
 
     @abstractmethod
+    def true(self, split: Split) -> list[int]:
+        """The number of each example's class."""
+
+    @abstractmethod
     def guessed(self, split: Split) -> dict[str, list[int]]:
         """What costs no neural network: its name → the number of the class that it tells for each example."""
 
@@ -107,18 +112,15 @@ class ClassTask(Evaluated):
         told_N, true_N = [told[number] for number in sorted(told)], [true[number] for number in sorted(true)]
         return {"loss": nats / len(true_N), **self._metrics(told_N, true_N)}, _right(told_N, true_N)
 
-    def floors(self, split: Split) -> Floors:
-        true_N = self._classes(split)
-        return {name: self._metrics(told_N, true_N) for name, told_N in self.guessed(split).items()}
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
+        numbers = sorted(chain.from_iterable(table.evenly(self.lengths(split), max_tokens, 1)))
+        true_N, guessed = self.true(split), self.guessed(split)
+        true = [true_N[number] for number in numbers]
+        return {name: self._metrics([told[n] for n in numbers], true) for name, told in guessed.items()}
 
     def guesses(self, split: Split) -> dict[str, Scores]:
-        true_N = self._classes(split)
+        true_N = self.true(split)
         return {name: _right(told_N, true_N) for name, told_N in self.guessed(split).items()}
-
-    def _classes(self, split: Split) -> list[int]:
-        _, targets_N = self.held(split, list(range(len(self.lengths(split)))))
-        found: list[int] = targets_N.tolist()
-        return found
 
     def _metrics(self, told_N: list[int], true_N: list[int]) -> dict[str, float]:
         from sklearn.metrics import f1_score

@@ -8,6 +8,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from nas.errors import DataError
 
+AT_ONCE = 10_000
+"""Texts: what the tokenizers keep of each while they work takes some kilobytes."""
+
 
 class Coder(ABC):
     """`symbols`: the vocabulary in order of token number, a task's own symbols (padding, a mask) among them."""
@@ -119,12 +122,13 @@ class Subwords(Coder):
         return numbers
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+        parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        return [found.ids for part in parts for found in self._tokenizer.encode_batch(list(part))]
 
-    def places(self, text: str) -> list[tuple[int, int]]:
-        """Of each token, [start, end) in characters of the text, without the space before a word."""
-        places: list[tuple[int, int]] = self._tokenizer.encode(text).offsets
-        return places
+    def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """And of each token [start, end) in characters of the text, without the space before a word."""
+        found = self._tokenizer.encode(text)
+        return found.ids, found.offsets
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Without a task's own symbols."""

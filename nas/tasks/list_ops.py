@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.errors import DataError
 from nas.task_settings import ListOps as ListOpsSettings
 from nas.tasks import table
 from nas.tasks.base import Split
@@ -30,6 +31,8 @@ DEEPEST, BRANCHES, FEWEST, MOST = 10, 0.25, 2, 10
 HELD_OUT = 2000
 """Trees of the validation split, and of the test split."""
 SEEDS = {"val": 1, "test": 2}
+DRAWS, FEWEST_KEPT = 2000, 20
+"""Of so many trees, so many have to be kept, or the splits take many minutes."""
 SHOWN = 4000
 """Training trees that the floor is learned from."""
 
@@ -60,7 +63,8 @@ class ListOpsTask(ClassTask):
         return int(median(len(tree) for tree, _ in self.held_out["val"])), 0
 
     def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
-        """Distinct trees with their values, none in both splits."""
+        """Distinct trees with their values, none in both splits. Raises DataError when such trees are too rare."""
+        self._check_law()
         seen, found = set[Tree](), dict[str, list[tuple[Tree, int]]]()
         for split, seed in SEEDS.items():
             generator, kept = random.Random(seed), list[tuple[Tree, int]]()
@@ -84,6 +88,9 @@ class ListOpsTask(ClassTask):
 
     def lengths(self, split: Split) -> Tensor:
         return torch.tensor([len(tree) for tree, _ in self.held_out[split]])
+
+    def true(self, split: Split) -> list[int]:
+        return [value for _, value in self.held_out[split]]
 
     def guessed(self, split: Split) -> dict[str, list[int]]:
         """The commonest digit of fresh trees."""
@@ -109,13 +116,29 @@ class ListOpsTask(ClassTask):
                 found.append((tree, value))
         return found
 
+    def _check_law(self) -> None:
+        generator = random.Random(0)
+        if sum(self._drawn(generator) is not None for _ in range(DRAWS)) < FEWEST_KEPT:
+            shortest, longest = self.settings.shortest, self.settings.longest
+            raise DataError(
+                f"hardly any expression has more than {shortest} and fewer than {longest} tokens",
+                code="law-too-narrow",
+                where="task.shortest and task.longest",
+                detail=f"fewer than {FEWEST_KEPT} of {DRAWS:,} that were drawn",
+                help="leave more between them, or make both smaller; published are 500 and 2000",
+            )
+
     def _tree(self, generator: random.Random) -> tuple[Tree, int]:
-        """One that is kept. Its root is an operator, since a digit alone is never long enough."""
-        while True:
-            written = list[str]()
-            value = _grow(generator, 1, written, self.settings.longest - 1)
-            if value is not None and len(written) > self.settings.shortest:
-                return tuple(written), value
+        """One that is kept."""
+        while (drawn := self._drawn(generator)) is None:
+            pass
+        return drawn
+
+    def _drawn(self, generator: random.Random) -> tuple[Tree, int] | None:
+        """None where it is not kept. The root is an operator, since a digit alone is never long enough."""
+        written = list[str]()
+        value = _grow(generator, 1, written, self.settings.longest - 1)
+        return None if value is None or len(written) <= self.settings.shortest else (tuple(written), value)
 
 
 def _grow(generator: random.Random, level: int, written: list[str], room: int) -> int | None:

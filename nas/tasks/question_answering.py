@@ -7,9 +7,9 @@ import math
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from statistics import fmean
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from nas.data import rows
 from nas.data.formats import Row
 from nas.data.rows import Column
+from nas.errors import DataError
 from nas.models import Head
 from nas.task_settings import TableTask as TableSettings
 from nas.tasks import table
-from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
+from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Subwords
 from nas.tasks.evaluation import Evaluated
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
@@ -31,6 +32,8 @@ from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 SEPARATOR = "<sep>"
 LONGEST_ANSWER = 16
 """Subwords."""
+ATOM = re.compile(r"\w+|[^\w\s]")
+"""A word, or a sign."""
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the first and last place of each answer (B, 2)."""
 
@@ -55,8 +58,8 @@ class QuestionAnswering(Evaluated):
     """−½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
 
     Of a story that does not fit the context, the beginning is cut off; questions whose answer stood there are not
-    trained on, and are wrong when they are evaluated. Beside the metrics of all questions stand `exact_match:GROUP` and
-    `f1:GROUP` of each group, where rows have one.
+    trained on, and are wrong when they are evaluated, whatever is told; the loss leaves them out. Beside the metrics of
+    all questions stand `exact_match:GROUP` and `f1:GROUP` of each group, where rows have one.
     """
 
     columns = (
@@ -80,6 +83,7 @@ class QuestionAnswering(Evaluated):
         self.too_long = {split: sum(q.cut for q in asked) for split, asked in self.questions.items()}
         self.cut_off = {split: sum(q.answer is None for q in asked) for split, asked in self.questions.items()}
         self.trained = [question for question in self.questions["train"] if question.answer]
+        self._check_answers()
         self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
 
     @property
@@ -89,7 +93,7 @@ class QuestionAnswering(Evaluated):
     @property
     def guessing(self) -> float:
         """Of whoever takes every place of the story for equally likely."""
-        return sum(math.log(max(1, len(q.places))) for q in self.trained) / max(1, len(self.trained))
+        return fmean(math.log(len(q.places)) for q in self.trained)
 
     @property
     def most_loss(self) -> float:
@@ -103,8 +107,12 @@ class QuestionAnswering(Evaluated):
     def describe(self) -> dict[str, Any]:
         return self.data.describe() | {"too_long": self.too_long, "answers_cut_off": self.cut_off}
 
-    def floors(self, split: Split) -> Floors:
-        return {name: _metrics(self.questions[split], told) for name, told in self._guessed(split).items()}
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
+        numbers = sorted(chain.from_iterable(self._evaluated(split, max_tokens)))
+        asked = [self.questions[split][number] for number in numbers]
+        return {
+            name: _metrics(asked, [told[number] for number in numbers]) for name, told in self._guessed(split).items()
+        }
 
     def guesses(self, split: Split) -> dict[str, Scores]:
         return {name: _scores(self.questions[split], told) for name, told in self._guessed(split).items()}
@@ -127,10 +135,9 @@ class QuestionAnswering(Evaluated):
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
         """Loss and accuracy of the places; exact match and F1 of the answers, as SQuAD normalises them."""
-        told = dict[int, str]()
+        told = dict[int, str | None]()
         nats, right, count = 0.0, 0, 0
-        lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
-        for numbers in table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
+        for numbers in self._evaluated(split, max_tokens):
             batch = [self.questions[split][number] for number in numbers]
             with turn(), torch.inference_mode():
                 inputs, targets_B2 = self._examples(batch, device)
@@ -142,17 +149,23 @@ class QuestionAnswering(Evaluated):
                 count += int((targets_B2 != IGNORED).sum())
                 spans = best_spans(logits_B2T).tolist()
             for number, question, (first, last) in zip(numbers, batch, spans, strict=True):
-                told[number] = self._text(question, first, last)
+                told[number] = self._text(question, first, last) if question.answer else None
         asked, texts = [self.questions[split][number] for number in sorted(told)], [told[n] for n in sorted(told)]
-        places = {"loss": nats / max(1, count), "accuracy": right / max(1, count)}
+        places = {"loss": nats / max(1, count), "accuracy": right / (2 * len(asked))}
         return places | _metrics(asked, texts), _scores(asked, texts)
+
+    def _evaluated(self, split: Split, max_tokens: int) -> Iterator[list[int]]:
+        """The numbers of the questions, batch by batch."""
+        lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
+        yield from table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
 
     def _guessed(self, split: Split) -> dict[str, list[str]]:
         """Of the answers of the training split, in the question's group: the one that the story mentions last."""
-        candidates = defaultdict[str, set[str]](set)
+        answers = defaultdict[str, set[str]](set)
         for question in self.questions["train"]:
-            candidates[question.group].update(question.answers)
-        return {"last candidate": [last_mentioned(q.story, candidates[q.group]) for q in self.questions[split]]}
+            answers[question.group].update(question.answers)
+        groups, empty = {group: Candidates(found) for group, found in answers.items()}, Candidates(())
+        return {"last candidate": [groups.get(q.group, empty).last_in(q.story) for q in self.questions[split]]}
 
     def _logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """(B, 2, T), −∞ outside the story."""
@@ -176,7 +189,7 @@ class QuestionAnswering(Evaluated):
 
     def _question(self, row: Row, start: int) -> Question:
         asking = self.coder.encode(row["question"])[: self.context // 2]
-        story, places = self.coder.encode(row["context"]), self.coder.places(row["context"])
+        story, places = self.coder.encode_with_places(row["context"])
         cut = max(0, len(asking) + 1 + len(story) - self.context)
         end, before = start + len(row["answer"][0]), len(asking) + 1 - cut
         covered = [i for i, (a, b) in enumerate(places) if a < end and b > start]
@@ -190,6 +203,17 @@ class QuestionAnswering(Evaluated):
             row.get("task", ""),
             cut > 0,
         )
+
+    def _check_answers(self) -> None:
+        """Raises DataError for a split whose answers are all cut off."""
+        for split, asked in self.questions.items():
+            if all(question.answer is None for question in asked):
+                raise DataError(
+                    f"the stories of the {split} split have lost all answers at a context of {self.context} tokens",
+                    code="context-too-short",
+                    where="task.context",
+                    help="raise task.context: of a story that is too long the beginning is cut off",
+                )
 
     def _answer_starts(self) -> list[int]:
         """Where each answer stands: as its row says, else at its first occurrence. Raises DataError."""
@@ -215,10 +239,34 @@ def best_spans(logits_B2T: Tensor) -> Tensor:
     return torch.stack((best_B // T, best_B % T), dim=1)
 
 
-def last_mentioned(story: str, candidates: set[str]) -> str:
-    """As a whole word; empty where there is none."""
-    found = [(story.rfind(c), c) for c in candidates if re.search(rf"\b{re.escape(c)}\b", story)]
-    return max(found, default=(-1, ""))[1]
+class Candidates:
+    """Answers that a story may mention: as whole words, or whole signs beside them."""
+
+    def __init__(self, answers: Iterable[str]) -> None:
+        self.texts = {answer.strip() for answer in answers}
+        self.most = max((len(ATOM.findall(text)) for text in self.texts), default=0)
+        self.found = dict[str, str]()
+
+    def last_in(self, story: str) -> str:
+        """The one that starts last, of several the longest; empty where there is none."""
+        if story not in self.found:
+            self.found[story] = self._last_in(story)
+        return self.found[story]
+
+    def _last_in(self, story: str) -> str:
+        atoms = [found.span() for found in ATOM.finditer(story)]
+        for first in reversed(range(len(atoms))):
+            start = atoms[first][0]
+            if start and _in_word(story[start - 1]):
+                continue
+            for _, end in reversed(atoms[first : first + self.most]):
+                if story[start:end] in self.texts and not _in_word(story[end : end + 1]):
+                    return story[start:end]
+        return ""
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def normalised(text: str) -> list[str]:
@@ -234,16 +282,20 @@ def f1(told: str, true: str) -> float:
     return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)
 
 
-def _scores(asked: Sequence[Question], told: Sequence[str]) -> Scores:
-    """The best over the answers of each question."""
+def _scores(asked: Sequence[Question], told: Sequence[str | None]) -> Scores:
+    """The best over the answers of each question; 0 where nothing could be told."""
     exact, overlap = list[float](), list[float]()
     for question, text in zip(asked, told, strict=True):
+        if text is None:
+            exact.append(0.0)
+            overlap.append(0.0)
+            continue
         exact.append(float(any(normalised(text) == normalised(answer) for answer in question.answers)))
         overlap.append(max(f1(text, answer) for answer in question.answers))
     return {"exact_match": exact, "f1": overlap}
 
 
-def _metrics(asked: Sequence[Question], told: Sequence[str]) -> dict[str, float]:
+def _metrics(asked: Sequence[Question], told: Sequence[str | None]) -> dict[str, float]:
     """The means of all questions, and of each group."""
     scores = _scores(asked, told)
     groups = {question.group for question in asked} - {""}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas.task_settings import AssociativeRecall as RecallSettings
 from nas.task_settings import SelectiveCopy as CopySettings
-from nas.tasks.base import Floors, Split
+from nas.tasks.base import WHOLE, Floors, Split
 from nas.tasks.coders import Words
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
@@ -51,7 +51,7 @@ class GeneratedTask(TokenTask):
             "law": law,
         }
 
-    def floors(self, split: Split) -> Floors:
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
         return {"guessing": {"loss": self.chance, "accuracy": math.exp(-self.chance)}}
 
     def training(self, generator: torch.Generator, size: int) -> Examples:

@@ -16,7 +16,7 @@ from torch import Tensor
 from nas.data import text as corpora
 from nas.task_settings import TextTask as TextSettings
 from nas.tasks import ngrams
-from nas.tasks.base import Floors, Split
+from nas.tasks.base import WHOLE, Floors, Split
 from nas.tasks.coders import Characters, Coder, Subwords
 from nas.tasks.token_task import Examples, TokenTask
 
@@ -64,8 +64,8 @@ class TextTask(TokenTask):
             "splits": {name: list(span) for name, span in self.spans.items()},
         }
 
-    def floors(self, split: Split) -> Floors:
-        """Interpolated Witten-Bell n-grams of tokens, trained on the train split."""
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
+        """Interpolated Witten-Bell n-grams of tokens, trained on the train split; always of the whole split."""
         low, high = self.plain
         nats = ngrams.losses(self.tokens_N.numpy() - low, self.splits["train"], self.splits[split], high - low)
         told = {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models import TOKENS, Head
-from nas.tasks.base import Floors, Inputs, Scores, Split, Turn
+from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
 from nas.tasks.evaluation import Evaluated
 
@@ -61,7 +61,7 @@ class TokenTask(Evaluated):
         """See `nas.tasks.base.Task`."""
 
     @abstractmethod
-    def floors(self, split: Split) -> Floors:
+    def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
         """See `nas.tasks.base.Task`."""
 
     @abstractmethod

@@ -23,7 +23,7 @@ from nas.search.coordinator import Coordinator
 from nas.search.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
-from nas.tasks import open_task
+from nas.tasks import floors_of, open_task
 
 TEXT = "".join(f"the quick brown fox number {n} jumps over the lazy dog; " for n in range(60))
 
@@ -105,8 +105,7 @@ def search_by_table(runs: Path, settings: StudyFile, trials: int = 6) -> None:
     folder = runs / settings.name
     folder.mkdir(parents=True)
     store, task = Store.create(sqlite_url(folder), settings.name, settings.objective_list()), open_task(settings.task)
-    floors = {split: task.floors(split) for split in ("val", "test")}
-    store.set_attribute("data", task.describe() | {"floors": floors})
+    store.set_attribute("data", task.describe() | {"floors": floors_of(task, settings.train.evaluation_tokens)})
     store.set_attribute("environment", environment())
     store.set_attribute("created", time.time())
     store.set_attribute("settings", settings.resolved())

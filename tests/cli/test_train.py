@@ -80,6 +80,18 @@ def test_done_already(nas, runs):
     assert weights.stat().st_mtime_ns == before
 
 
+def test_a_floor_of_one_split_alone_is_shown_with_a_dash(nas, runs):
+    folder = Path(nas("train", "demo", 0).out.strip())
+    stored = json.loads((folder / "metrics.json").read_text())
+    stored["floors"]["val"]["5-gram"]["exact_match:b"] = 0.25
+    stored["floors"]["test"]["5-gram"]["exact_match:c"] = 0.75
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    ran = nas("train", "demo", 0)
+    assert (ran.code, ran.out) == (0, f"{folder}\n")
+    told = [line.split()[-3:] for line in ran.err.splitlines() if "exact_match" in line]
+    assert told == [["exact_match:b", "0.25", "–"], ["exact_match:c", "–", "0.75"]]
+
+
 def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):
     assert nas("train", "demo", 0, "--steps", 8, "--seed", 1).out.endswith("trained/0-s1-8\n")
     ran = nas("train", "demo", 0, "--steps", 2, "--out", tmp_path / "here", "--device", "cpu")

@@ -5,6 +5,8 @@ import json
 import os
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nas.data import rows
@@ -76,6 +78,25 @@ def test_what_is_optional_may_be_absent(tmp_path):
     assert rows.load(path, QUESTIONS, {}).rows == ({"context": "c", "answer_start": 0},)
 
 
+def test_an_optional_cell_may_be_left_empty(tmp_path):
+    path = write(tmp_path, "a.csv", "context,answer_start,task,split\nc,0,,\nd,1,2,\n")
+    told = rows.load(path, QUESTIONS, {}).rows
+    assert told == ({"context": "c", "answer_start": 0}, {"context": "d", "answer_start": 1, "task": "2"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label,split\na,1,train\nb,1,\n"),
+        ("a.jsonl", '{"text": "a", "label": 1, "split": "train"}\n{"text": "b", "label": 1}\n'),
+    ],
+)
+def test_all_rows_say_what_they_are_for_or_none(tmp_path, name, content):
+    path = write(tmp_path, name, content)
+    line = 3 if name == "a.csv" else 2
+    assert refused(path).message == f"a row cannot be used: line {line}: split is missing"
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -83,6 +104,8 @@ def test_what_is_optional_may_be_absent(tmp_path):
         ('{"text": 7, "label": 1}', "line 2: text is no text: 7"),
         ('{"label": 1}', "line 2: text is missing"),
         ('{"text": "cut \\ud83d", "label": 1}', "line 2: text holds half a character"),
+        ('{"text": "a", "label": "\\ud83d"}', "line 2: label is neither a word nor a whole number"),
+        (json.dumps({"text": list(range(999)), "label": 1}), "line 2: text is no text: [0, 1, 2"),
         ('{"text": "a", "label": null}', "line 2: label is missing"),
         ('{"text": "a", "label": 1.5}', "line 2: label is neither a word nor a whole number: 1.5"),
     ],
@@ -92,6 +115,17 @@ def test_a_value_that_cannot_be_used_is_told_with_its_place(tmp_path, line, told
     error = refused(path)
     assert (error.code, error.where) == ("bad-row", path)
     assert told in error.message
+
+
+@pytest.mark.parametrize("told", [["one", " "], ["one", "cut \ud83d"], [1]])
+def test_a_list_of_texts_holds_texts(tmp_path, told):
+    path = write(tmp_path, "a.jsonl", json.dumps({"document": "d", "summary": told}))
+    assert "line 1: summary holds something that is no text, or an empty one" in refused(path, SUMMARIES).message
+
+
+def test_a_wrong_value_is_shown_in_short(tmp_path):
+    path = write(tmp_path, "a.jsonl", json.dumps({"text": list(range(999)), "label": 1}))
+    assert len(refused(path).message) < 200
 
 
 def test_many_wrong_rows_are_counted(tmp_path):
@@ -128,7 +162,10 @@ def test_a_column_that_the_task_does_not_read_is_refused(tmp_path):
     [
         ("a.csv", b"text,label\nok,1\n\xff\xfe,0\n", "line 3"),
         ("a.csv", b"text,label\nok,1\nno\n", "line 3"),
+        ("a.csv", b"\xef\xbb\xbftext,label\nok,1\nb\xff,0\n", "line 3"),
         ("a.csv", b'text,label\n"open,1\n', "line 2"),
+        ("a.csv", b'text,label\n"a\nb",1\n"open,1\nc,1\n', "line 4"),
+        ("a.csv", b'text,label\na,1\n"b\nb"\nc,1\n', "line 3"),
         ("a.csv", b"text,label,text\na,1,b\n", "line 1"),
         ("a.tsv", b"text\tlabel\nok\t1\t2\n", "line 2"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n[1]\n', "line 2"),
@@ -139,6 +176,24 @@ def test_a_column_that_the_task_does_not_read_is_refused(tmp_path):
 def test_a_table_that_cannot_be_read_is_told_with_its_line(tmp_path, name, content, where):
     path = write(tmp_path, name, content)
     assert where in refused(path).where
+
+
+def test_a_mark_at_the_front_is_no_part_of_the_text_but_of_the_place(tmp_path):
+    path = write(tmp_path, "a.csv", b"\xef\xbb\xbftext,label\nok,1\n")
+    assert rows.load(path, TWEETS, {}).rows == ({"text": "ok", "label": "1"},)
+    assert "byte 20 is 0xff" in refused(write(tmp_path, "b.csv", b"\xef\xbb\xbftext,label\nok,1\nb\xff,0\n")).detail
+
+
+def test_a_row_is_where_it_begins(tmp_path):
+    path = write(tmp_path, "a.csv", 'text,label\n"a\nb",1\n\nc,1\n')
+    assert rows.load(path, TWEETS, {}).places == ("line 2", "line 5")
+
+
+def test_parquet_that_holds_no_text_is_told(tmp_path):
+    binary = pa.array([b"ok", b"\xff\xfe"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 2, binary.buffers())
+    pq.write_table(pa.table({"text": text, "label": [1, 2]}), tmp_path / "a.parquet")
+    assert "not UTF-8" in refused(str(tmp_path / "a.parquet")).message
 
 
 def test_an_empty_table_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 import torch
 
-from nas.errors import InvalidStudyFile
+from nas.errors import DataError, InvalidStudyFile
 from nas.study_file import parse
 from nas.task_settings import ListOps
 from nas.tasks import open_task
@@ -76,6 +76,11 @@ def test_a_window_that_holds_nothing_is_refused():
     """
     with pytest.raises(InvalidStudyFile, match="at least 5 above"):
         parse(study)
+
+
+def test_lengths_that_hardly_occur_are_refused():
+    with pytest.raises(DataError, match="hardly any expression has more than 3990 and fewer than 4000 tokens"):
+        open_task(ListOps(kind="list_ops", shortest=3990, longest=4000))
 
 
 def test_the_largest_batch_is_of_long_trees():

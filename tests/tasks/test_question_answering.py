@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.architecture import Architecture
 from nas.errors import DataError
 from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
-from nas.tasks.question_answering import best_spans, f1, last_mentioned, normalised
+from nas.tasks.question_answering import Candidates, best_spans, f1, normalised
 from nas.train import Trainer
 
 PLACES = ("hall", "garden", "kitchen", "office room")
@@ -130,6 +133,40 @@ def test_a_long_story_loses_its_beginning_and_is_counted(corpus):
     assert told["test_exact_match"] <= 1 - cut["test"] / len(task.questions["test"])
 
 
+def test_an_answer_that_is_cut_off_counts_as_wrong_even_where_its_word_is_left(tmp_path):
+    long = "It is red. " + "Nobody knows what else there is to say. " * 4 + "Is it red?"
+    rows = [
+        {"context": f"A {split} story. {story}", "question": "What?", "answer": "red", "split": split}
+        for split in ("train", "valid", "test")
+        for story in (long, "It is red.")
+    ]
+    path = tmp_path / "cut.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = open_task(settings(str(path), context=16, subwords=300))
+    assert task.describe()["answers_cut_off"] == {"train": 1, "val": 1, "test": 1}
+    asked = sorted(task.questions["val"], key=lambda question: len(question.tokens))
+    told = [question.answer or [len(question.tokens) - 2] * 2 for question in asked]
+    assert [task._text(question, *span) for question, span in zip(asked, told, strict=True)] == ["red", "red"]
+    metrics = task.evaluate(Knows(told), "val", max_tokens=10**6)
+    assert (metrics["val_accuracy"], metrics["exact_match"], metrics["f1"]) == (0.5, 0.5, 0.5)
+    assert metrics["val_loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_context_that_leaves_no_answer_is_refused(corpus):
+    with pytest.raises(DataError, match="have lost all answers at a context of 2 tokens") as caught:
+        open_task(settings(corpus, context=2))
+    assert caught.value.where == "task.context"
+
+
+def test_floors_are_of_the_examples_that_are_evaluated(corpus):
+    task = open_task(settings(corpus))
+    asked = [task.questions["val"][number] for numbers in task._evaluated("val", 500) for number in numbers]
+    assert 0 < len(asked) < len(task.questions["val"])
+    told = [Candidates(PLACES).last_in(question.story) for question in asked]
+    right = [told == question.answers[0] for told, question in zip(told, asked, strict=True)]
+    assert task.floors("val", 500)["last candidate"]["exact_match"] == pytest.approx(sum(right) / len(right))
+
+
 def test_padding_changes_no_result(corpus):
     task = open_task(settings(corpus))
     torch.manual_seed(0)
@@ -164,9 +201,34 @@ def test_answers_are_compared_without_articles_and_punctuation():
     assert normalised("The  Office-Room, a!") == ["officeroom"]
 
 
-def test_the_last_candidate_is_a_whole_word():
-    assert last_mentioned("to the hall, the hallway", {"hall", "hallway"}) == "hallway"
-    assert last_mentioned("the hallway", {"hall"}) == ""
+@pytest.mark.parametrize(
+    ("story", "answers", "last"),
+    [
+        ("to the hall, the hallway", ["hall", "hallway"], "hallway"),
+        ("the hallway", ["hall"], ""),
+        ("a cat, then a dog, then a caterpillar", ["cat", "dog"], "dog"),
+        ("up by 50% in C++, not C", ["50%", "C++"], "C++"),
+        ("US$5 or 5 $", ["$5", "5"], "5"),
+        ("the big red hall", ["hall", "red hall", "big red"], "hall"),
+        ("the red hall", ["red", "red hall"], "red hall"),
+        ("snake_case", ["case"], ""),
+        ("", ["hall"], ""),
+        ("the hall", [], ""),
+    ],
+)
+def test_the_last_candidate_is_a_whole_word(story, answers, last):
+    assert Candidates(answers).last_in(story) == last
+
+
+@given(st.lists(st.text("ab $", max_size=6), max_size=4), st.text("ab $", max_size=20))
+def test_the_last_candidate_is_that_of_a_plain_search(answers, story):
+    wanted = {answer.strip() for answer in answers} - {""}
+    found = [
+        (place.start(), answer)
+        for answer in wanted
+        for place in re.finditer(rf"(?<!\w)(?={re.escape(answer)}(?!\w))", story)
+    ]
+    assert Candidates(answers).last_in(story) == max(found, default=(-1, ""), key=lambda f: (f[0], len(f[1])))[1]
 
 
 @pytest.mark.parametrize(

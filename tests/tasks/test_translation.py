@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nas.architecture import Architecture
+from nas.errors import DataError
 from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
@@ -64,6 +65,13 @@ def test_what_does_not_fit_is_not_trained_on_and_counted(corpus):
         assert len(pair.target) < 4
     (source_BS, written_BT, _), targets_BT = next(task.evaluation("val", 10**6, 64))
     assert max(source_BS.size(1), written_BT.size(1), targets_BT.size(1)) <= 4
+
+
+def test_a_context_that_no_pair_fits_is_refused(corpus):
+    with pytest.raises(DataError, match="no pair of the training split fits a context of 2 tokens") as caught:
+        open_task(settings(corpus, context=2))
+    assert caught.value.where == "task.context"
+    assert "the shortest pair needs" in caught.value.help
 
 
 def test_the_largest_batch_is_of_the_longest(corpus):
