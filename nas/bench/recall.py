@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from nas import files
 from nas.architecture import Architecture, first_error
 from nas.bench import recall_figure
-from nas.bench.pool import Lead, side_by_side
+from nas.bench.pool import side_by_side
 from nas.errors import Conflict, InvalidArchitecture, UsageError
 from nas.kinds import Kind
 from nas.measure import environment
@@ -194,7 +194,7 @@ def _write(result: Mapping[str, Any], folder: Path) -> None:
     recall_figure.write(result, folder / "recall")
 
 
-def _train(settings: Settings, one: Training, lead: Lead) -> Row:
+def _train(settings: Settings, one: Training) -> Row:
     """A training and its test, in a process of its own; of one that diverges the accuracy is 0."""
     torch.set_num_threads(1)
     name, seed, rate = one
@@ -202,7 +202,7 @@ def _train(settings: Settings, one: Training, lead: Lead) -> Row:
     recipe = TrainSettings(
         steps=settings.steps, batch=BATCH, rungs=(1.0,), optimiser=settings.optimiser, learning_rate=(rate,)
     )
-    trainer = Trainer(architecture, task, recipe, seed=seed, should_stop=lead.gone)
+    trainer = Trainer(architecture, task, recipe, seed=seed)
     assert isinstance(trainer.model, Decoder)
     state = trainer.model.state_bytes(1, task.context) / 1024
     try:

@@ -15,7 +15,7 @@ import torch
 
 from nas import files
 from nas.architecture import Architecture
-from nas.bench.pool import Lead, side_by_side
+from nas.bench.pool import side_by_side
 from nas.measure import DeviceLock
 from nas.results import METRICS
 from nas.search.sampler import key_of, seed_of
@@ -92,7 +92,7 @@ def jobs_of(file: StudyFile, jobs: int) -> int:
 
 
 def _train(
-    call: tuple[tuple[str, int], Mapping[str, Any]], lead: Lead, *, file: StudyFile, device: str
+    call: tuple[tuple[str, int], Mapping[str, Any]], *, file: StudyFile, device: str
 ) -> dict[str, float] | dict[str, str]:
     """One full training, in a process of its own."""
     (_, seed), entry = call
@@ -105,7 +105,6 @@ def _train(
         device=device,
         learning_rate=entry["learning_rate"],
         lock=DeviceLock(device),
-        should_stop=lead.gone,
     )
     try:
         return dict(trainer.run_to_next_rung().metrics)

@@ -13,16 +13,12 @@ knows them beforehand, where `cheap` is used, and the others do not.
 """
 
 import os
-import signal
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
 from statistics import mean, stdev
 from typing import Any
 
@@ -30,6 +26,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
+from nas.bench.pool import side_by_side
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
 from nas.search.counts import ASKS_PER_TRIAL as ASKS_PER_TRAINING
@@ -162,36 +159,17 @@ def _replayed(
     table: Table, wanted: Sequence[tuple[str, int]], trials: int, jobs: int, tell: Callable[[str], None]
 ) -> dict[tuple[str, int], Run]:
     """All runs. A single one has a process of its own too: one thread there, whatever runs here."""
-    others, done = set(active_children()), dict[tuple[str, int], Run]()
-    with (
-        _one_thread(),
-        ProcessPoolExecutor(min(jobs, len(wanted)), get_context("spawn"), initializer=_start_worker) as pool,
-    ):
-        futures = [pool.submit(replay, table, sampler, seed, trials) for sampler, seed in wanted]
-        try:
-            for future in as_completed(futures):
-                run = future.result()
-                done[run.sampler, run.seed] = run
-                share = f"{run.ratios[-1]:.4f} at {run.trained}"
-                tell(f"[{len(done)}/{len(wanted)}] {run.sampler} seed {run.seed}: {share}")
-        except BaseException:
-            # Ctrl-C, or a sampler that failed: what still runs may take minutes, and nobody will read it.
-            for child in set(active_children()) - others:
-                child.terminate()
-            raise
+    done = dict[tuple[str, int], Run]()
+    with _one_thread():
+        for key, run in side_by_side(partial(_replay, table=table, trials=trials), wanted, jobs):
+            done[key] = run
+            share = f"{run.ratios[-1]:.4f} at {run.trained}"
+            tell(f"[{len(done)}/{len(wanted)}] {run.sampler} seed {run.seed}: {share}")
     return done
 
 
-def _start_worker() -> None:
-    """Ctrl-C reaches the whole group: the parent alone says what it means. A worker never outlives its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+def _replay(key: tuple[str, int], *, table: Table, trials: int) -> Run:
+    return replay(table, *key, trials)
 
 
 @contextmanager
