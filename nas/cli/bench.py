@@ -157,7 +157,7 @@ def recall(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Associative recall by each kind of attention, against its decode state; some 45 minutes; resumes."""
+    """Associative recall by each kind of attention, against its decode state; about an hour; resumes."""
     from nas.bench.attention import check_writable, parse_kinds
     from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
     from nas.cli import bench_tables
