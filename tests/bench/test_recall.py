@@ -35,8 +35,8 @@ def test_the_rate_is_chosen_by_validation_and_told_by_test():
     assert told["accuracy_sd"] == pytest.approx(0.02**0.5)
 
 
-def small(kinds, steps=3):
-    return Settings(kinds, task_of(32, 16, 2, random_gaps=False), 8, steps, "muon", (0.01,), 2)
+def small(kinds, steps=3, seeds=2):
+    return Settings(kinds, task_of(32, 16, 2, random_gaps=False), 8, steps, "muon", (0.01,), seeds)
 
 
 def test_a_small_run_is_written_whole(tmp_path):
@@ -73,6 +73,11 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing_unfinished(tmp_path):
     with pytest.raises(Conflict, match="other settings") as caught:
         compare(small(settings.kinds, steps=4), 1, tmp_path, said.append)
     assert caught.value.where.endswith("unfinished.json: steps")
+
+    smaller = small({"softmax": settings.kinds["softmax"]}, seeds=1)
+    compare(smaller, 1, tmp_path, said.append)
+    assert json.loads((tmp_path / "unfinished.json").read_text())["rows"] == [kept[1]]
+    (tmp_path / "unfinished.json").write_text(json.dumps({"settings": settings.training(), "rows": kept}))
 
     again: list[str] = []
     result = compare(settings, 1, tmp_path, again.append)
