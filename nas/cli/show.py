@@ -67,7 +67,10 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
         facts["over limit"] = ", ".join(over)
     if trial.detail:
         facts["detail"] = trial.detail.strip()
-    return pairs(facts | {"architecture": f"{trial.architecture_id}, hidden {trial.model.hidden}"})
+    facts["architecture"] = f"{trial.architecture_id}, hidden {trial.model.hidden}"
+    if trial.learning_rate is not None:
+        facts["learning rate"] = f"{trial.learning_rate:g}"
+    return pairs(facts)
 
 
 def _blocks(trial: "TrialResult") -> "Table":

@@ -158,6 +158,9 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
 def _point(summary: Summary, row: Row) -> dict[str, Any]:
     trial, objectives = row.trial, summary.record.objectives
     beside = [m for m in SHOWN_BESIDE if m in trial.metrics and m not in {o.metric for o in objectives}]
+    facts = [_fact(Objective(m, "min"), words.number(trial.metrics[m]), "") for m in beside]
+    if trial.learning_rate is not None:
+        facts.append(["learning rate", f"{trial.learning_rate:g}", ""])
     return {
         "number": trial.number,
         "role": row.role,
@@ -167,7 +170,7 @@ def _point(summary: Summary, row: Row) -> dict[str, Any]:
         "architecture": str(trial.model),
         "values": [summary.value(trial, axis) for axis in summary.axes],
         "facts": [_fact(o, text, spread) for o, (_, text, spread) in zip(objectives, row.cells, strict=True)],
-        "beside": [_fact(Objective(m, "min"), words.number(trial.metrics[m]), "") for m in beside],
+        "beside": facts,
     }
 
 

@@ -27,7 +27,8 @@ def test_table_fits_80_columns_and_marks_knee_and_contended(nas):
 
 def test_json_rows_are_best_first_with_architecture_and_metrics(nas):
     rows = json.loads(nas("front", "demo", "--format", "json").out)
-    assert [set(row) for row in rows] == [{"number", "architecture_id", "architecture", "metrics"}] * len(rows)
+    fields = {"number", "architecture_id", "architecture", "learning_rate", "metrics"}
+    assert [set(row) for row in rows] == [fields] * len(rows)
     losses = [row["metrics"]["val_loss"] for row in rows]
     assert losses == sorted(losses)
     assert rows[-1]["number"] == 0

@@ -16,6 +16,16 @@ def test_tells_everything_about_a_trial(nas):
     assert "nas generate demo 0 --prompt" in ran.out
 
 
+def test_tells_the_learning_rate_that_the_search_chose(nas, runs, settings, make_study):
+    searched = settings.train.model_copy(update={"learning_rate": (0.0125, 0.025)})
+    make_study(runs, settings.model_copy(update={"name": "rates", "train": searched}))
+    trial = json.loads(nas("show", "rates", 1, "--json").out)
+    assert ["learning", "rate", f"{trial['learning_rate']:g}"] in [
+        line.split() for line in nas("show", "rates", 1).out.splitlines()
+    ]
+    assert "learning rate" not in nas("show", "demo", 1).out
+
+
 def test_tells_why_a_trial_was_not_trained(nas):
     ran = nas("show", "demo", 2)
     assert ran.code == 0

@@ -134,6 +134,15 @@ def test_what_is_stored_is_text_and_never_markup(record, tmp_path):
     assert data["trials"][7]["reason"] == attack
 
 
+def test_the_learning_rate_stands_beside_a_trial_where_the_search_chose_one(record, tmp_path):
+    searched = replace(record.trials[0], learning_rate=0.0125)
+    first, second, *_ = json.loads(read(replace(record, trials=(searched, *record.trials[1:])), tmp_path).scripts[0])[
+        "trials"
+    ]
+    assert ["learning rate", "0.0125", ""] in first["beside"]
+    assert "learning rate" not in [name for name, *_ in second["beside"]]
+
+
 def test_data_for_the_script_agrees_with_the_record(record, reader):
     data = json.loads(reader.scripts[0])
     assert [t["number"] for t in data["trials"]] == [t.number for t in record.trials]
