@@ -72,6 +72,9 @@ class StudyFile(Table):
                     raise InvalidStudyFile(f"metric '{entry.metric}' is given twice", where=where, help="keep one")
                 seen.add(entry.metric)
         self._searchable()
+        if self.measure.prompt is not None and self.family == ("encoder",):
+            text = "an encoder reads its text at once and writes nothing, so it has no prompt"
+            raise InvalidStudyFile(text, where="measure.prompt", help="leave it out")
         if self.measure.prompt is not None and self.measure.prompt >= self.task.context:
             raise InvalidStudyFile(
                 f"a prompt of {self.measure.prompt} tokens leaves nothing to decode in context {self.task.context}",
@@ -134,9 +137,14 @@ class StudyFile(Table):
 
     def with_absolute_corpus(self) -> Self:
         """The same for workers, and later launches, that may have another current folder."""
+        from nas.data.catalogue import DATASETS
+        from nas.data.text import CORPORA
+
         task = self.task
         if not isinstance(task, (TextTask, TableTask)):
             return self
+        if task.corpus in (CORPORA if isinstance(task, TextTask) else DATASETS):
+            return self  # whatever file of that name lies here
         prefix = "hf:" if task.corpus.startswith("hf:") else ""
         path = Path(task.corpus.removeprefix(prefix)).expanduser()
         if not (path.is_dir() if prefix else path.is_file()):

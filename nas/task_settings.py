@@ -13,7 +13,7 @@ from nas.toml_table import Count, Number, Table
 @dataclass(frozen=True)
 class TaskKind:
     """One task. `module:class` under nas.tasks, imported when a task is opened; the families that can learn it; the
-    metrics that it has besides val_loss and val_accuracy.
+    metrics of quality that it has besides val_loss and val_accuracy.
 
     has_source: it reads one text and writes another. writes: its models end in logits of tokens; others have no output
     matrix that could be tied. rows: its examples are rows of a table, by default of the data set `corpus`, if there is
@@ -22,11 +22,16 @@ class TaskKind:
 
     module: str
     families: tuple[Family, ...]
-    metrics: tuple[str, ...] = ()
+    qualities: tuple[str, ...] = ()
     has_source: bool = False
     writes: bool = True
     rows: bool = False
     corpus: str = ""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What trials of it have, and those of some other task have not."""
+        return (*self.qualities, "generation_ms") if self.has_source else self.qualities
 
 
 SEQ2SEQ: tuple[Family, ...] = ("encoder_decoder", "recurrent")
@@ -37,8 +42,8 @@ TASK_KINDS: dict[str, TaskKind] = {
     "masked_language_modelling": TaskKind(
         "masked_language_modelling:MaskedLanguageModelling", ("encoder",), ("perplexity",)
     ),
-    "copy_spans": TaskKind("spans:CopySpans", SEQ2SEQ, ("exact_match", "generation_ms"), has_source=True),
-    "reverse_spans": TaskKind("spans:ReverseSpans", SEQ2SEQ, ("exact_match", "generation_ms"), has_source=True),
+    "copy_spans": TaskKind("spans:CopySpans", SEQ2SEQ, ("exact_match",), has_source=True),
+    "reverse_spans": TaskKind("spans:ReverseSpans", SEQ2SEQ, ("exact_match",), has_source=True),
     "associative_recall": TaskKind("synthetic:AssociativeRecall", ("decoder", "recurrent"), ("exact_match",)),
     "selective_copy": TaskKind("synthetic:SelectiveCopy", ("decoder", "recurrent"), ("exact_match",)),
     "list_ops": TaskKind("list_ops:ListOpsTask", ("encoder",), ("macro_f1",), writes=False),
@@ -54,7 +59,7 @@ TASK_KINDS: dict[str, TaskKind] = {
     "translation": TaskKind(
         "translation:Translation",
         SEQ2SEQ,
-        ("bleu", "chrf", "generation_ms"),
+        ("bleu", "chrf"),
         has_source=True,
         rows=True,
         corpus="tatoeba-eng-fra",
@@ -62,7 +67,7 @@ TASK_KINDS: dict[str, TaskKind] = {
     "summarisation": TaskKind(
         "summarisation:Summarisation",
         ("encoder_decoder",),
-        ("rouge_1", "rouge_2", "rouge_l", "generation_ms"),
+        ("rouge_1", "rouge_2", "rouge_l"),
         has_source=True,
         rows=True,
         corpus="scitldr",

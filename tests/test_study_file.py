@@ -77,6 +77,29 @@ def test_a_minimal_file_gets_every_default():
     assert study_file.parse(file.to_toml()) == file
 
 
+def test_a_prompt_of_an_encoder_is_refused():
+    file = (Path(__file__).parents[1] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
+    with pytest.raises(InvalidStudyFile, match="an encoder reads its text at once") as raised:
+        study_file.parse(file, ["measure.prompt=4"])
+    assert raised.value.where.endswith("measure.prompt")
+
+
+def test_whoever_reads_a_source_has_the_time_of_a_whole_answer():
+    file = (Path(__file__).parents[1] / "search_spaces" / "reverse_spans.toml").read_text(encoding="utf-8")
+    assert study_file.parse(file, ["objectives.0.metric=generation_ms"]).objectives[0].metric == "generation_ms"
+    with pytest.raises(InvalidStudyFile, match="has no 'generation_ms'"):
+        study_file.parse(MINIMAL, ["objectives.0.metric=generation_ms"])
+
+
+def test_the_corpus_of_later_launches_is_a_file_s_place_and_never_that_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tinyshakespeare", "mine.txt"):
+        (tmp_path / name).write_text("a text", encoding="utf-8")
+    named, own = (study_file.parse(MINIMAL, [f"task.corpus={name}"]) for name in ("tinyshakespeare", "mine.txt"))
+    assert named.with_absolute_corpus() == named
+    assert own.with_absolute_corpus().task.corpus == str(tmp_path / "mine.txt")
+
+
 def test_a_goal_may_be_left_to_the_metric():
     file = study_file.parse(MINIMAL, ["objectives.0.metric=val_accuracy"])
     assert file.objective_list()[0].goal == "max"

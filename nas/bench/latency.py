@@ -1,8 +1,9 @@
 """Test and retest of measuring: the same architectures measured on an idle machine, and while others train on it.
 
 The trainers take the device's lock around every step, as trials do, so they pause while a measurement runs. Told for
-each timed metric: Spearman's rank correlation between both, and the median relative difference. Of models with a source
-also whether a whole answer, timed in one, takes as long as reading the source and writing its tokens, timed apart.
+each timed metric that the models have: Spearman's rank correlation between both, and the median relative difference. Of
+models with a source also whether a whole answer, timed in one, takes as long as reading the source and writing its
+tokens, timed apart.
 """
 
 import multiprocessing
@@ -93,7 +94,7 @@ def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Ev
 
 def _compare(idle: Sequence[dict[str, float]], busy: Sequence[dict[str, float]]) -> dict[str, float]:
     result: dict[str, float] = {}
-    for name in TIMED:
+    for name in (name for name in TIMED if name in idle[0]):
         before, after = [row[name] for row in idle], [row[name] for row in busy]
         result[f"{name}_spearman"] = float(spearmanr(before, after).statistic)
         result[f"{name}_median_difference"] = median(abs(b / a - 1) for a, b in zip(before, after, strict=True))

@@ -82,7 +82,7 @@ def latency(
     if json:
         emit("result", **result)
         return
-    for name in TIMED:
+    for name in (name for name in TIMED if f"{name}_spearman" in result):
         rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
         typer.echo(f"{name:20} Spearman {rank:.3f}   median difference {off:.1%}")
     if "parts_median_difference" in result:

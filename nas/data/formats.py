@@ -165,7 +165,8 @@ def hugging_face(name: str) -> list[Placed]:
             help="pip install 'nas[hf]'",
         ) from None
     try:
-        found = datasets.load_from_disk(name) if Path(name).is_dir() else datasets.load_dataset(name)
+        folder = Path(name).expanduser()
+        found = datasets.load_from_disk(folder) if folder.is_dir() else datasets.load_dataset(name)
     except Exception as error:  # every back end of that package has errors of its own
         raise DataError(
             f"Hugging Face's data set '{name}' cannot be loaded",

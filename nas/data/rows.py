@@ -91,7 +91,8 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
 def split(table: Table, key: str) -> dict[Split, list[int]]:
     """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
 
-    Where no row is for validation, a tenth of the training rows is, by that hash, as many data sets are published.
+    Where no row is for validation, or none for the test, a tenth of the training rows is, by that hash: many data sets
+    are published so.
     Equal keys stand in one split alone: what the test split holds is left out of the others, and what the validation
     split holds out of training (four abstracts of SciTLDR, as published, stand in two).
 
@@ -108,12 +109,13 @@ def split(table: Table, key: str) -> dict[Split, list[int]]:
                 help="use train, valid and test",
             )
         found[SPLIT_NAMES[named.lower()]].append(number)
-    held = set[str]()
-    if found["train"] and found["test"] and not found["val"]:
+    unfilled = {name for name, numbers in found.items() if not numbers}
+    if found["train"] and unfilled:
         train, found["train"] = found["train"], []
         for number in train:
-            held_out = split_of(str(table.rows[number][key]), SHARES) == "valid"
-            found["val" if held_out else "train"].append(number)
+            drawn = SPLIT_NAMES[split_of(str(table.rows[number][key]), SHARES)]
+            found[drawn if drawn in unfilled else "train"].append(number)
+    held = set[str]()
     order: tuple[Split, ...] = ("test", "val", "train")
     for name in order:
         found[name] = [number for number in found[name] if str(table.rows[number][key]) not in held]

@@ -31,7 +31,7 @@ from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 
 SEPARATOR = "<sep>"
 LONGEST_ANSWER = 16
-"""Subwords."""
+"""Subwords of what is told, unless answers of the training split have more."""
 ATOM = re.compile(r"\w+|[^\w\s]")
 """A word, or a sign."""
 Examples = tuple[Inputs, Tensor]
@@ -42,7 +42,8 @@ Examples = tuple[Inputs, Tensor]
 class Question:
     """`tokens`: the question, the separator, the story; `answer`: its first and last place, if it was not cut off.
 
-    `places`: of each token of the story that is left, [start, end) in its characters; `cut`: whether all are not.
+    `places`: of each token of the story that is left, [start, end) in its characters; `cut`: whether part of the story
+    or of the question is not.
     """
 
     tokens: list[int]
@@ -57,8 +58,9 @@ class Question:
 class QuestionAnswering(Evaluated):
     """−½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
 
-    Of a story that does not fit the context, the beginning is cut off; questions whose answer stood there are not
-    trained on, and are wrong when they are evaluated, whatever is told; the loss leaves them out. Beside the metrics of
+    Of a question longer than half the context, the end is cut off; of a story that does not fit into the rest, the
+    beginning. Questions whose answer stood there are not trained on, and are wrong when they are evaluated, whatever is
+    told; the loss leaves them out. Beside the metrics of
     all questions stand `exact_match:GROUP` and `f1:GROUP` of each group, where rows have one.
     """
 
@@ -85,6 +87,8 @@ class QuestionAnswering(Evaluated):
         self.trained = [question for question in self.questions["train"] if question.answer]
         self._check_answers()
         self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
+        spans = (question.answer for question in self.trained if question.answer)
+        self.longest = max(LONGEST_ANSWER, max(last - first + 1 for first, last in spans))
 
     @property
     def vocabulary(self) -> int:
@@ -147,7 +151,7 @@ class QuestionAnswering(Evaluated):
                 ).item()
                 right += int((logits_B2T.argmax(dim=2) == targets_B2).sum())
                 count += int((targets_B2 != IGNORED).sum())
-                spans = best_spans(logits_B2T).tolist()
+                spans = best_spans(logits_B2T, self.longest).tolist()
             for number, question, (first, last) in zip(numbers, batch, spans, strict=True):
                 told[number] = self._text(question, first, last) if question.answer else None
         asked, texts = [self.questions[split][number] for number in sorted(told)], [told[n] for n in sorted(told)]
@@ -188,7 +192,8 @@ class QuestionAnswering(Evaluated):
         return question.story[start:end]
 
     def _question(self, row: Row, start: int) -> Question:
-        asking = self.coder.encode(row["question"])[: self.context // 2]
+        whole_question = self.coder.encode(row["question"])
+        asking = whole_question[: self.context // 2]
         story, places = self.coder.encode_with_places(row["context"])
         cut = max(0, len(asking) + 1 + len(story) - self.context)
         end, before = start + len(row["answer"][0]), len(asking) + 1 - cut
@@ -201,7 +206,7 @@ class QuestionAnswering(Evaluated):
             places[cut:],
             row["answer"],
             row.get("task", ""),
-            cut > 0,
+            cut > 0 or len(asking) < len(whole_question),
         )
 
     def _check_answers(self) -> None:
@@ -216,11 +221,11 @@ class QuestionAnswering(Evaluated):
                 )
 
     def _answer_starts(self) -> list[int]:
-        """Where each answer stands: as its row says, else at its first occurrence. Raises DataError."""
+        """Where each answer stands: as its row says, else where it is first found. Raises DataError."""
         starts, wrong = list[int](), dict[int, str]()
         for number, row in enumerate(self.data.table.rows):
             answer = row["answer"][0]
-            start = row.get("answer_start", row["context"].find(answer))
+            start = row["answer_start"] if "answer_start" in row else place_of(answer, row["context"])
             if start < 0:
                 wrong[number] = f"the answer '{answer}' is not in the context"
             elif row["context"][start : start + len(answer)] != answer:
@@ -230,11 +235,22 @@ class QuestionAnswering(Evaluated):
         return starts
 
 
-def best_spans(logits_B2T: Tensor) -> Tensor:
-    """(B, 2): the first and last place with the largest sum of logits, in order, and at most LONGEST_ANSWER apart."""
+def place_of(answer: str, story: str) -> int:
+    """Where it first stands as whole words, else where it first stands; −1 where it does not."""
+    first = place = story.find(answer)
+    while place >= 0:
+        end = place + len(answer)
+        if not _in_word(story[max(0, place - 1) : place]) and not _in_word(story[end : end + 1]):
+            return place
+        place = story.find(answer, place + 1)
+    return first
+
+
+def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:
+    """(B, 2): the first and last place with the largest sum of logits, of spans of at most `longest` places."""
     first_BT1, last_B1T = logits_B2T[:, 0, :, None], logits_B2T[:, 1, None, :]
     T = logits_B2T.size(2)
-    allowed_TT = torch.ones(T, T, dtype=torch.bool, device=logits_B2T.device).triu().tril(LONGEST_ANSWER - 1)
+    allowed_TT = torch.ones(T, T, dtype=torch.bool, device=logits_B2T.device).triu().tril(longest - 1)
     best_B = (first_BT1 + last_B1T).masked_fill(~allowed_TT, -math.inf).flatten(1).argmax(dim=1)
     return torch.stack((best_B // T, best_B % T), dim=1)
 

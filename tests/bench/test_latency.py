@@ -8,7 +8,7 @@ from nas.bench.latency import TIMED, retest
 from tests.search.tables import settings
 from tests.search.test_driver import TINY
 
-REVERSE = Path(__file__).parents[2] / "search_spaces" / "reverse_spans.toml"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
@@ -21,9 +21,18 @@ def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
     assert 0 <= result["contended_busy"] <= 1
 
 
+def test_encoders_have_no_decoding_to_compare():
+    file = study_file.load(SPACES / "list_ops.toml", ["measure.repeats=3", "train.batch=2"])
+    result = retest(file, architectures=3, trainers=1)
+    assert "prefill_ms_spearman" in result
+    assert "decode_ms_per_token_spearman" not in result
+
+
 def test_whole_answers_are_told_beside_their_parts(tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
-    file = study_file.load(REVERSE, [f"task.corpus={corpus}", "task.context=8", "measure.repeats=3"])
+    file = study_file.load(
+        SPACES / "reverse_spans.toml", [f"task.corpus={corpus}", "task.context=8", "measure.repeats=3"]
+    )
     result = retest(file, architectures=3, trainers=1)
     assert 0 <= result["parts_median_difference"] <= result["parts_most_difference"] < math.inf

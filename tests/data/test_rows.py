@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+from dataclasses import replace
+from itertools import chain
 
 import pandas as pd
 import pyarrow as pa
@@ -65,6 +67,23 @@ def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path):
     table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
     assert [row["split"] for row in table.rows] == ["train", "validation"]
     assert table.places == ("train row 1", "validation row 1")
+
+
+@pytest.mark.parametrize("parts", [("train",), ("train", "validation"), ("train", "test")])
+def test_what_published_parts_lack_is_taken_from_training(tmp_path, parts):
+    datasets = pytest.importorskip("datasets", reason="pip install 'nas[hf]'")
+    texts = {part: [f"{part} {number}" for number in range(100)] for part in parts}
+    made = {part: datasets.Dataset.from_dict({"text": texts[part], "label": [1] * 100}) for part in parts}
+    datasets.DatasetDict(made).save_to_disk(tmp_path / "saved")
+    table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
+    found = {name: [table.rows[n]["text"] for n in numbers] for name, numbers in rows.split(table, "text").items()}
+    assert sorted(chain.from_iterable(found.values())) == sorted(chain.from_iterable(texts.values()))
+    for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        if part in parts and part != "train":
+            assert found[name] == texts[part]
+        else:
+            assert found[name]
+            assert all(text.startswith("train") for text in found[name])
 
 
 def test_several_summaries_or_one(tmp_path):
@@ -228,16 +247,23 @@ def test_an_unknown_split_is_told_with_its_row(tmp_path):
 
 def test_a_split_without_rows_is_told(tmp_path):
     with pytest.raises(DataError) as caught:
-        rows.split(table_of(tmp_path, ["train", "train"]), "text")
-    assert caught.value.message == "the table leaves no rows for val and test"
-    assert "2 rows: 2 for 'train'" in caught.value.detail
+        rows.split(table_of(tmp_path, ["val", "test", "val"]), "text")
+    assert caught.value.message == "the table leaves no rows for train"
+    assert "3 rows: 0 for 'train', 2 for 'val', 1 for 'test'" in caught.value.detail
 
 
-def test_where_none_validates_a_tenth_of_the_training_rows_does(tmp_path):
-    found = rows.split(table_of(tmp_path, ["train"] * 200 + ["test"] * 20), "text")
-    assert 8 <= len(found["val"]) <= 35
-    assert len(found["train"]) + len(found["val"]) == 200
-    assert len(found["test"]) == 20
+@pytest.mark.parametrize(("given", "drawn"), [("test", "val"), ("val", "test")])
+def test_where_none_validates_or_tests_a_tenth_of_the_training_rows_does(tmp_path, given, drawn):
+    found = rows.split(table_of(tmp_path, ["train"] * 200 + [given] * 20), "text")
+    assert 8 <= len(found[drawn]) <= 35
+    assert len(found["train"]) + len(found[drawn]) == 200
+    assert len(found[given]) == 20
+
+
+def test_rows_that_are_all_for_training_are_split_as_without_a_column(tmp_path):
+    named = table_of(tmp_path, ["train"] * 200)
+    unnamed = replace(named, rows=tuple({"text": row["text"], "label": row["label"]} for row in named.rows))
+    assert rows.split(named, "text") == rows.split(unnamed, "text")
 
 
 def test_what_is_tested_is_not_trained_on(tmp_path):

@@ -14,7 +14,7 @@ from nas.errors import DataError
 from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
-from nas.tasks.question_answering import Candidates, best_spans, f1, normalised
+from nas.tasks.question_answering import LONGEST_ANSWER, Candidates, best_spans, f1, normalised, place_of
 from nas.train import Trainer
 
 PLACES = ("hall", "garden", "kitchen", "office room")
@@ -82,6 +82,43 @@ def test_whoever_knows_the_places_scores_one(corpus):
     assert told["val_loss"] == pytest.approx(0, abs=1e-6)
     assert told["val_accuracy"] == told["exact_match"] == told["f1"] == 1
     assert told["exact_match:1"] == told["exact_match:2"] == 1
+
+
+def test_answers_longer_than_usual_are_told_whole(tmp_path):
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    path = tmp_path / "long.jsonl"
+    lines = [
+        {"context": f"{n}: {' '.join(words)}.", "question": "Which?", "answer": " ".join(words)} for n in range(90)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    task = open_task(settings(str(path), subwords=260))
+    assert task.longest > LONGEST_ANSWER
+    known = [question.answer for question in sorted(task.questions["val"], key=lambda q: len(q.tokens))]
+    assert task.evaluate(Knows(known), "val", max_tokens=10**6)["exact_match"] == 1
+
+
+def test_a_question_that_is_cut_off_is_counted(tmp_path):
+    path = tmp_path / "asked.jsonl"
+    lines = [{"context": f"In {n}.", "question": "Where " * (40 * (n % 2) + 1), "answer": str(n)} for n in range(90)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    task = open_task(settings(str(path)))
+    assert sum(task.too_long.values()) == sum(int(q.answers[0]) % 2 for asked in task.questions.values() for q in asked)
+    assert sum(task.cut_off.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "story", "place"),
+    [
+        ("son", "Johnson met his son.", 16),
+        ("son", "Johnson met a son-in-law, and the son.", 14),
+        ("son", "Johnson alone.", 4),
+        ("hall", "hall", 0),
+        ("$5", "cost US$5", 7),
+        ("attic", "In the hall.", -1),
+    ],
+)
+def test_an_answer_is_taken_where_it_first_stands_as_a_word(answer, story, place):
+    assert place_of(answer, story) == place
 
 
 def test_whoever_guesses_has_the_loss_of_guessing(corpus):
@@ -181,11 +218,12 @@ def test_padding_changes_no_result(corpus):
             assert torch.isinf(logits_2T[:, padding]).all()
 
 
-def test_the_best_span_is_in_order_and_short():
+@pytest.mark.parametrize("longest", [1, 16, 20])
+def test_the_best_span_is_in_order_and_short(longest):
     generator = torch.Generator().manual_seed(0)
     logits_B2T = torch.randn(20, 2, 30, generator=generator)
-    for logits_2T, found in zip(logits_B2T, best_spans(logits_B2T).tolist(), strict=True):
-        every = [(i, j) for i in range(30) for j in range(i, min(30, i + 16))]
+    for logits_2T, found in zip(logits_B2T, best_spans(logits_B2T, longest).tolist(), strict=True):
+        every = [(i, j) for i in range(30) for j in range(i, min(30, i + longest))]
         assert tuple(found) == max(every, key=lambda span: float(logits_2T[0, span[0]] + logits_2T[1, span[1]]))
 
 
