@@ -30,7 +30,7 @@ and at those before it. After a few steps a sound model may still be 5 % worse t
 
 
 class Diverged(NasError):
-    """The loss is not finite, or worse than guessing evenly."""
+    """The loss is not finite, or more than the task's `most_loss`."""
 
     code = "nan"
 

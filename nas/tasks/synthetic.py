@@ -131,7 +131,8 @@ class SelectiveCopy(GeneratedTask):
 
 
 def _distinct(chance_BS: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` different numbers a row, in random order, (B, K): drawn one by one with these log-probabilities.
+    """`count` different numbers a row (B, K), in the order in which they are drawn, one by one, with these
+    log-probabilities.
 
     The largest sums of a logarithm and Gumbel noise are such a draw (Kool et al. 2019, arXiv:1903.06059).
     """
