@@ -137,6 +137,7 @@ class StudyFile(Table):
 
     def with_absolute_corpus(self) -> Self:
         """The same for workers, and later launches, that may have another current folder."""
+        from nas.data import fetch
         from nas.data.catalogue import DATASETS
         from nas.data.text import CORPORA
 
@@ -146,8 +147,8 @@ class StudyFile(Table):
         if task.corpus in (CORPORA if isinstance(task, TextTask) else DATASETS):
             return self  # whatever file of that name lies here
         prefix = "hf:" if task.corpus.startswith("hf:") else ""
-        path = Path(task.corpus.removeprefix(prefix)).expanduser()
-        if not (path.is_dir() if prefix else path.is_file()):
+        path = fetch.path_of(task.corpus.removeprefix(prefix))
+        if not fetch.is_there(path, folder=bool(prefix)):
             return self
         return self.model_copy(update={"task": task.model_copy(update={"corpus": f"{prefix}{path.absolute()}"})})
 

@@ -34,6 +34,7 @@ class TaskKind:
         return (*self.qualities, "generation_ms") if self.has_source else self.qualities
 
 
+Vocabulary = Annotated[Count, Field(le=1_000_000)]
 SEQ2SEQ: tuple[Family, ...] = ("encoder_decoder", "recurrent")
 TASK_KINDS: dict[str, TaskKind] = {
     "language_modelling": TaskKind(
@@ -87,7 +88,7 @@ class TextTask(Table):
     corpus: str = "python-docs"
     context: Count = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
-    subwords: Count | None = None
+    subwords: Vocabulary | None = None
 
     @property
     def data(self) -> str:
@@ -95,7 +96,11 @@ class TextTask(Table):
 
 
 def _pairs(value: Any) -> Any:
-    return tuple(value.items()) if isinstance(value, Mapping) else value
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
+        raise ValueError('input should be a table of names, as { text = "tweet" }')
+    return tuple(value.items())
 
 
 class TableTask(Table):
@@ -105,7 +110,7 @@ class TableTask(Table):
     corpus: str
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
     context: Count = Field(default=64, ge=2)
-    subwords: Count = 2000
+    subwords: Vocabulary = 2000
 
     @property
     def data(self) -> str:
@@ -128,7 +133,7 @@ class AssociativeRecall(Table):
 
     kind: Literal["associative_recall"]
     context: Count = 64
-    vocabulary: Count = 256
+    vocabulary: Vocabulary = 256
     pairs: Count = 8
     power: Annotated[Number, Field(gt=0)] = 0.01
     random_gaps: bool = True
@@ -151,7 +156,7 @@ class SelectiveCopy(Table):
 
     kind: Literal["selective_copy"]
     context: Count = 64
-    vocabulary: Annotated[Count, Field(ge=3)] = 16
+    vocabulary: Annotated[Vocabulary, Field(ge=3)] = 16
     copied: Count = 8
 
     @property

@@ -72,13 +72,13 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = data
     for part in parents:
-        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+        if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
             place = place[int(part)]
         elif isinstance(place, dict) and isinstance(place.setdefault(part, {}), (dict, list)):
             place = place[part]
         else:
             raise UsageError(f"'{key}' leads nowhere: '{part}' is not a table", where=f"-s {override}")
-    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+    if isinstance(place, list) and last.isdecimal() and int(last) < len(place):
         place[int(last)] = parsed
     elif isinstance(place, dict):
         place[last] = parsed

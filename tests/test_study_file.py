@@ -77,6 +77,14 @@ def test_a_minimal_file_gets_every_default():
     assert study_file.parse(file.to_toml()) == file
 
 
+@pytest.mark.parametrize("columns", ["text", "{ text = 5 }", "[1]"])
+def test_columns_are_a_table_of_names(columns):
+    file = (Path(__file__).parents[1] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
+    with pytest.raises(InvalidStudyFile, match="should be a table of names") as raised:
+        study_file.parse(file, [f"task.columns={columns}"])
+    assert raised.value.where.endswith("task.columns")
+
+
 def test_a_prompt_of_an_encoder_is_refused():
     file = (Path(__file__).parents[1] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
     with pytest.raises(InvalidStudyFile, match="an encoder reads its text at once") as raised:

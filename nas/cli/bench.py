@@ -1,7 +1,6 @@
 """`nas bench`: measurements against peers, one subcommand each."""
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,7 +44,7 @@ def _driver_at_scale(trials: int, json: bool) -> None:
     from nas.cli.tables import answers, number
 
     console = people()
-    result = measure(trials, lambda what: console.print(f"{what} ...", markup=False))
+    result = measure(trials, lambda what: console.print(f"{what} ..."))
     if json:
         emit("result", **result)
         return
@@ -126,7 +125,7 @@ def attention(
     answers().print(bench_tables.costs(result), "", bench_tables.growth(result), sep="\n")
     for row in result["rows"]:
         if row["skipped"]:
-            console.print(f"{row['kind']} at {row['context']:,}: {row['skipped']}", markup=False)
+            console.print(f"{row['kind']} at {row['context']:,}: {row['skipped']}")
     if result["contended"]:
         console.print(f"{result['contended']:.0%} of the rounds ran beside other load: measure again when it is idle")
     typer.echo(out)
@@ -169,7 +168,7 @@ def recall(
     settings = Settings(found, task, hidden, steps, optimiser, parse_rates(rates), seeds)
     check_writable(out)
     console = people()
-    result = compare(settings, jobs or os.cpu_count() or 1, out, partial(console.print, markup=False))
+    result = compare(settings, jobs or os.cpu_count() or 1, out, console.print)
     if json:
         emit("result", folder=str(out), **result)
         return
@@ -203,7 +202,7 @@ def search(
     settings = Settings(file, minutes, seeds, rows, retrain_seeds, jobs)
     settings.check()
     folder, console = out or default_folder(settings), people()
-    result = compare(settings, folder, lambda what: console.print(f"{what} ...", markup=False))
+    result = compare(settings, folder, lambda what: console.print(f"{what} ..."))
     if json:
         emit("result", folder=str(folder), **result)
         return
@@ -249,7 +248,7 @@ def samplers(
     wanted = parse_samplers(names)
     opened = open_table(file, table, params, objectives, cost)
     console = people()
-    tell = partial(console.print, markup=False)
+    tell = console.print
     result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, tell)
     for name, runs in result["cut_short"].items():
         if runs:

@@ -42,12 +42,12 @@ def check(
 
 
 def describe(file: "StudyFile", slots: int) -> dict[str, Any]:
-    """{space_size, samples: [{architecture, architecture_id, params}], seconds, too_long}, as plain data.
+    """{space_size, samples: [{architecture, architecture_id, params}], seconds, lost}, as plain data.
 
     `seconds` estimates the training of all trials, `slots` side by side. The samples follow from the study's seed.
-    `too_long`: a sentence on examples that the context does not hold, or nothing.
+    `lost`: what of the examples models do not see, or cannot tell, or nothing.
     """
-    from nas.report.words import too_long
+    from nas.report.words import lost
     from nas.space import Space
     from nas.tasks import open_task
 
@@ -61,7 +61,7 @@ def describe(file: "StudyFile", slots: int) -> dict[str, Any]:
         "space_size": space.size(),
         "samples": samples[:SHOWN],
         "seconds": _seconds(file, task, sorted(drawn, key=lambda a: params[a.id]), params, slots),
-        "too_long": too_long(task.describe(), task.context),
+        "lost": lost(task.describe(), task.context),
     }
 
 
@@ -91,8 +91,8 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
         "time": f"about {span(described['seconds'])} (an estimate) to train {steps}; measuring comes on top",
     }
     console.print(pairs(facts))
-    if described["too_long"]:
-        console.print(described["too_long"], markup=False)
+    if described["lost"]:
+        console.print(described["lost"])
     shown = table("parameters", "some of its architectures", numbers=("parameters",))
     for sample in described["samples"]:
         shown.add_row(f"{sample['params']:,}", str(Architecture.model_validate(sample["architecture"])))

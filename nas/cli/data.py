@@ -60,7 +60,7 @@ def fetch(
     if json:
         emit("result", name=name, path=str(path), sha256=dataset.sha256)
     else:
-        people().print(f"{name}: {dataset.size}, {dataset.licence}, in {path}", markup=False, soft_wrap=True)
+        people().print(f"{name}: {dataset.size}, {dataset.licence}, in {path}", soft_wrap=True)
 
 
 def _row(name: str) -> dict[str, Any]:

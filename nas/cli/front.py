@@ -87,7 +87,7 @@ def _filter(trials: "tuple[TrialResult, ...]", limits: Iterable[Limit]) -> "tupl
 
 
 def _parse(text: str, metrics: Iterable[str]) -> Limit:
-    match = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|<|>)\s*(\S+)\s*", text)
+    match = re.fullmatch(r"\s*(\S.*?)\s*(<=|>=|==|<|>)\s*([^\s<>=]+)\s*", text)
     try:
         bound = float(match[3]) if match else None
     except ValueError:

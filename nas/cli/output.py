@@ -10,8 +10,9 @@ FORMAT = 1
 
 
 def people() -> Console:
-    """The console on standard error. Looked up anew, so that tests and redirections are seen."""
-    return Console(stderr=True, highlight=False)
+    """The console on standard error. Looked up anew, so that tests and redirections are seen. What users named is
+    printed as it is, brackets and all."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def emit(kind: str, **facts: Any) -> None:

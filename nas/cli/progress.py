@@ -85,7 +85,7 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if not self.live and not self.json:
-            self.console.print(line, markup=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
 
     def _panel(self) -> Table:
         table = Table.grid(padding=(0, 2))

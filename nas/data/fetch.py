@@ -45,13 +45,14 @@ def present(dataset: Dataset) -> Path | None:
     """The file where it is, or None. Not read, so not checked."""
     folder = os.environ.get("NAS_DATA_DIR")
     places = [Path(folder) / dataset.file] if folder else []
-    return next((path for path in (*places, cache() / dataset.file) if path.is_file()), None)
+    return next((path for path in (*places, cache() / dataset.file) if is_there(path)), None)
 
 
 def content(dataset: Dataset) -> bytes:
     """The normalised content, downloaded where it is not here. Raises DataError."""
     path = present(dataset) or fetch(dataset)
-    unpacked = read(path)
+    again = "delete the file, and it is downloaded again; or name your own file by its path"
+    unpacked = read(path, help=again)
     found = hashlib.sha256(unpacked).hexdigest()
     if found != dataset.sha256:
         raise DataError(
@@ -59,7 +60,7 @@ def content(dataset: Dataset) -> bytes:
             code="corpus-checksum",
             where=str(path),
             detail=f"sha256 {found}\nexpected {dataset.sha256}",
-            help="delete the file, and it is downloaded again; or name your own file by its path",
+            help=again,
         )
     return unpacked
 
@@ -93,9 +94,36 @@ def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
     return path
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError."""
+def is_there(path: Path, folder: bool = False) -> bool:
+    """Whether a file, or a folder, stands there, as far as one may look."""
     try:
+        return path.is_dir() if folder else path.is_file()
+    except OSError:
+        return False
+
+
+def path_of(corpus: str) -> Path:
+    """The path that a study names, where ~ is its user's own folder. Raises DataError where there is no such user."""
+    try:
+        return Path(corpus).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"'{corpus}' leads nowhere",
+            code="corpus-missing",
+            where="task.corpus",
+            detail=str(error),
+            help="~ is your own folder, and ~name that of a user",
+        ) from None
+
+
+def read(path: Path, help: str = "compress the text again with gzip, or give it plain") -> bytes:
+    """The bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError.
+
+    `help`: what to do where it cannot be unpacked.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe, which would be waited for, or a folder
+            raise OSError("not a file")
         packed = path.read_bytes()
         return gzip.decompress(packed) if path.suffix == ".gz" else packed
     except FileNotFoundError:
@@ -106,14 +134,14 @@ def read(path: Path) -> bytes:
             code="corpus-not-text",
             where=str(path),
             detail=str(error),
-            help="compress the text again with gzip, or give it plain",
+            help=help,
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             "the corpus cannot be read",
             code="corpus-unreadable",
-            where=str(path),
-            detail=error.strerror or str(error),
+            where=repr(str(path)) if "\0" in str(path) else str(path),
+            detail=getattr(error, "strerror", None) or str(error),
             help="give the path of a file that you may read",
         ) from None
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,10 +47,11 @@ def _ending(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix
 
 
-def parsed(content: bytes, path: Path) -> Iterator[Placed]:
+def parsed(content: bytes, path: Path, read: Collection[str]) -> Iterator[Placed]:
+    """`read`: the columns whose values matter; where leaving out the others saves something, they are None."""
     suffix = _ending(path)
     if suffix == ".parquet":
-        yield from _parquet(content, path)
+        yield from _parquet(content, path, read)
         return
     text = _text(content, path)
     if suffix == ".jsonl":
@@ -121,6 +122,8 @@ def _json_lines(text: str, path: Path) -> Iterator[Placed]:
             problem = "" if isinstance(row, dict) else f"is {line[:80]!r}, and no object"
         except json.JSONDecodeError as error:
             problem = f"is no JSON: {error.msg} at column {error.colno}"
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and lists in lists in lists
+            problem = f"cannot be read: {error}"
         if problem:
             raise DataError(
                 f"a line {problem}",
@@ -131,12 +134,14 @@ def _json_lines(text: str, path: Path) -> Iterator[Placed]:
         yield f"line {number}", row
 
 
-def _parquet(content: bytes, path: Path) -> Iterator[Placed]:
+def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Placed]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(io.BytesIO(content)).to_pylist()
+        file = pq.ParquetFile(io.BytesIO(content))
+        names = file.schema_arrow.names
+        rows = file.read(columns=[name for name in names if name in read]).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(
             "a text column of the Parquet file is not UTF-8",
@@ -145,16 +150,19 @@ def _parquet(content: bytes, path: Path) -> Iterator[Placed]:
             detail=str(error),
             help="write it again with texts in UTF-8",
         ) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(
-            "not a whole Parquet file", code="bad-row", where=str(path), detail=str(error), help="write it again"
+            "the Parquet file cannot be read",
+            code="bad-row",
+            where=str(path),
+            detail=str(error),
+            help="it may be cut off, or two columns have one name, or its values are none of Python: write it again",
         ) from None
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
+    yield from _placed(rows, names, "")
 
 
-def hugging_face(name: str) -> list[Placed]:
-    """Of a folder that `save_to_disk` wrote, or of a name on the hub."""
+def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
+    """Of a folder that `save_to_disk` wrote, or of a name on the hub. `read`: as of `parsed`."""
     try:
         import datasets
     except ImportError:
@@ -167,6 +175,14 @@ def hugging_face(name: str) -> list[Placed]:
     try:
         folder = Path(name).expanduser()
         found = datasets.load_from_disk(folder) if folder.is_dir() else datasets.load_dataset(name)
+        parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
+        placed = list[Placed]()
+        for part, rows in parts.items():
+            if part and part.lower() not in PARTS:
+                continue
+            wanted = rows.select_columns([column for column in rows.column_names if column in read])
+            places = _placed(wanted, rows.column_names, f"{part} " if part else "")
+            placed += ((place, {**row, PART: part} if part else row) for place, row in places)
     except Exception as error:  # every back end of that package has errors of its own
         raise DataError(
             f"Hugging Face's data set '{name}' cannot be loaded",
@@ -175,11 +191,19 @@ def hugging_face(name: str) -> list[Placed]:
             detail=str(error)[:500],
             help="check the name and the network; or save it with save_to_disk, and name that folder",
         ) from error
-    if isinstance(found, datasets.DatasetDict):
-        return [
-            (f"{part} row {number}", {**row, PART: part})
-            for part, rows in found.items()
-            if part in PARTS
-            for number, row in enumerate(rows, start=1)
-        ]
-    return [(f"row {number}", dict(row)) for number, row in enumerate(found, start=1)]
+    if not placed:
+        raise DataError(
+            f"Hugging Face's data set '{name}' has no rows that have a use",
+            code="corpus-empty",
+            where="task.corpus",
+            detail="parts: " + ", ".join(parts),
+            help="name its parts train, validation and test",
+        )
+    return placed
+
+
+def _placed(rows: Iterable[Mapping[str, Any]], names: Iterable[str], part: str) -> Iterator[Placed]:
+    """With None for the columns that were not read."""
+    unread = dict.fromkeys(names)
+    for number, row in enumerate(rows, start=1):
+        yield f"{part}row {number}", {**unread, **row}

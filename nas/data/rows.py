@@ -61,10 +61,13 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
     `names`: the task's name of a column → the file's own, where they differ. Raises DataError.
     """
     _check_names(columns, names)
+    dataset, wanted = DATASETS.get(corpus), [*columns, Column(SPLIT, "text", required=False)]
+    names = {**(dataset.columns if dataset else {}), **names}
+    own = {column.name: names.get(column.name, column.name) for column in wanted}
     if corpus.startswith(HUGGING_FACE):
-        source, placed, content = corpus, formats.hugging_face(corpus.removeprefix(HUGGING_FACE)), None
+        source, content = corpus, None
+        placed = formats.hugging_face(corpus.removeprefix(HUGGING_FACE), own.values())
     else:
-        dataset = DATASETS.get(corpus)
         if dataset and dataset.task == "language_modelling":
             raise DataError(
                 f"the data set '{corpus}' is a text, and no table",
@@ -72,15 +75,12 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
                 where="task.corpus",
                 help=nearest(corpus, (name for name, known in DATASETS.items() if known.task != dataset.task)),
             )
-        path = Path(dataset.file if dataset else corpus).expanduser()
+        path = Path(dataset.file) if dataset else fetch.path_of(corpus)
         content = fetch.content(dataset) if dataset else formats.content(path, DATASETS)
         source = dataset.urls[0] if dataset else path.name
-        names = {**(dataset.columns if dataset else {}), **names}
-        placed = list(formats.parsed(content, path))
+        placed = list(formats.parsed(content, path, own.values()))
     if not placed:
         raise DataError("the table has no rows", code="corpus-empty", where=corpus, help="give a table with examples")
-    wanted = [*columns, Column(SPLIT, "text", required=False)]
-    own = {column.name: names.get(column.name, column.name) for column in wanted}
     _check_columns(corpus, placed, wanted, own, names)
     rows = _checked(corpus, placed, wanted, own)
     if content is None:  # what else a row holds may be anything
@@ -135,7 +135,7 @@ def split(table: Table, key: str) -> dict[Split, list[int]]:
 def refuse(table: Table, problems: Mapping[int, str]) -> None:
     """Raises DataError when the task has found something wrong with rows: number → what."""
     if problems:
-        raise _bad_rows(table.name, [f"{table.places[number]}: {text}" for number, text in problems.items()])
+        raise _bad_rows(table.name, [(table.places[number], text) for number, text in problems.items()])
 
 
 def _check_names(columns: Sequence[Column], names: Mapping[str, str]) -> None:
@@ -168,7 +168,7 @@ def _check_columns(
 
 
 def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], own: Mapping[str, str]) -> list[Row]:
-    rows, wrong = [], []
+    rows, wrong = list[Row](), list[tuple[str, str]]()
     for place, row in placed:
         kept = {}
         for column in wanted:
@@ -177,13 +177,13 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
                 continue
             problem = "is missing" if value is None else _problem(column, value)
             if problem:
-                wrong.append(f"{place}: {own[column.name]} {problem}")
+                wrong.append((place, f"{own[column.name]} {problem}"))
             else:
                 kept[column.name] = _value(column, value)
         rows.append(kept)
     if any(SPLIT in row for row in rows):
         wrong += [
-            f"{place}: {own[SPLIT]} is missing"
+            (place, f"{own[SPLIT]} is missing")
             for (place, _), row in zip(placed, rows, strict=True)
             if SPLIT not in row
         ]
@@ -199,19 +199,19 @@ def _problem(column: Column, value: Any) -> str:
             return ""
         return f"is no whole number: {_shown(value)}"
     if column.kind == "label":
-        if isinstance(value, (str, int)) and str(value).strip() and _whole(str(value)):
+        if isinstance(value, (str, int)) and str(value).strip() and not _flaw(str(value)):
             return ""
         return f"is neither a word nor a whole number: {_shown(value)}"
     if column.kind == "texts" and isinstance(value, list):
         if not value:
             return "holds no text"
-        sound = all(isinstance(text, str) and text.strip() and _whole(text) for text in value)
+        sound = all(isinstance(text, str) and text.strip() and not _flaw(text) for text in value)
         return "" if sound else f"holds something that is no text, or an empty one: {_shown(value)}"
     if not isinstance(value, str):
         return f"is no text: {_shown(value)}"
     if not value.strip():
         return "is empty"
-    return "" if _whole(value) else f"holds half a character: {_shown(value)}"
+    return f"{flaw}: {_shown(value)}" if (flaw := _flaw(value)) else ""
 
 
 def _shown(value: Any) -> str:
@@ -230,21 +230,25 @@ def _value(column: Column, value: Any) -> Any:
     return value
 
 
-def _whole(text: str) -> bool:
-    """JSON may hold one half of a pair that stands for a character, which is no text."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _flaw(text: str) -> str:
+    """What no text holds, as JSON may: a zero byte, or one half of a pair that stands for a character."""
+    if "\0" in text:
+        return "holds a zero byte"
+    return "holds half a character" if any("\ud800" <= character <= "\udfff" for character in text) else ""
 
 
 def _digits(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().isdecimal()
+    return isinstance(value, str) and len(value) <= MOST_CHARACTERS and value.strip().isdecimal()
 
 
-def _bad_rows(corpus: str, wrong: Sequence[str]) -> DataError:
-    first, *others = wrong
+def _bad_rows(corpus: str, wrong: Sequence[tuple[str, str]]) -> DataError:
+    """`wrong`: places, and what is wrong there."""
+    first, *others = (f"{place}: {text}" for place, text in wrong)
+    count = len({place for place, _ in wrong})
     listed = "\n".join(others[: MOST_SHOWN - 1])
     more = len(others) - (MOST_SHOWN - 1)
     return DataError(
-        f"a row cannot be used: {first}" if not others else f"{len(wrong)} rows cannot be used, the first: {first}",
+        f"a row cannot be used: {first}" if count == 1 else f"{count} rows cannot be used, the first: {first}",
         code="bad-row",
         where=corpus,
         detail=listed + (f"\nand {more:,} more" if more > 0 else ""),

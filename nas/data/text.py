@@ -7,7 +7,6 @@ path of a UTF-8 text, plain or `.gz`. Whatever is wrong raises a DataError that 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from nas.data import fetch
@@ -34,7 +33,7 @@ def load(name: str) -> Corpus:
         source, content = CORPORA[name]()
         place = source
     else:
-        path = Path(name).expanduser()
+        path = fetch.path_of(name)
         source, content, place = path.name, fetch.read_named(path, CORPORA), str(path)
     return Corpus(name, source, _decode(content, place), hashlib.sha256(content).hexdigest())
 

@@ -62,7 +62,7 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
         attention=attention.members(summary.front, summary.record.attention_maps),
         environment=words.flat(summary.record.environment),
         data=words.flat({k: v for k, v in summary.record.data.items() if k not in ("floors", "too_long")}),
-        too_long=words.too_long(summary.record.data, summary.record.settings.get("task", {}).get("context", 0)),
+        lost=words.lost(summary.record.data, summary.record.settings.get("task", {}).get("context", 0)),
         steps=_next_steps(summary),
         settings=tomli_w.dumps(summary.record.settings),
         themes={"light": LIGHT, "dark": DARK},

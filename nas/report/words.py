@@ -240,11 +240,19 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
     return f"{number(sum(values) / len(values))} ({number(min(values))}–{number(max(values))})"
 
 
-def too_long(data: Mapping[str, Any], context: int) -> str:
-    """How many examples the context does not hold; empty where it holds all, or the task's are of its length."""
-    told = data.get("too_long", {})
-    parts = [f"{count:,} of {data['splits'][split]:,} in {split}" for split, count in told.items() if count]
-    return f"Longer than the context of {context:,} tokens: {', '.join(parts)}." if parts else ""
+def lost(data: Mapping[str, Any], context: int) -> str:
+    """What of the examples models do not see, or cannot tell; empty where that is nothing."""
+    told = {
+        f"Longer than the context of {context:,} tokens": "too_long",
+        "Answers cut off with that": "answers_cut_off",
+        "Answers inside a subword, which no span tells (lower task.subwords)": "answers_within_subwords",
+    }
+    sentences = []
+    for what, key in told.items():
+        counts = data.get(key, {}).items()
+        parts = [f"{count:,} of {data['splits'][split]:,} in {split}" for split, count in counts if count]
+        sentences += [f"{what}: {', '.join(parts)}."] if parts else []
+    return " ".join(sentences)
 
 
 def flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:

@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from nas.errors import DataError
 
 AT_ONCE = 10_000
 """Texts: what the tokenizers keep of each while they work takes some kilobytes."""
+
+LONG = r"\S{256}|\s{256}"
+"""Longer words are cut, as the time to merge one grows with the square of its length."""
 
 
 class Coder(ABC):
@@ -104,7 +107,8 @@ class Subwords(Coder):
     def learned(cls, texts: Iterable[str], size: int, own: Sequence[str]) -> "Subwords":
         """At most `size` symbols in all, and no fewer than the bytes need."""
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        cut = pre_tokenizers.Split(Regex(LONG), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
         alphabet = pre_tokenizers.ByteLevel.alphabet()

@@ -84,6 +84,7 @@ class QuestionAnswering(Evaluated):
         }
         self.too_long = {split: sum(q.cut for q in asked) for split, asked in self.questions.items()}
         self.cut_off = {split: sum(q.answer is None for q in asked) for split, asked in self.questions.items()}
+        self.within = {split: sum(self._is_within(q) for q in asked) for split, asked in self.questions.items()}
         self.trained = [question for question in self.questions["train"] if question.answer]
         self._check_answers()
         self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
@@ -109,7 +110,11 @@ class QuestionAnswering(Evaluated):
         return int(self.lengths.median()), 0
 
     def describe(self) -> dict[str, Any]:
-        return self.data.describe() | {"too_long": self.too_long, "answers_cut_off": self.cut_off}
+        return self.data.describe() | {
+            "too_long": self.too_long,
+            "answers_cut_off": self.cut_off,
+            "answers_within_subwords": self.within,
+        }
 
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
         numbers = sorted(chain.from_iterable(self._evaluated(split, max_tokens)))
@@ -155,7 +160,14 @@ class QuestionAnswering(Evaluated):
             for number, question, (first, last) in zip(numbers, batch, spans, strict=True):
                 told[number] = self._text(question, first, last) if question.answer else None
         asked, texts = [self.questions[split][number] for number in sorted(told)], [told[n] for n in sorted(told)]
-        places = {"loss": nats / max(1, count), "accuracy": right / (2 * len(asked))}
+        if not count:
+            raise DataError(
+                f"the {len(asked)} questions of the {split} split that are evaluated have lost all answers",
+                code="context-too-short",
+                where="task.context",
+                help="raise task.context, or train.evaluation_tokens",
+            )
+        places = {"loss": nats / count, "accuracy": right / (2 * len(asked))}
         return places | _metrics(asked, texts), _scores(asked, texts)
 
     def _evaluated(self, split: Split, max_tokens: int) -> Iterator[list[int]]:
@@ -190,6 +202,12 @@ class QuestionAnswering(Evaluated):
         before = len(question.tokens) - len(question.places)
         start, end = question.places[first - before][0], question.places[last - before][1]
         return question.story[start:end]
+
+    def _is_within(self, question: Question) -> bool:
+        """Whether the subwords that cover the answer hold more than it, so that no span tells it."""
+        if not question.answer:
+            return False
+        return normalised(self._text(question, *question.answer)) != normalised(question.answers[0])
 
     def _question(self, row: Row, start: int) -> Question:
         whole_question = self.coder.encode(row["question"])

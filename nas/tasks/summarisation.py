@@ -14,6 +14,13 @@ ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
+class Words:
+    """What rouge-score counts, letters and digits in lower case, in every script and not in a to z alone."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"[^\W_]+", text.lower())
+
+
 class Summarisation(AnswerTask):
     """ROUGE-1, -2 and -L (Lin 2004): F1 of overlapping words, pairs of words and common subsequences, from 0 to 100,
     by rouge-score without stemming; of several summaries the nearest counts. The model may copy words of the abstract,
@@ -29,7 +36,7 @@ class Summarisation(AnswerTask):
     ) -> tuple[dict[str, float], Scores]:
         from rouge_score.rouge_scorer import RougeScorer
 
-        scorer = RougeScorer(list(ROUGE.values()), use_stemmer=False)
+        scorer = RougeScorer(list(ROUGE.values()), tokenizer=Words())
         best: dict[str, list[float]] = {name: [] for name in ROUGE}
         for text, right in zip(told, references, strict=True):
             found = [scorer.score(reference, text) for reference in right]

@@ -104,6 +104,11 @@ def test_unknown_metric_names_the_nearest(nas):
     assert "did you mean 'decode_ms_per_token'?" in ran.err
 
 
+@pytest.mark.parametrize("name", ["exact_match:7", "exact_match:two <= three", "bleu:10"])
+def test_metrics_of_groups_may_have_any_name(nas, name):
+    assert f"unknown metric '{name}'" in nas("front", "demo", "--where", f"{name}<=0.5").err
+
+
 @pytest.mark.parametrize("where", ["weights_mib", "weights_mib=1", "weights_mib<=much", "<=1", "weights_mib<=nan", ""])
 def test_what_is_no_limit_is_refused(nas, where):
     ran = nas("front", "demo", "--where", where)

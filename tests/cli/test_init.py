@@ -18,6 +18,12 @@ def test_the_study_is_named_after_the_file(nas):
     assert study_file.load("my first.toml").name == "my_first"
 
 
+def test_brackets_are_no_markup(nas):
+    ran = nas("init", "[red]/[/b].toml")
+    assert (ran.code, ran.out) == (0, "[red]/[/b].toml\n")
+    assert "nas check [red]/[/b].toml" in ran.err
+
+
 def test_an_existing_file_stays(nas):
     Path("study.toml").write_text("mine")
     ran = nas("init")

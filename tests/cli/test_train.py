@@ -84,12 +84,12 @@ def test_a_floor_of_one_split_alone_is_shown_with_a_dash(nas, runs):
     folder = Path(nas("train", "demo", 0).out.strip())
     stored = json.loads((folder / "metrics.json").read_text())
     stored["floors"]["val"]["5-gram"]["exact_match:b"] = 0.25
-    stored["floors"]["test"]["5-gram"]["exact_match:c"] = 0.75
+    stored["floors"]["test"]["5-gram"]["exact_match:[/c]"] = 0.75
     (folder / "metrics.json").write_text(json.dumps(stored))
     ran = nas("train", "demo", 0)
     assert (ran.code, ran.out) == (0, f"{folder}\n")
     told = [line.split()[-3:] for line in ran.err.splitlines() if "exact_match" in line]
-    assert told == [["exact_match:b", "0.25", "–"], ["exact_match:c", "–", "0.75"]]
+    assert told == [["exact_match:b", "0.25", "–"], ["exact_match:[/c]", "–", "0.75"]]
 
 
 def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):

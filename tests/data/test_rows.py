@@ -124,6 +124,7 @@ def test_all_rows_say_what_they_are_for_or_none(tmp_path, name, content):
         ('{"label": 1}', "line 2: text is missing"),
         ('{"text": "cut \\ud83d", "label": 1}', "line 2: text holds half a character"),
         ('{"text": "a", "label": "\\ud83d"}', "line 2: label is neither a word nor a whole number"),
+        ('{"text": "a\\u0000", "label": 1}', "line 2: text holds a zero byte"),
         (json.dumps({"text": list(range(999)), "label": 1}), "line 2: text is no text: [0, 1, 2"),
         ('{"text": "a", "label": null}', "line 2: label is missing"),
         ('{"text": "a", "label": 1.5}', "line 2: label is neither a word nor a whole number: 1.5"),
@@ -153,6 +154,47 @@ def test_many_wrong_rows_are_counted(tmp_path):
     assert error.message == "40 rows cannot be used, the first: line 2: text is empty"
     assert error.detail.splitlines()[0] == "line 3: text is empty"
     assert error.detail.splitlines()[-1] == "and 35 more"
+
+
+def test_a_row_with_two_wrong_values_is_one(tmp_path):
+    error = refused(write(tmp_path, "a.jsonl", '{"text": "", "label": null}'))
+    assert error.message == "a row cannot be used: line 1: text is empty"
+    assert error.detail == "line 1: label is missing"
+
+
+def test_columns_that_are_not_read_may_hold_anything(tmp_path):
+    far = pa.array([2**60], pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["a"], "label": [1], "when": far}), tmp_path / "a.parquet")
+    assert rows.load(str(tmp_path / "a.parquet"), TWEETS, {}).rows == ({"text": "a", "label": "1"},)
+    assert "text, label, when" in refused(str(tmp_path / "a.parquet"), SUMMARIES).detail
+
+
+def test_a_column_that_is_read_and_cannot_be_is_told(tmp_path):
+    pq.write_table(pa.table({"text": pa.array([2**60], pa.timestamp("ms")), "label": [1]}), tmp_path / "a.parquet")
+    assert refused(str(tmp_path / "a.parquet")).message == "the Parquet file cannot be read"
+
+
+@pytest.mark.parametrize("line", ['{"text": "a", "label": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_json_that_python_cannot_read_is_told_with_its_line(tmp_path, line):
+    error = refused(write(tmp_path, "a.jsonl", '{"text": "a", "label": 1}\n' + line))
+    assert error.where.endswith("line 2")
+    assert error.message.startswith("a line cannot be read: ")
+
+
+def test_parts_of_hugging_face_without_a_use_are_named(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install 'nas[hf]'")
+    part = datasets.Dataset.from_dict({"text": ["a"], "label": [1]})
+    datasets.DatasetDict({"unsupervised": part}).save_to_disk(tmp_path / "saved")
+    assert refused(f"hf:{tmp_path / 'saved'}").detail == "parts: unsupervised"
+    datasets.DatasetDict({"Train": part}).save_to_disk(tmp_path / "named")
+    assert rows.load(f"hf:{tmp_path / 'named'}", TWEETS, {}).rows[0]["split"] == "Train"
+
+
+def test_a_user_that_there_is_not_and_a_pipe_are_told(tmp_path):
+    assert refused("~nobody-here/a.csv").message == "'~nobody-here/a.csv' leads nowhere"
+    os.mkfifo(tmp_path / "a.csv")
+    assert refused(str(tmp_path / "a.csv")).detail == "not a file"
+    assert refused("a\0b.csv").code == "corpus-unreadable"
 
 
 def test_a_count_is_a_whole_number(tmp_path):

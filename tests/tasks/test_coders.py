@@ -40,6 +40,15 @@ def test_what_is_often_together_becomes_one_symbol():
     assert len(SUBWORDS.symbols) == len(set(SUBWORDS.symbols)) <= 320
 
 
+@pytest.mark.parametrize("text", ["a" * 1000, "北京" * 500, " " * 1000, "a" * 200 + " " + "b" * 200])
+def test_words_of_any_length_come_back(text):
+    coder = Subwords.learned([text], 300, ())
+    tokens, places = coder.encode_with_places(text)
+    assert coder.decode(tokens) == text
+    assert max(len(coder.decode([token])) for token in tokens) <= 256
+    assert places[-1][1] == len(text)
+
+
 def test_tokens_are_shown_as_they_read():
     told = [SUBWORDS.shown(token) for token in [0, *SUBWORDS.encode("is in the hall")]]
     assert told[0] == "<pad>"

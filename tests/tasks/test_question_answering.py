@@ -106,6 +106,26 @@ def test_a_question_that_is_cut_off_is_counted(tmp_path):
     assert sum(task.cut_off.values()) == 0
 
 
+def test_answers_that_no_span_tells_are_counted(tmp_path):
+    path = tmp_path / "within.jsonl"
+    asked = {"question": "What?", "answer": "snow"}
+    lines = [asked | {"context": f"{n}: snowball."} for n in range(90)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    task = open_task(settings(str(path)))
+    assert task.describe()["answers_within_subwords"] == {split: len(asked) for split, asked in task.questions.items()}
+
+
+def test_where_all_that_is_evaluated_is_cut_off_that_is_told(tmp_path):
+    path = tmp_path / "cut.jsonl"
+    asked = {"question": "?", "answer": "hall"}
+    lines = [asked | {"context": f"hall {n}" + " and so on" * 30, "split": "val"} for n in range(30)]
+    lines += [asked | {"context": f"hall {split}.", "split": split} for split in ("train", "val", "test")]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    task = open_task(settings(str(path), context=16))
+    with pytest.raises(DataError, match="questions of the val split that are evaluated have lost all answers"):
+        task.evaluate(Knows([(0, 0)] * 99), "val", max_tokens=100)
+
+
 @pytest.mark.parametrize(
     ("answer", "story", "place"),
     [

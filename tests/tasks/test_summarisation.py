@@ -5,13 +5,17 @@ import os
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from nas.architecture import Architecture
 from nas.models import CopyingEncoderDecoder
 from nas.study_settings import TrainSettings
 from nas.task_settings import TableTask
 from nas.tasks import model_of, open_task
+from nas.tasks.summarisation import Words
 from nas.train import Trainer
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}}
@@ -52,6 +56,17 @@ def test_the_nearest_summary_counts(corpus):
     assert found["rouge_1"] == pytest.approx(100 * max(score["rouge1"].fmeasure for score in scores))
     assert found["rouge_l"] == pytest.approx(100 * max(score["rougeL"].fmeasure for score in scores))
     assert {name: sum(values) for name, values in each.items()} == pytest.approx(found)
+
+
+@pytest.mark.parametrize("text", ["Привет, мир!", "北京 天气", "naïve café"])
+def test_words_of_every_script_count(corpus, text):
+    found, _ = open_task(settings(corpus)).judged([text], [[text]], ["..."])
+    assert found["rouge_1"] == found["rouge_l"] == 100
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_words_in_ascii_are_those_of_rouge_score(text):
+    assert Words().tokenize(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
 
 
 def test_long_abstracts_lose_their_end_and_are_trained_on(corpus):
