@@ -246,11 +246,14 @@ def lost(data: Mapping[str, Any], context: int) -> str:
         f"Longer than the context of {context:,} tokens": "too_long",
         "Answers cut off with that": "answers_cut_off",
         "Answers inside a subword, which no span tells (lower task.subwords)": "answers_within_subwords",
+        "Tokens that training never shows": "unseen",
     }
     sentences = []
     for what, key in told.items():
         counts = data.get(key, {}).items()
-        parts = [f"{count:,} of {data['splits'][split]:,} in {split}" for split, count in counts if count]
+        whole = {} if key == "unseen" else data.get("splits", {})  # a text's splits are places in it
+        of = {split: f"{count:,} of {whole[split]:,}" if whole else f"{count:,}" for split, count in counts}
+        parts = [f"{of[split]} in {split}" for split, count in counts if count]
         sentences += [f"{what}: {', '.join(parts)}."] if parts else []
     return " ".join(sentences)
 

@@ -62,7 +62,14 @@ class TextTask(TokenTask):
             "characters": len(self.corpus.text),
             "vocabulary": self.vocabulary,
             "splits": {name: list(span) for name, span in self.spans.items()},
+            "unseen": {name: self._unseen(name) for name in ("val", "test")},
         }
+
+    def _unseen(self, split: Split) -> int:
+        """How many tokens of the split training never shows, as where a text goes on in another alphabet."""
+        shown = torch.zeros(self.vocabulary, dtype=torch.bool)
+        shown[self.tokens_N[slice(*self.splits["train"])]] = True
+        return int((~shown[self.tokens_N[slice(*self.splits[split])]]).sum())
 
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
         """Interpolated Witten-Bell n-grams of tokens, trained on the train split; always of the whole split."""

@@ -227,6 +227,7 @@ def test_floors_of_groups_stand_in_the_table_beside_the_best_trial_and_need_no_s
         "floors": {"val": {"last": {"exact_match:7": 0.125}}},
         "too_long": {"train": 3, "val": 0, "test": 2},
         "answers_cut_off": {"train": 1, "val": 0, "test": 0},
+        "unseen": {"val": 7, "test": 0},
         "splits": {"train": 1000, "val": 50, "test": 60},
     }
     told = read(replace(record, trials=trials, data=data), tmp_path).words
@@ -234,3 +235,4 @@ def test_floors_of_groups_stand_in_the_table_beside_the_best_trial_and_need_no_s
     assert "(exact_match:7)" not in told
     assert "Longer than the context of 64 tokens: 3 of 1,000 in train, 2 of 60 in test." in told
     assert "Answers cut off with that: 1 of 1,000 in train." in told
+    assert "Tokens that training never shows: 7 in val." in told

@@ -44,6 +44,12 @@ def test_the_description_is_that_of_the_text(task: Task) -> None:
     assert task.coder.symbols == sorted(set(TEXT))
 
 
+def test_tokens_that_training_never_shows_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text("hello " * 1500 + "\u043c\u0438\u0440 " * 250, encoding="utf-8")
+    told = open_task(TextTask(corpus=str(tmp_path / "two.txt"), context=8)).describe()
+    assert told["unseen"] == {"val": 0, "test": 750}
+
+
 def test_encode_and_decode(task: Task) -> None:
     assert task.coder.decode(task.coder.encode(TEXT[:50])) == TEXT[:50]
     with pytest.raises(DataError, match="'!' is not in the vocabulary"):
