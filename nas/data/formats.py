@@ -180,8 +180,9 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
         for part, rows in parts.items():
             if part and part.lower() not in PARTS:
                 continue
-            wanted = rows.select_columns([column for column in rows.column_names if column in read])
-            places = _placed(wanted, rows.column_names, f"{part} " if part else "")
+            wanted = [column for column in rows.column_names if column in read]
+            kept = rows.select_columns(wanted or rows.column_names[:1])  # without any it would have no rows
+            places = _placed(kept, rows.column_names, f"{part} " if part else "")
             placed += ((place, {**row, PART: part} if part else row) for place, row in places)
     except Exception as error:  # every back end of that package has errors of its own
         raise DataError(

@@ -187,6 +187,7 @@ def test_parts_of_hugging_face_without_a_use_are_named(tmp_path):
     datasets.DatasetDict({"unsupervised": part}).save_to_disk(tmp_path / "saved")
     assert refused(f"hf:{tmp_path / 'saved'}").detail == "parts: unsupervised"
     datasets.DatasetDict({"Train": part}).save_to_disk(tmp_path / "named")
+    assert "text, label" in refused(f"hf:{tmp_path / 'named'}", SUMMARIES).detail
     assert rows.load(f"hf:{tmp_path / 'named'}", TWEETS, {}).rows[0]["split"] == "Train"
 
 
