@@ -34,7 +34,7 @@ from nas.study_settings import (
     SearchSettings,
     TrainSettings,
 )
-from nas.task_settings import TASK_KINDS, TASK_TABLES, TableTask, TaskSettings, TextTask
+from nas.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
@@ -134,23 +134,6 @@ class StudyFile(Table):
     def spaces(self) -> dict[Family, SpaceSettings]:
         """The space of each family."""
         return by_family(self.family, self.space)
-
-    def with_absolute_corpus(self) -> Self:
-        """The same for workers, and later launches, that may have another current folder."""
-        from nas.data import fetch
-        from nas.data.catalogue import DATASETS
-        from nas.data.text import CORPORA
-
-        task = self.task
-        if not isinstance(task, (TextTask, TableTask)):
-            return self
-        if task.corpus in (CORPORA if isinstance(task, TextTask) else DATASETS):
-            return self  # whatever file of that name lies here
-        prefix = "hf:" if task.corpus.startswith("hf:") else ""
-        path = fetch.path_of(task.corpus.removeprefix(prefix))
-        if not fetch.is_there(path, folder=bool(prefix)):
-            return self
-        return self.model_copy(update={"task": task.model_copy(update={"corpus": f"{prefix}{path.absolute()}"})})
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:

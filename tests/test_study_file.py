@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas import study_file
+from nas.data.place import with_absolute_corpus
 from nas.errors import InvalidStudyFile, NasError, UsageError
 from nas.toml_table import duration, line_of
 
@@ -104,8 +105,8 @@ def test_the_corpus_of_later_launches_is_a_file_s_place_and_never_that_of_a_name
     for name in ("tinyshakespeare", "mine.txt"):
         (tmp_path / name).write_text("a text", encoding="utf-8")
     named, own = (study_file.parse(MINIMAL, [f"task.corpus={name}"]) for name in ("tinyshakespeare", "mine.txt"))
-    assert named.with_absolute_corpus() == named
-    assert own.with_absolute_corpus().task.corpus == str(tmp_path / "mine.txt")
+    assert with_absolute_corpus(named) == named
+    assert with_absolute_corpus(own).task.corpus == str(tmp_path / "mine.txt")
 
 
 def test_a_goal_may_be_left_to_the_metric():

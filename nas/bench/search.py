@@ -23,6 +23,7 @@ from nas.bench.reference import costs_training, largest, reference
 from nas.bench.replay import Finish, Lines, Scale, members
 from nas.bench.retraining import Say, Shelf, jobs_of
 from nas.bench.search_result import conclude
+from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.measure import environment, hardware_id
 from nas.search.resources import place
@@ -104,7 +105,7 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
 
 
 def _without_baselines(file: StudyFile) -> StudyFile:
-    return file.with_absolute_corpus().model_copy(update={"baselines": ()})
+    return with_absolute_corpus(file).model_copy(update={"baselines": ()})
 
 
 def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from nas import files, pareto
+from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.measure import DeviceLock, environment, hardware_id
 from nas.results import METRICS, State
@@ -79,7 +80,7 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     """
     started = time.monotonic()
     placement = place(file, launch.cpus, launch.gpus)
-    file = (file if placement.gpus else _without_gpus(file)).with_absolute_corpus()
+    file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
     task = open_task(file.task)
     with driver_lock(folder):
         store = _open_or_create(folder, file, launch, task)

@@ -1,0 +1,22 @@
+"""Where a study's corpus lies, for processes with another current folder."""
+
+from nas.data import fetch
+from nas.data.catalogue import DATASETS
+from nas.data.formats import HUGGING_FACE
+from nas.data.text import CORPORA
+from nas.study_file import StudyFile
+from nas.task_settings import TableTask, TextTask
+
+
+def with_absolute_corpus(file: StudyFile) -> StudyFile:
+    """The same for workers, and later launches. Raises DataError for the folder of a user that there is not."""
+    task = file.task
+    if not isinstance(task, (TextTask, TableTask)):
+        return file
+    if task.corpus in (CORPORA if isinstance(task, TextTask) else DATASETS):
+        return file  # whatever file of that name lies here
+    prefix = HUGGING_FACE if task.corpus.startswith(HUGGING_FACE) else ""
+    path = fetch.path_of(task.corpus.removeprefix(prefix))
+    if not fetch.is_there(path, folder=bool(prefix)):
+        return file
+    return file.model_copy(update={"task": task.model_copy(update={"corpus": f"{prefix}{path.absolute()}"})})
