@@ -248,8 +248,7 @@ def samplers(
     wanted = parse_samplers(names)
     opened = open_table(file, table, params, objectives, cost)
     console = people()
-    tell = console.print
-    result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, tell)
+    result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, console.print)
     for name, runs in result["cut_short"].items():
         if runs:
             tell(f"{name}: {runs} of {seeds} runs ended early, since most of what it proposed is not in the table")
