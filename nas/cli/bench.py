@@ -251,7 +251,9 @@ def samplers(
     result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, console.print)
     for name, runs in result["cut_short"].items():
         if runs:
-            tell(f"{name}: {runs} of {seeds} runs ended early, since most of what it proposed is not in the table")
+            console.print(
+                f"{name}: {runs} of {seeds} runs ended early, since most of what it proposed is not in the table"
+            )
     if json:
         emit("result", **result)
         return
