@@ -4,10 +4,8 @@ Shapes: B batch, T tokens, N questions.
 """
 
 import math
-import re
-import string
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
 from statistics import fmean
@@ -27,13 +25,12 @@ from nas.tasks import table
 from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Subwords
 from nas.tasks.evaluation import Evaluated
+from nas.tasks.mentions import Candidates, f1, normalised, place_of
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 
 SEPARATOR = "<sep>"
 LONGEST_ANSWER = 16
 """Subwords of what is told, unless answers of the training split have more."""
-ATOM = re.compile(r"\w+|[^\w\s]")
-"""A word, or a sign."""
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the first and last place of each answer (B, 2)."""
 
@@ -60,8 +57,8 @@ class QuestionAnswering(Evaluated):
 
     Of a question longer than half the context, the end is cut off; of a story that does not fit into the rest, the
     beginning. Questions whose answer stood there are not trained on, and are wrong when they are evaluated, whatever is
-    told; the loss leaves them out. Beside the metrics of
-    all questions stand `exact_match:GROUP` and `f1:GROUP` of each group, where rows have one.
+    told; the loss leaves them out. Beside the metrics of all questions stand `exact_match:GROUP` and `f1:GROUP` of each
+    group, where rows have one.
     """
 
     columns = (
@@ -253,17 +250,6 @@ class QuestionAnswering(Evaluated):
         return starts
 
 
-def place_of(answer: str, story: str) -> int:
-    """Where it first stands as whole words, else where it first stands; −1 where it does not."""
-    first = place = story.find(answer)
-    while place >= 0:
-        end = place + len(answer)
-        if not _in_word(story[max(0, place - 1) : place]) and not _in_word(story[end : end + 1]):
-            return place
-        place = story.find(answer, place + 1)
-    return first
-
-
 def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:
     """(B, 2): the first and last place with the largest sum of logits, of spans of at most `longest` places."""
     first_BT1, last_B1T = logits_B2T[:, 0, :, None], logits_B2T[:, 1, None, :]
@@ -271,49 +257,6 @@ def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:
     allowed_TT = torch.ones(T, T, dtype=torch.bool, device=logits_B2T.device).triu().tril(longest - 1)
     best_B = (first_BT1 + last_B1T).masked_fill(~allowed_TT, -math.inf).flatten(1).argmax(dim=1)
     return torch.stack((best_B // T, best_B % T), dim=1)
-
-
-class Candidates:
-    """Answers that a story may mention: as whole words, or whole signs beside them."""
-
-    def __init__(self, answers: Iterable[str]) -> None:
-        self.texts = {answer.strip() for answer in answers}
-        self.most = max((len(ATOM.findall(text)) for text in self.texts), default=0)
-        self.found = dict[str, str]()
-
-    def last_in(self, story: str) -> str:
-        """The one that starts last, of several the longest; empty where there is none."""
-        if story not in self.found:
-            self.found[story] = self._last_in(story)
-        return self.found[story]
-
-    def _last_in(self, story: str) -> str:
-        atoms = [found.span() for found in ATOM.finditer(story)]
-        for first in reversed(range(len(atoms))):
-            start = atoms[first][0]
-            if start and _in_word(story[start - 1]):
-                continue
-            for _, end in reversed(atoms[first : first + self.most]):
-                if story[start:end] in self.texts and not _in_word(story[end : end + 1]):
-                    return story[start:end]
-        return ""
-
-
-def _in_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def normalised(text: str) -> list[str]:
-    """Words in lower case, without punctuation and articles, as SQuAD compares them (arXiv:1606.05250)."""
-    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
-
-
-def f1(told: str, true: str) -> float:
-    """Of the words that both have."""
-    ours, theirs = Counter(normalised(told)), Counter(normalised(true))
-    common = (ours & theirs).total()
-    return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)
 
 
 def _scores(asked: Sequence[Question], told: Sequence[str | None]) -> Scores:
