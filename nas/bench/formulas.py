@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.architecture import Architecture
 from nas.results import Rung
-from nas.search.candidates import Drawing, drawn
+from nas.samplers.candidates import Drawing, drawn
 from nas.search.costs import Costs
 from nas.search.events import Completed, Event, Job, Measured, Reached
 from nas.space import Space

@@ -38,7 +38,7 @@ NSGA2_POPULATION = 20
 
 
 def _pareto(table: Table, seed: int) -> BaseSampler:
-    from nas.search.pareto_sampler import ParetoSampler
+    from nas.samplers.pareto_sampler import ParetoSampler
 
     cheap = {i: partial(table.known, objective=i) for i, o in enumerate(table.objectives) if o.cheap}
     return ParetoSampler(table.suggest, cheap=cheap, seed=seed)

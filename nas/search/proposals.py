@@ -9,8 +9,8 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.results import Constraint, Objective
+from nas.samplers.pareto_sampler import ParetoSampler
 from nas.search.features import Describe, Features
-from nas.search.pareto_sampler import ParetoSampler
 from nas.space import Space
 
 STARTUP = 4

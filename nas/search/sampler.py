@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.results import METRICS, Constraint, Objective, Rung
+from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
+from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
 from nas.search.features import Describe
-from nas.search.history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.search.pareto_sampler import PREDICTED, ParetoSampler
 from nas.search.proposals import Choice, pareto_sampler
 from nas.search.store import directions
 from nas.space import Space

@@ -154,7 +154,7 @@ def test_the_pareto_sampler_gets_the_same_space_and_the_cheap_columns(table, mon
         given.update(space=space, cheap=cheap, seed=seed)
         return RandomSampler(seed=seed)
 
-    monkeypatch.setattr("nas.search.pareto_sampler.ParetoSampler", spy)
+    monkeypatch.setattr("nas.samplers.pareto_sampler.ParetoSampler", spy)
     stand_in = replay(table, "random", seed=4, trials=10)
     assert replay(table, "pareto", seed=4, trials=10) == replace(stand_in, sampler="pareto")
     assert (given["seed"], set(given["cheap"]), given["space"]) == (4, {1}, table.suggest)

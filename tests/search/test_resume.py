@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import OutOfReach
-from nas.search import features, pareto_sampler, serial
+from nas.samplers import pareto_sampler
+from nas.search import features, serial
 from nas.search.control import Control
 from tests.search.mortal import Killed, MortalStorage
 from tests.search.tables import Launcher, settings

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import ndtri
 
-from nas.search.improvement import (
+from nas.samplers.hypervolume_improvement import (
     FRONT_LIMITS,
     Belief,
     Floats,

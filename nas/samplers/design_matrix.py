@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.candidates import Candidate, Key, SpaceFunction, replayed
-from nas.search.encoding import MOST_CACHED, Rows
-from nas.search.history import Growing, History, Past
-from nas.search.improvement import Floats
+from nas.samplers.candidates import Candidate, Key, SpaceFunction, replayed
+from nas.samplers.encoding import MOST_CACHED, Rows
+from nas.samplers.hypervolume_improvement import Floats
+from nas.samplers.trial_history import Growing, History, Past
 
 
 class Described:

@@ -16,8 +16,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from nas.errors import UsageError
-from nas.search.history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.search.pareto_sampler import PREDICTED, ParetoSampler
+from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
+from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

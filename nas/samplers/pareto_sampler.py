@@ -7,8 +7,8 @@ Usable in any Optuna study of 1 to 4 objectives:
 
 A proposal is the best of a pool by expected hypervolume improvement: draws of the space, and neighbours of what is
 near the front. Objectives in `cheap` are known without training and taken as they are; each other objective, and
-each constraint, is predicted by a Gaussian process over the parameters (nas.search.surrogate). Trials that ended at a
-rung teach at their own budget (nas.search.fidelity). The first trials fill the space.
+each constraint, is predicted by a Gaussian process over the parameters (nas.samplers.surrogate). Trials that ended at a
+rung teach at their own budget (nas.samplers.rung_regression). The first trials fill the space.
 """
 
 import math
@@ -24,10 +24,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas.errors import UsageError
-from nas.search.candidates import PLAIN, Candidate, Drawing, SpaceFunction, drawn, key_of, neighbour
-from nas.search.history import ENQUEUED, PROPOSED, History
-from nas.search.improvement import FRONT_LIMITS
-from nas.search.outlook import Outlook, Quantities
+from nas.samplers.candidates import PLAIN, Candidate, Drawing, SpaceFunction, drawn, key_of, neighbour
+from nas.samplers.hypervolume_improvement import FRONT_LIMITS
+from nas.samplers.study_model import Outlook, Quantities
+from nas.samplers.trial_history import ENQUEUED, PROPOSED, History
 
 STARTUP = 10
 BASE_POOL, FRESH, NEIGHBOURS = 1000, 100, 200
@@ -43,7 +43,7 @@ class ParetoSampler(BaseSampler):
     cheap: objective index → its exact value without training; NaN for a configuration that is not to be proposed.
     limits: constraint name → its exact violation without training; above 0 it is not proposed either.
     features: what the surrogate sees, numbers of a fixed length; by default the parameters themselves.
-    cost: what training a configuration takes, in any unit, until trials tell (`COST` in nas.search.history); by
+    cost: what training a configuration takes, in any unit, until trials tell (`COST` in nas.samplers.trial_history); by
         default all cost the same.
     logarithmic: for each objective, whether the hypervolume is that of its logarithm (of positive values only).
     startup: trials that fill the space before the first model.

@@ -24,9 +24,9 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.candidates import Key, key_of
-from nas.search.fidelity import Curves
-from nas.search.improvement import LARGEST_LOG, Floats
+from nas.samplers.candidates import Key, key_of
+from nas.samplers.hypervolume_improvement import LARGEST_LOG, Floats
+from nas.samplers.rung_regression import Curves
 
 KNOWN_VALUES, RUNG_VALUES, COST = "known_values", "rung_values", "training_cost"
 PROPOSED, ENQUEUED = "proposed_params", "fixed_params"

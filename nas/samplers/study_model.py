@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.candidates import Candidate, Key, SpaceFunction, space_of
-from nas.search.described import Described
-from nas.search.encoding import MOST_CACHED
-from nas.search.history import History, Past
-from nas.search.improvement import Floats, Indexes, Known, LogNormal, expected_improvement, nondominated
-from nas.search.surrogate import Observations, Surrogate, kernel, thinned
+from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_of
+from nas.samplers.design_matrix import Described
+from nas.samplers.encoding import MOST_CACHED
+from nas.samplers.hypervolume_improvement import Floats, Indexes, Known, LogNormal, expected_improvement, nondominated
+from nas.samplers.surrogate import Observations, Surrogate, kernel, thinned
+from nas.samplers.trial_history import History, Past
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 BOUND_SDS = 2.33

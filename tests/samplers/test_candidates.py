@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from nas.search.candidates import Drawing, draw, drawn, key_of, neighbour, replayed, space_of
-from nas.search.encoding import Encoding, Rows
+from nas.samplers.candidates import Drawing, draw, drawn, key_of, neighbour, replayed, space_of
+from nas.samplers.encoding import Encoding, Rows
 
 DISTRIBUTIONS = [
     CategoricalDistribution(("a", "b", "c")),

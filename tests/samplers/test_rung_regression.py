@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.search.fidelity import LEAST_SPREAD, STEEPEST, Curves
+from nas.samplers.rung_regression import LEAST_SPREAD, STEEPEST, Curves
 
 
 def curves(pairs, budget=1.0) -> Curves:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from nas.search.candidates import Candidate, Key
-from nas.search.improvement import Floats
+from nas.samplers.candidates import Candidate, Key
+from nas.samplers.hypervolume_improvement import Floats
 
 MOST_CACHED = 20_000
 """Candidates whose numbers are kept."""

@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
-from nas.search.improvement import Floats, Indexes, LogNormal, exp
+from nas.samplers.hypervolume_improvement import Floats, Indexes, LogNormal, exp
 
 MOST_POINTS = 128
 

@@ -1,0 +1,1 @@
+"""The pareto sampler and its parts: usable in any Optuna study."""
