@@ -19,8 +19,8 @@ from nas.cli.__main__ import app, main
 from nas.errors import NasError
 from nas.kinds import ATTENTION_SPECS, Grouped, Headed, Position
 from nas.results import METRICS
-from nas.search import driver
-from nas.search.control import request_stop
+from nas.running import driver
+from nas.running.stop_control import request_stop
 from nas.space import Space
 from nas.study_file import StudyFile
 from nas.task_settings import TASK_KINDS, TASK_TABLES

@@ -73,7 +73,7 @@ def test_no_circles():
 
 
 def test_only_the_executor_and_the_benchmarks_import_ray():
-    assert {m for m in importers("ray") if part(m) != "bench"} <= {"nas.search.ray_tune"}
+    assert {m for m in importers("ray") if part(m) != "bench"} <= {"nas.running.ray_executor"}
 
 
 def test_only_search_and_the_benchmarks_import_optuna():

@@ -17,7 +17,7 @@ from typing import Any
 
 from nas.errors import NasError, UsageError
 from nas.results import Rung
-from nas.search.events import Completed, Event, Job, Measured
+from nas.running.events import Completed, Event, Job, Measured
 from nas.study_file import StudyFile, parse
 
 SHORT = 10
@@ -82,10 +82,10 @@ def _timed(who: str, trials: int) -> float:
 
 
 def _ours(trials: int) -> int:
-    from nas.search import ray_tune
-    from nas.search.control import Control
-    from nas.search.coordinator import Coordinator
-    from nas.search.resources import place
+    from nas.running import ray_executor as ray_tune
+    from nas.running.coordinator import Coordinator
+    from nas.running.placement import place
+    from nas.running.stop_control import Control
     from nas.search.store import Store, sqlite_url
 
     file: StudyFile = parse(STUDY)

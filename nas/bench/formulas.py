@@ -1,7 +1,7 @@
 """A large study that nobody trains: what its trials tell follows from formulas, for the benchmark of costs at scale.
 
 10¹¹ architectures and three objectives. Parameters, FLOPs and decode state are priced without measuring
-(nas.search.costs), as in a real search.
+(nas.measure.costs), as in a real search.
 """
 
 import random
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.architecture import Architecture
+from nas.measure.costs import Costs
 from nas.results import Rung
+from nas.running.events import Completed, Event, Job, Measured, Reached
 from nas.samplers.candidates import Drawing, drawn
-from nas.search.costs import Costs
-from nas.search.events import Completed, Event, Job, Measured, Reached
 from nas.space import Space
 from nas.study_file import StudyFile, parse
 

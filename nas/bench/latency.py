@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
-from nas.search.trial import measure_alone
+from nas.running.trial import measure_alone
 from nas.space import Space
 from nas.study_file import StudyFile
 from nas.tasks import open_task

@@ -79,7 +79,7 @@ def sigterm_raises() -> Iterator[None]:
 
 def ours(file: StudyFile, folder: Path, started: float, until: float, trials: int | None) -> list[dict[str, Any]]:
     """The finished trials of our own driver."""
-    from nas.search import driver
+    from nas.running import driver
 
     told: dict[int, tuple[float, dict[str, float]]] = {}
 

@@ -33,7 +33,7 @@ class Finish:
 
     seconds: float
     key: str
-    """The architecture's id, and the learning rate where that is searched (nas.search.sampler.key_of)."""
+    """The architecture's id, and the learning rate where that is searched (nas.running.proposer.key_of)."""
     metrics: Metrics
     """As first told."""
 

@@ -18,8 +18,8 @@ from nas.architecture import Architecture
 from nas.bench.pool import side_by_side
 from nas.measure import DeviceLock
 from nas.results import METRICS
-from nas.search.sampler import key_of, seed_of
-from nas.search.trial import measure_alone
+from nas.running.proposer import key_of, seed_of
+from nas.running.trial import measure_alone
 from nas.study_file import StudyFile
 from nas.task_settings import TaskSettings
 from nas.tasks import Task, open_task

@@ -29,7 +29,7 @@ from optuna.trial import TrialState
 from nas.bench.pool import side_by_side
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
-from nas.search.counts import ASKS_PER_TRIAL as ASKS_PER_TRAINING
+from nas.running.budget import ASKS_PER_TRIAL as ASKS_PER_TRAINING
 from nas.search.store import directions
 
 FIRST_POINT = 25

@@ -17,8 +17,8 @@ import numpy as np
 
 from nas.bench.formulas import FormulaBody, Formulas
 from nas.bench.workers import SimulatedThread, Workers
-from nas.search.coordinator import Coordinator
-from nas.search.events import Completed, Job, Measured, Reached
+from nas.running.coordinator import Coordinator
+from nas.running.events import Completed, Job, Measured, Reached
 from nas.search.store import Store, sqlite_url
 
 WORKERS, ENDED, ASKS = 100, 600, 40

@@ -26,7 +26,7 @@ from nas.bench.search_result import conclude
 from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.measure import environment, hardware_id
-from nas.search.resources import place
+from nas.running.placement import place
 from nas.space_settings import difference
 from nas.study_file import StudyFile
 from nas.tasks import Task, open_task

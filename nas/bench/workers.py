@@ -16,8 +16,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
-from nas.search.coordinator import Coordinator
-from nas.search.events import BodyFactory, Job
+from nas.running.coordinator import Coordinator
+from nas.running.events import BodyFactory, Job
 
 MOMENTS = (0.05, 0.25, 0.5, 1.0)
 """When a trial has something to tell, of its whole time: measured, at two rungs, at the end."""

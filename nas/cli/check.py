@@ -35,7 +35,7 @@ def check(
     """
     from nas import study_file
     from nas.cli.tables import answers
-    from nas.search.resources import place
+    from nas.running.placement import place
 
     settings = study_file.load(file, overrides or [], preset)
     print_description(settings, describe(settings, place(settings).slots), answers())
@@ -122,7 +122,7 @@ def _step_seconds(file: "StudyFile", task: "Task", architecture: "Architecture")
     from statistics import median
 
     from nas.measure import DeviceLock
-    from nas.search.resources import resolve_device
+    from nas.running.placement import resolve_device
     from nas.train import Diverged, Interrupted, Trainer
 
     device = resolve_device(file, None)[0]

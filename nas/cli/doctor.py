@@ -104,7 +104,7 @@ def _hardware() -> Iterator[Finding]:
 
 def _runs() -> Iterator[Finding]:
     """The folder of runs, or where it would be made: writable, on a local disk, with room."""
-    from nas.search.resources import network_file_system
+    from nas.running.placement import network_file_system
     from nas.search.study import runs_folder
 
     folder = runs_folder()

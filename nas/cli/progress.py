@@ -22,7 +22,7 @@ STOPPING = {
 
 
 class Progress:
-    """Called with every event of the coordinator (see `nas.search.coordinator.Observer`); a context manager."""
+    """Called with every event of the coordinator (see `nas.running.coordinator.Observer`); a context manager."""
 
     def __init__(self, file: StudyFile, *, json: bool, live: bool) -> None:
         self.console = people()

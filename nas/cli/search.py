@@ -11,7 +11,7 @@ from nas.cli.options import Json, Overrides, Preset, Verbose
 from nas.errors import NothingFeasible, TooManyFailures, UsageError
 
 if TYPE_CHECKING:
-    from nas.search.driver import Launch, Outcome
+    from nas.running.driver import Launch, Outcome
     from nas.study_file import StudyFile
 
 Trials = Annotated[
@@ -71,7 +71,7 @@ def checked(
     retry_failed: bool = False,
 ) -> "Launch":
     """The options as a Launch. Raises UsageError with the option's name."""
-    from nas.search.driver import Launch
+    from nas.running.driver import Launch
     from nas.toml_table import duration
 
     if trials is not None and trials <= 0:
@@ -110,7 +110,7 @@ def run_and_report(
     """
     from nas.cli.log import keep_log
     from nas.cli.progress import Progress
-    from nas.search import driver
+    from nas.running import driver
     from nas.search.study import runs_folder
 
     folder = folder or runs_folder() / file.name
@@ -124,7 +124,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     from nas import report as reports
     from nas.cli.output import emit, people
     from nas.cli.report import report_folder
-    from nas.search.counts import End
+    from nas.running.budget import End
 
     record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
@@ -158,7 +158,7 @@ def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
     from nas.cli.check import describe, print_description
     from nas.cli.output import emit
     from nas.cli.tables import answers
-    from nas.search.resources import place
+    from nas.running.placement import place
 
     side_by_side = 1 if launch.executor == "serial" else place(file, launch.cpus, launch.gpus).slots
     described = describe(file, side_by_side)

@@ -17,8 +17,8 @@ def stop(
     """
     from nas.cli.output import people
     from nas.errors import Conflict
+    from nas.running.stop_control import request_stop
     from nas.search import open_study
-    from nas.search.control import request_stop
     from nas.search.study import is_running
 
     folder = open_study(study).folder

@@ -52,8 +52,8 @@ def train(
     from nas.cli.output import people
     from nas.cli.train_folder import refuse_foreign, stored_in
     from nas.cli.train_recipe import recipe_of, same_task
+    from nas.running.proposer import seed_of
     from nas.search import open_study
-    from nas.search.sampler import seed_of
     from nas.tasks import floors_of
 
     stored = open_study(study)
@@ -92,7 +92,7 @@ def _trainer(
 
     from nas.cli.train_folder import CHECKPOINT
     from nas.measure import DeviceLock
-    from nas.search.resources import resolve_device
+    from nas.running.placement import resolve_device
     from nas.train import Trainer
 
     file = recipe.file

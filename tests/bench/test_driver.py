@@ -4,9 +4,9 @@ import pytest
 
 from nas.bench.driver import STUDY, TrivialBody, compare
 from nas.errors import UsageError
-from nas.search.counts import End
+from nas.running.budget import End
 from nas.study_file import parse
-from tests.search.tables import Launcher
+from tests.running.tables import Launcher
 
 
 def test_trivial_trials_are_trials_like_any_other(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nas import study_file
 from nas.bench.latency import TIMED, retest
-from tests.search.tables import settings
-from tests.search.test_driver import TINY
+from tests.running.tables import settings
+from tests.running.test_driver import TINY
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 

@@ -15,7 +15,7 @@ from nas.bench.formulas import STUDY, Formulas
 from nas.bench.scale import fill, measure, served, timed
 from nas.bench.workers import MOMENTS, SimulatedThread, Workers
 from nas.cli.__main__ import app
-from nas.search.events import Completed, Job, Measured, Reached
+from nas.running.events import Completed, Job, Measured, Reached
 from nas.search.store import Store, sqlite_url
 from nas.space import Space
 from nas.study_file import parse
@@ -72,7 +72,7 @@ def test_asks_are_timed_on_a_study_that_is_left_whole(formulas, tmp_path, monkey
 
 
 def test_a_large_study_is_kept_from_the_garbage_collector(formulas, tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.search.asking.MANY", 20)
+    monkeypatch.setattr("nas.running.proposer_thread.MANY", 20)
     fill(tmp_path, formulas, 30)
     gc.unfreeze()
     try:

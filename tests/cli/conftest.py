@@ -17,10 +17,10 @@ from nas.cli.__main__ import main
 from nas.files import write_json
 from nas.measure import environment
 from nas.results import Measurement, Rung
-from nas.search import serial
-from nas.search.control import Control
-from nas.search.coordinator import Coordinator
-from nas.search.events import Completed, Event, Failed, Job, Measured, Reached
+from nas.running import serial_executor as serial
+from nas.running.coordinator import Coordinator
+from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
+from nas.running.stop_control import Control
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
 from nas.tasks import floors_of, open_task

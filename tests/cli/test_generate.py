@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas import study_file
-from nas.search import driver as search
+from nas.running import driver as search
 
 
 @pytest.fixture

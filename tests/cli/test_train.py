@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nas.artifact import load_weights
+from nas.running.proposer import seed_of
 from nas.search import open_study
-from nas.search.sampler import seed_of
 from nas.tasks.language_modelling import LanguageModelling
 
 DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")

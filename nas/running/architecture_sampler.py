@@ -9,8 +9,8 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.results import Constraint, Objective
+from nas.running.architecture_features import Describe, Features
 from nas.samplers.pareto_sampler import ParetoSampler
-from nas.search.features import Describe, Features
 from nas.space import Space
 
 STARTUP = 4
@@ -36,7 +36,7 @@ def pareto_sampler(
     describe: Describe | None,
     seed: int,
 ) -> ParetoSampler:
-    """`describe`: what is known of an architecture without building it (nas.search.costs)."""
+    """`describe`: what is known of an architecture without building it (nas.measure.costs)."""
     known = frozenset(describe(space.sample(random.Random(seed)))) if describe else frozenset[str]()
     features = Features(space, describe, seed)
 

@@ -12,10 +12,10 @@ from nas import study_file
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.results import Rung
-from nas.search import serial
-from nas.search.control import Control
-from nas.search.coordinator import Coordinator
-from nas.search.events import Completed, Event, Failed, Job, Measured, Reached
+from nas.running import serial_executor as serial
+from nas.running.coordinator import Coordinator
+from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
+from nas.running.stop_control import Control
 from nas.search.store import Store, directions
 from nas.study_file import StudyFile
 

@@ -8,14 +8,14 @@ from optuna.trial import FrozenTrial, TrialState
 from nas import pareto
 from nas.architecture import Architecture
 from nas.results import Rung, StudyRecord
-from nas.search import serial
-from nas.search.control import Control
-from nas.search.counts import End
-from nas.search.events import Completed, Failed, Interrupted, Job, Measured, Reached
-from nas.search.sampler import Proposer
+from nas.running import serial_executor as serial
+from nas.running.budget import End
+from nas.running.events import Completed, Failed, Interrupted, Job, Measured, Reached
+from nas.running.proposer import Proposer
+from nas.running.stop_control import Control
 from nas.search.store import to_result
-from tests.search.mortal import Killed, MortalStorage
-from tests.search.tables import RUNGS, Launcher, cheap, settings
+from tests.running.mortal import Killed, MortalStorage
+from tests.running.tables import RUNGS, Launcher, cheap, settings
 
 PLAIN = ("search.sampler=random", "constraints.0.max=100")
 METRICS = {"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0, "weights_mib": 1.0}

@@ -8,8 +8,8 @@ import pytest
 
 from nas import study_file
 from nas.architecture import Architecture
-from nas.search.costs import Costs
-from nas.search.features import IMPORTANT, IMPORTANT_COLUMNS, Features
+from nas.measure.costs import Costs
+from nas.running.architecture_features import IMPORTANT, IMPORTANT_COLUMNS, Features
 from nas.space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))

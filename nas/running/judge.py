@@ -10,10 +10,10 @@ from dataclasses import asdict
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.results import Rung
-from nas.search.asking import Asking
-from nas.search.counts import SKIPPED
-from nas.search.flight import Flight
-from nas.search.stopping import Course, Stopping, Verdict
+from nas.running.budget import SKIPPED
+from nas.running.proposer_thread import Asking
+from nas.running.running_trial import Flight
+from nas.running.stopping_rule import Course, Stopping, Verdict
 from nas.search.store import Store
 from nas.study_file import StudyFile
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.extrapolation import FEWEST, Curve, Ends, Forecast
+from nas.running.learning_curves import FEWEST, Curve, Ends, Forecast
 
 NAN = math.nan
 

@@ -13,7 +13,7 @@ import pytest
 
 from nas.results import State
 from nas.search import open_study
-from tests.search.test_driver import TINY
+from tests.running.test_driver import TINY
 
 TRIALS = 5
 STUDY = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"

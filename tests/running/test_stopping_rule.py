@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nas.results import Constraint, Objective, Rung
-from nas.search.stopping import NEVER_STOPPED, Course, Stopping, Verdict, ordered
-from tests.search.curves import LOSS_LATENCY, STEPS, Family, Judge, Outcome, Trial, never_stopped, ours, search
+from nas.running.stopping_rule import NEVER_STOPPED, Course, Stopping, Verdict, ordered
+from tests.running.curves import LOSS_LATENCY, STEPS, Family, Judge, Outcome, Trial, never_stopped, ours, search
 
 GAIN = 0.7
 

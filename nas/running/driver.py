@@ -20,16 +20,16 @@ from nas import files, pareto
 from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.measure import DeviceLock, environment, hardware_id
+from nas.measure.costs import Costs
 from nas.results import METRICS, State
-from nas.search import serial
-from nas.search.control import Control, Level
-from nas.search.coordinator import Coordinator, Observer
-from nas.search.costs import Costs
-from nas.search.counts import End
-from nas.search.resources import Placement, place, refuse_network
+from nas.running import serial_executor as serial
+from nas.running.budget import End
+from nas.running.coordinator import Coordinator, Observer
+from nas.running.placement import Placement, place, refuse_network
+from nas.running.stop_control import Control, Level
+from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.search.store import Store, sqlite_url
 from nas.search.study import Study
-from nas.search.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.space_settings import difference
 from nas.study_file import StudyFile
 from nas.tasks import Task, floors_of, open_task
@@ -147,7 +147,9 @@ def _search(
         if launch.executor == "serial":
             serial.run(coordinator, partial(factory, should_stop=lambda: control.level() is Level.NOW), control)
         elif coordinator.counts.trained < coordinator.budget:
-            from nas.search import ray_tune  # two seconds of imports that the serial executor does without
+            from nas.running import (
+                ray_executor as ray_tune,  # two seconds of imports that the serial executor does without
+            )
 
             ray_tune.run(coordinator, factory, control, placement)
     finally:

@@ -9,11 +9,11 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.architecture import Architecture
+from nas.measure.costs import Costs
 from nas.results import Constraint, Objective, Rung
-from nas.search.costs import Costs
-from nas.search.sampler import Proposal, Proposer
+from nas.running.proposer import Proposal, Proposer
 from nas.space import Space
-from tests.search.tables import RUNGS, Launcher, cheap, loss, settings
+from tests.running.tables import RUNGS, Launcher, cheap, loss, settings
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("decode_ms_per_token", "min"))
 BEGIN = datetime(2026, 1, 1)

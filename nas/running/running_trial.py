@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from nas.results import Constraint, Rung
-from nas.search.events import Job
-from nas.search.stopping import Course, Verdict
+from nas.running.events import Job
+from nas.running.stopping_rule import Course, Verdict
 
 
 @dataclass

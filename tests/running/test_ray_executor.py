@@ -11,15 +11,15 @@ import pytest
 from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import Rung
-from nas.search import ray_tune
-from nas.search.control import Control
-from nas.search.coordinator import Coordinator
-from nas.search.counts import End
-from nas.search.events import Completed, Failed, Job, Measured, Reached
-from nas.search.resources import place, slots_of
+from nas.running import ray_executor as ray_tune
+from nas.running.budget import End
+from nas.running.coordinator import Coordinator
+from nas.running.events import Completed, Failed, Job, Measured, Reached
+from nas.running.placement import place, slots_of
+from nas.running.stop_control import Control
 from nas.search.store import Store, sqlite_url
 from nas.study_file import StudyFile
-from tests.search.tables import FullDisk, cheap, loss, settings
+from tests.running.tables import FullDisk, cheap, loss, settings
 
 # Ray closes its own sockets and files when its processes end, not when Python looks.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

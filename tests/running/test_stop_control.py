@@ -3,9 +3,9 @@
 import os
 import signal
 
-from nas.search import serial
-from nas.search.control import Control, Level, request_stop, told_to_stop
-from tests.search.tables import Launcher, settings
+from nas.running import serial_executor as serial
+from nas.running.stop_control import Control, Level, request_stop, told_to_stop
+from tests.running.tables import Launcher, settings
 
 
 def test_requests_from_another_terminal_are_found(tmp_path):

@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 from nas.architecture import Architecture
 from nas.errors import OutOfReach, UsageError
 from nas.results import Rung
-from nas.search.counts import End, Failures
-from nas.search.events import Blocked, Completed, Failed, Interrupted, Measured, Reached
+from nas.running.budget import End, Failures
+from nas.running.events import Blocked, Completed, Failed, Interrupted, Measured, Reached
 from nas.space import Space
-from tests.search.tables import Launcher, cheap, settings
+from tests.running.tables import Launcher, cheap, settings
 
 ROOMY = "constraints.0.max=100"
 """A limit that holds nothing back."""

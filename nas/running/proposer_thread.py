@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from nas.search.sampler import Proposal, Proposer
+from nas.running.proposer import Proposal, Proposer
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import numpy as np
 
 from nas import pareto
 from nas.results import Objective, Rung
-from nas.search.stopping import Course, Stopping
+from nas.running.stopping_rule import Course, Stopping
 
 SIZES, DEPTHS, KINDS = 8, 4, 5
 SHARES = (0.25, 0.5, 1.0)

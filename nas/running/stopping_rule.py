@@ -4,7 +4,7 @@ A trial ends at a rung as `dominated` when both hold:
 
 1. It is beyond hope: a fully trained, feasible trial dominates it (nowhere worse, somewhere better), even with its
    cheap objectives at their true values and every other at the most optimistic end of its forecast
-   (`nas.search.extrapolation`).
+   (`nas.running.learning_curves`).
 2. It is not among the best third of all trials that reached the rung. They are ordered by non-dominated sorting of
    the true values of those that are fully trained and the expected values of the others; trials of one layer are
    ordered by an epsilon-net: the best in the first objective, then always the one farthest from all before it.
@@ -26,7 +26,7 @@ import moocore
 import numpy as np
 
 from nas.results import METRICS, Constraint, Objective, Rung
-from nas.search.extrapolation import Curve, Ends, Floats
+from nas.running.learning_curves import Curve, Ends, Floats
 
 KEPT = 3
 """The best of this many at a rung goes on in any case."""

@@ -23,14 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import METRICS, Rung
-from nas.search.asking import Asking
-from nas.search.backlog import Backlog
-from nas.search.counts import ASKS_PER_TRIAL, SKIPPED, Counts, End, Failures
-from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
-from nas.search.features import Describe
-from nas.search.flight import Flight
-from nas.search.judge import Judge
-from nas.search.sampler import Proposer, seed_of
+from nas.running.architecture_features import Describe
+from nas.running.budget import ASKS_PER_TRIAL, SKIPPED, Counts, End, Failures
+from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.judge import Judge
+from nas.running.proposer import Proposer, seed_of
+from nas.running.proposer_thread import Asking
+from nas.running.running_trial import Flight
+from nas.running.trial_queue import Backlog
 from nas.search.store import Store
 from nas.space import Space
 from nas.study_file import StudyFile
@@ -44,7 +44,10 @@ Observer = Callable[[dict[str, Any]], None]
 
 
 class Coordinator:
-    """One driver's view of one study. `prefetch`: see `nas.search.asking`; `describe`: see `nas.search.features`."""
+    """One driver's view of one study.
+
+    `prefetch`: see `nas.running.proposer_thread`; `describe`: see `nas.running.architecture_features`.
+    """
 
     def __init__(
         self,

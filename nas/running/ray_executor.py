@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError, OutOfReach
-from nas.search.control import Control, Level
-from nas.search.coordinator import Coordinator
-from nas.search.events import BodyFactory, Interrupted, Job, Measured, Reached
-from nas.search.resources import Placement
+from nas.running.coordinator import Coordinator
+from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached
+from nas.running.placement import Placement
+from nas.running.stop_control import Control, Level
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",

@@ -8,10 +8,10 @@ import pytest
 from nas import models, study_file
 from nas.architecture import Architecture
 from nas.measure.cheap import KIB
+from nas.measure.costs import Costs
 from nas.measure.latency import Generator
 from nas.models import TOKENS, Head
 from nas.results import METRICS
-from nas.search.costs import Costs
 from nas.space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))

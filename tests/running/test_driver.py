@@ -9,15 +9,16 @@ import torch
 
 from nas.artifact import read_tensors
 from nas.errors import Conflict, OutOfReach, UsageError
-from nas.search import control, driver
-from nas.search.control import request_stop
-from nas.search.driver import Launch
-from nas.search.resources import resolve_device
+from nas.running import driver
+from nas.running import stop_control as control
+from nas.running.driver import Launch
+from nas.running.placement import resolve_device
+from nas.running.stop_control import request_stop
+from nas.running.trial import CHECKPOINT
 from nas.search.store import Store
 from nas.search.study import Study, is_running, open_study
-from nas.search.trial import CHECKPOINT
 from nas.tasks.language_modelling import LanguageModelling
-from tests.search.tables import settings
+from tests.running.tables import settings
 
 SERIAL = Launch(executor="serial")
 TINY = (

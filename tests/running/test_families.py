@@ -4,7 +4,7 @@ import pytest
 
 from nas import report, study_file
 from nas.results import State
-from nas.search import driver
+from nas.running import driver
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 SOFTMAX = '{ kind = "softmax", heads = 2 }'

@@ -1,8 +1,8 @@
 """One trial after another in this process: for debugging, for tests, and for studies that must repeat exactly."""
 
-from nas.search.control import Control, Level
-from nas.search.coordinator import Coordinator
-from nas.search.events import BodyFactory, Interrupted
+from nas.running.coordinator import Coordinator
+from nas.running.events import BodyFactory, Interrupted
+from nas.running.stop_control import Control, Level
 
 
 def run(coordinator: Coordinator, factory: BodyFactory, control: Control) -> None:

@@ -8,11 +8,12 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import OutOfReach
+from nas.running import architecture_features as features
+from nas.running import serial_executor as serial
+from nas.running.stop_control import Control
 from nas.samplers import pareto_sampler
-from nas.search import features, serial
-from nas.search.control import Control
-from tests.search.mortal import Killed, MortalStorage
-from tests.search.tables import Launcher, settings
+from tests.running.mortal import Killed, MortalStorage
+from tests.running.tables import Launcher, settings
 
 BUDGET = 24
 

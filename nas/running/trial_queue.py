@@ -7,8 +7,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.search.asking import Asking
-from nas.search.sampler import Proposal, key_of
+from nas.running.proposer import Proposal, key_of
+from nas.running.proposer_thread import Asking
 from nas.search.store import Store
 from nas.space import Space
 

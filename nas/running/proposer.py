@@ -20,10 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.results import METRICS, Constraint, Objective, Rung
+from nas.running.architecture_features import Describe
+from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.search.features import Describe
-from nas.search.proposals import Choice, pareto_sampler
 from nas.search.store import directions
 from nas.space import Space
 

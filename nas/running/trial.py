@@ -13,8 +13,8 @@ from nas.artifact import save_weights
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
 from nas.results import ATTENTION_MAPS
-from nas.search.control import told_to_stop
-from nas.search.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.stop_control import told_to_stop
 from nas.study_file import StudyFile
 from nas.task_settings import TaskSettings
 from nas.tasks import Task, model_of, open_task
@@ -31,7 +31,7 @@ def trial_folder(study: Path, number: int) -> Path:
 
 
 class TrialRun:
-    """The body of one job (nas.search.events.Body).
+    """The body of one job (nas.running.events.Body).
 
     The first step measures what is known without training (or repeats what an earlier attempt stored); each further
     one trains to the next rung. Rungs that a checkpoint holds are told again, and the coordinator keeps them once.

@@ -1,0 +1,1 @@
+"""Running a study: what is proposed, run, judged and stored."""
