@@ -23,7 +23,7 @@ ORDER = [part for floor in FLOORS for part in floor]
 
 
 def name_of(path: Path) -> str:
-    """nas/search/study.py → nas.search.study; a package is named after its folder."""
+    """nas/study/stored_study.py → nas.study.stored_study; a package is named after its folder."""
     parts = ("nas", *path.relative_to(ROOT).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -48,7 +48,7 @@ GRAPH = {module: imports_of(module) for module in SOURCES}
 
 
 def part(module: str) -> str:
-    """nas.search.study → search: the unit that the order speaks of."""
+    """nas.study.stored_study → search: the unit that the order speaks of."""
     return module.split(".")[1] if "." in module else ""
 
 

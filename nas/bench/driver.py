@@ -86,7 +86,7 @@ def _ours(trials: int) -> int:
     from nas.running.coordinator import Coordinator
     from nas.running.placement import place
     from nas.running.stop_control import Control
-    from nas.search.store import Store, sqlite_url
+    from nas.study.store import Store, sqlite_url
 
     file: StudyFile = parse(STUDY)
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:

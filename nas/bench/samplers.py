@@ -30,7 +30,7 @@ from nas.bench.pool import side_by_side
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
 from nas.running.budget import ASKS_PER_TRIAL as ASKS_PER_TRAINING
-from nas.search.store import directions
+from nas.study.store import directions
 
 FIRST_POINT = 25
 NSGA2_POPULATION = 20

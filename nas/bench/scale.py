@@ -19,7 +19,7 @@ from nas.bench.formulas import FormulaBody, Formulas
 from nas.bench.workers import SimulatedThread, Workers
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Job, Measured, Reached
-from nas.search.store import Store, sqlite_url
+from nas.study.store import Store, sqlite_url
 
 WORKERS, ENDED, ASKS = 100, 600, 40
 PACE_SECONDS = 0.215

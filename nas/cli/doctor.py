@@ -105,7 +105,7 @@ def _hardware() -> Iterator[Finding]:
 def _runs() -> Iterator[Finding]:
     """The folder of runs, or where it would be made: writable, on a local disk, with room."""
     from nas.running.placement import network_file_system
-    from nas.search.study import runs_folder
+    from nas.study.stored_study import runs_folder
 
     folder = runs_folder()
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())

@@ -32,7 +32,7 @@ def front(study: StudyName, where: Where = None, format: Format = "table") -> No
 
     Exit codes: 0; 2 for an unknown metric or study; 3 when no trial is within the limits.
     """
-    from nas.search import open_study
+    from nas.study import open_study
 
     if format == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", where="--format", help="redirect it: ... > front.parquet")

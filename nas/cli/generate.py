@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from nas.models import Decoder
     from nas.models.seq2seq import Seq2Seq
-    from nas.search import Study
+    from nas.study import Study
 
 
 def generate(
@@ -38,7 +38,7 @@ def generate(
 
     from nas.artifact import load_weights
     from nas.models.seq2seq import Seq2Seq
-    from nas.search import open_study
+    from nas.study import open_study
 
     stored = open_study(study)
     if stored.trial(trial).model.family == "encoder":

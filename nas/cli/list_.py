@@ -14,7 +14,7 @@ def list_studies(json: Json = False) -> None:
     """
     from nas.cli.output import emit, people
     from nas.cli.tables import answers, moment, table
-    from nas.search.study import runs_folder
+    from nas.study.stored_study import runs_folder
 
     rows = [_row(path.parent.name) for path in sorted(runs_folder().glob("*/study.db"))]
     if json:
@@ -38,7 +38,7 @@ def list_studies(json: Json = False) -> None:
 def _row(name: str) -> dict[str, Any]:
     from nas.cli.status import standing
     from nas.errors import NasError
-    from nas.search import open_study
+    from nas.study import open_study
 
     try:
         now = standing(open_study(name))

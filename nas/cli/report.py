@@ -27,7 +27,7 @@ def report(
     import webbrowser
 
     from nas import report as reports
-    from nas.search import open_study
+    from nas.study import open_study
 
     stored = open_study(study)
     page = reports.write(stored.record_for_report(), out or report_folder(stored.name))

@@ -28,7 +28,7 @@ def resume(
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """
-    from nas.search import open_study
+    from nas.study import open_study
 
     if retry not in (None, "failed"):
         raise UsageError(f"unknown kind of trial '{retry}'", where="--retry", help="the only one is: failed")

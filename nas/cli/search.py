@@ -111,7 +111,7 @@ def run_and_report(
     from nas.cli.log import keep_log
     from nas.cli.progress import Progress
     from nas.running import driver
-    from nas.search.study import runs_folder
+    from nas.study.stored_study import runs_folder
 
     folder = folder or runs_folder() / file.name
     with keep_log(folder, verbose), Progress(file, json=json, live=live) as progress:

@@ -19,7 +19,7 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     Exit codes: 0; 2 when there is no such study or trial.
     """
     from nas.cli.output import emit
-    from nas.search import open_study
+    from nas.study import open_study
 
     stored = open_study(study)
     found = stored.trial(trial)

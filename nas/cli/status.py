@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nas.results import StudyRecord, TrialResult
-    from nas.search import Study
+    from nas.study import Study
 
 REFRESH_SECONDS = 2.0
 
@@ -31,7 +31,7 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
 
     from nas.cli.output import emit
     from nas.cli.tables import answers
-    from nas.search import open_study
+    from nas.study import open_study
 
     stored = open_study(study)
     now = standing(stored)
@@ -55,7 +55,7 @@ def standing(study: "Study") -> dict[str, Any]:
     """All that is shown, as plain data."""
     from nas import pareto
     from nas.results import State
-    from nas.search.study import is_running
+    from nas.study.stored_study import is_running
 
     running, record = is_running(study.folder), study.record()
     states: dict[str, Counter[str]] = {}

@@ -18,8 +18,8 @@ def stop(
     from nas.cli.output import people
     from nas.errors import Conflict
     from nas.running.stop_control import request_stop
-    from nas.search import open_study
-    from nas.search.study import is_running
+    from nas.study import open_study
+    from nas.study.stored_study import is_running
 
     folder = open_study(study).folder
     if not is_running(folder):

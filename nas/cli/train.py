@@ -53,7 +53,7 @@ def train(
     from nas.cli.train_folder import refuse_foreign, stored_in
     from nas.cli.train_recipe import recipe_of, same_task
     from nas.running.proposer import seed_of
-    from nas.search import open_study
+    from nas.study import open_study
     from nas.tasks import floors_of
 
     stored = open_study(study)

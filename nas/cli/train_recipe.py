@@ -7,7 +7,7 @@ from typing import Any
 from nas import study_file
 from nas.errors import Conflict, InvalidStudyFile, UsageError
 from nas.results import TrialResult
-from nas.search import Study
+from nas.study import Study
 from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
 from nas.train import only_rate

@@ -24,8 +24,8 @@ from nas.running.architecture_features import Describe
 from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.search.store import directions
 from nas.space import Space
+from nas.study.store import directions
 
 MODEL_DRAWS = 5
 """Draws of the sampler itself before uniform ones: TPE has proposed 50 duplicates in a row."""

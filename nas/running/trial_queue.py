@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.running.proposer import Proposal, key_of
 from nas.running.proposer_thread import Asking
-from nas.search.store import Store
 from nas.space import Space
+from nas.study.store import Store
 
 
 class Backlog:

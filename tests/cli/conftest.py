@@ -21,7 +21,7 @@ from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import Control
-from nas.search.store import Store, sqlite_url
+from nas.study.store import Store, sqlite_url
 from nas.study_file import StudyFile
 from nas.tasks import floors_of, open_task
 

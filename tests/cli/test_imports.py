@@ -42,4 +42,4 @@ def test_the_ground_floor_needs_no_torch_ray_or_optuna():
 
 
 def test_opening_a_study_needs_no_torch_or_ray():
-    assert loaded("import nas.search") <= {"pydantic", "optuna", "pandas"}
+    assert loaded("import nas.study") <= {"pydantic", "optuna", "pandas"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.search import open_study
+from nas.study import open_study
 
 FILES = Path(__file__).parents[2] / "search_spaces"
 REAL = {"sentiment": "macro_f1", "babi": "exact_match", "translation": "bleu", "summaries": "rouge_l"}

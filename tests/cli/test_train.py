@@ -9,7 +9,7 @@ import pytest
 
 from nas.artifact import load_weights
 from nas.running.proposer import seed_of
-from nas.search import open_study
+from nas.study import open_study
 from nas.tasks.language_modelling import LanguageModelling
 
 DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")

@@ -16,7 +16,7 @@ from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import Control
-from nas.search.store import Store, directions
+from nas.study.store import Store, directions
 from nas.study_file import StudyFile
 
 RUNGS = (50, 100, 200)

@@ -15,8 +15,8 @@ from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
 from nas.running.trial import CHECKPOINT
-from nas.search.store import Store
-from nas.search.study import Study, is_running, open_study
+from nas.study.store import Store
+from nas.study.stored_study import Study, is_running, open_study
 from nas.tasks.language_modelling import LanguageModelling
 from tests.running.tables import settings
 

@@ -13,7 +13,7 @@ from nas.running.budget import End
 from nas.running.events import Completed, Failed, Interrupted, Job, Measured, Reached
 from nas.running.proposer import Proposer
 from nas.running.stop_control import Control
-from nas.search.store import to_result
+from nas.study.store import to_result
 from tests.running.mortal import Killed, MortalStorage
 from tests.running.tables import RUNGS, Launcher, cheap, settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nas.results import State
-from nas.search import open_study
+from nas.study import open_study
 from tests.running.test_driver import TINY
 
 TRIALS = 5

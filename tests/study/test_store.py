@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from nas.errors import Conflict, OutOfReach
 from nas.results import Constraint, Objective
-from nas.search.store import Store, sqlite_url, to_result
+from nas.study.store import Store, sqlite_url, to_result
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("val_accuracy", "max"))
 ROW = {"architecture_id": "abc", "architecture": {"hidden": 8}, "attempt": 1, "proposed": 5.0}

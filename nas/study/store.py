@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import Conflict, OutOfReach
 from nas.results import Constraint, Objective, Rung, State, TrialResult
-from nas.search.rows import StoredRows
+from nas.study.optuna_tables import StoredRows
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
