@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.attention.stacked import Stacked
-from nas.study_settings import TrainSettings
+from nas.settings.study_settings import TrainSettings
 
 MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
 """Of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. The best of a grid on "python-docs" at

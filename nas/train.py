@@ -19,7 +19,7 @@ from nas.architecture import Architecture
 from nas.artifact import copy_into, read_tensors, tensors_of, write_tensors
 from nas.errors import Conflict, NasError, UsageError
 from nas.results import Rung
-from nas.study_settings import TrainSettings
+from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task, model_of
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ SPEC, MODULE, LINE, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILIN
 USE = """
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from nas import study_file
+from nas.settings import study_file
 from nas.attention import build
 from nas.bench.attention import parse_kinds
 from nas.kinds import Mean

@@ -7,7 +7,7 @@ import torch
 
 from nas import attention_maps, models
 from nas.architecture import Architecture
-from nas.task_settings import TextTask
+from nas.settings.task_settings import TextTask
 from nas.tasks import open_task
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import typer
 
-from nas import errors, study_file
+from nas import errors
 from nas.attention import MODULES, build
 from nas.attention.kernel import CHUNK
 from nas.cli.__main__ import app, main
@@ -21,9 +21,10 @@ from nas.kinds import ATTENTION_SPECS, Grouped, Headed, Position
 from nas.results import METRICS
 from nas.running import driver
 from nas.running.stop_control import request_stop
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
+from nas.settings.task_settings import TASK_KINDS, TASK_TABLES
 from nas.space import Space
-from nas.study_file import StudyFile
-from nas.task_settings import TASK_KINDS, TASK_TABLES
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]

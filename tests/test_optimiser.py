@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nas import optimiser
-from nas.study_settings import TrainSettings
+from nas.settings.study_settings import TrainSettings
 
 
 class Tied(nn.Module):

@@ -16,8 +16,8 @@ from nas import artifact, files, models, optimiser, train
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
-from nas.study_settings import TrainSettings
-from nas.task_settings import TextTask
+from nas.settings.study_settings import TrainSettings
+from nas.settings.task_settings import TextTask
 from nas.tasks import Task, open_task
 from nas.train import Diverged, Interrupted, TimeLimit, Trainer
 

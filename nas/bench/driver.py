@@ -18,7 +18,7 @@ from typing import Any
 from nas.errors import NasError, UsageError
 from nas.results import Rung
 from nas.running.events import Completed, Event, Job, Measured
-from nas.study_file import StudyFile, parse
+from nas.settings.study_file import StudyFile, parse
 
 SHORT = 10
 STUDY = """

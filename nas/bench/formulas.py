@@ -15,8 +15,8 @@ from nas.measure.costs import Costs
 from nas.results import Rung
 from nas.running.events import Completed, Event, Job, Measured, Reached
 from nas.samplers.candidates import Drawing, drawn
+from nas.settings.study_file import StudyFile, parse
 from nas.space import Space
-from nas.study_file import StudyFile, parse
 
 STUDY = """
 name = "bench_scale"

@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
 from nas.running.trial import measure_alone
+from nas.settings.study_file import StudyFile
 from nas.space import Space
-from nas.study_file import StudyFile
 from nas.tasks import open_task
 from nas.train import Interrupted, Trainer
 

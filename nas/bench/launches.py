@@ -22,7 +22,7 @@ import psutil
 
 from nas import files
 from nas.errors import NasError
-from nas.study_file import StudyFile
+from nas.settings.study_file import StudyFile
 
 OURS, STOCK = "ours", "stock"
 UNBOUNDED = 10**6

@@ -27,8 +27,8 @@ from nas.errors import Conflict, InvalidArchitecture, UsageError
 from nas.kinds import Kind
 from nas.measure import environment
 from nas.models.decoder import Decoder
-from nas.study_settings import OptimiserName, TrainSettings
-from nas.task_settings import AssociativeRecall
+from nas.settings.study_settings import OptimiserName, TrainSettings
+from nas.settings.task_settings import AssociativeRecall
 from nas.tasks import open_task
 from nas.train import Diverged, Trainer
 

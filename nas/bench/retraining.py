@@ -20,8 +20,8 @@ from nas.measure import DeviceLock
 from nas.results import METRICS
 from nas.running.proposer import key_of, seed_of
 from nas.running.trial import measure_alone
-from nas.study_file import StudyFile
-from nas.task_settings import TaskSettings
+from nas.settings.study_file import StudyFile
+from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.train import Diverged, Trainer
 

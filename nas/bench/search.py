@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas import files, study_file
+from nas import files
 from nas.bench import launches
 from nas.bench.attention import check_writable
 from nas.bench.launches import OURS, STOCK
@@ -27,8 +27,9 @@ from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.measure import environment, hardware_id
 from nas.running.placement import place
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
 from nas.space_settings import difference
-from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
 
 ROWS: dict[str, tuple[str, ...]] = {

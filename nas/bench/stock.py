@@ -22,8 +22,8 @@ from nas.results import METRICS
 from nas.running.placement import place
 from nas.running.proposer import seed_of
 from nas.running.trial import measure_alone
+from nas.settings.study_file import StudyFile
 from nas.space import Space
-from nas.study_file import StudyFile
 from nas.tasks import open_task
 from nas.train import Trainer
 

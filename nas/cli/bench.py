@@ -73,9 +73,9 @@ def latency(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Test and retest of measuring: idle, then while others train on the same CPU; about a minute."""
-    from nas import study_file
     from nas.bench.latency import TIMED, retest
     from nas.cli.output import emit
+    from nas.settings import study_file
 
     result = retest(study_file.load(file), architectures, trainers)
     if json:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.architecture import Architecture
-    from nas.study_file import StudyFile
+    from nas.settings.study_file import StudyFile
     from nas.tasks import Task
 
 DRAWN, SHOWN = 32, 5
@@ -33,9 +33,9 @@ def check(
 
     Exit codes: 0; 2 when something in the file is wrong, with its line.
     """
-    from nas import study_file
     from nas.cli.tables import answers
     from nas.running.placement import place
+    from nas.settings import study_file
 
     settings = study_file.load(file, overrides or [], preset)
     print_description(settings, describe(settings, place(settings).slots), answers())

@@ -13,7 +13,7 @@ from rich.text import Text
 from nas import pareto
 from nas.architecture import Architecture
 from nas.cli.output import emit, people
-from nas.study_file import StudyFile
+from nas.settings.study_file import StudyFile
 
 STOPPING = {
     "FINISH": "Finishing the running trials; nothing new starts. Another Ctrl-C: save and stop now.",

@@ -12,7 +12,7 @@ from nas.errors import NothingFeasible, TooManyFailures, UsageError
 
 if TYPE_CHECKING:
     from nas.running.driver import Launch, Outcome
-    from nas.study_file import StudyFile
+    from nas.settings.study_file import StudyFile
 
 Trials = Annotated[
     int | None, typer.Option("--trials", metavar="N", help="Trained trials in all, earlier launches counted.")
@@ -49,7 +49,7 @@ def search(
     On a study that exists it goes on where that stopped, if the file is unchanged. Ctrl-C once: running trials finish;
     twice: they save and stop; three times: everything is killed (nothing is lost: `nas resume`).
     """
-    from nas import study_file
+    from nas.settings import study_file
 
     name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name], preset)

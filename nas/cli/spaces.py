@@ -12,10 +12,10 @@ def spaces() -> None:
 
     Exit code 0.
     """
-    from nas import study_file
     from nas.cli.output import people
     from nas.cli.tables import answers, table
     from nas.errors import NasError
+    from nas.settings import study_file
     from nas.space import Space
 
     files = sorted(FOLDER.glob("*.toml"))

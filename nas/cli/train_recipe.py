@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas import study_file
 from nas.errors import Conflict, InvalidStudyFile, UsageError
 from nas.results import TrialResult
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
 from nas.study import Study
-from nas.study_file import StudyFile
 from nas.tasks import Task, open_task
 from nas.train import only_rate
 

@@ -4,8 +4,8 @@ from nas.data import fetch
 from nas.data.catalogue import DATASETS
 from nas.data.formats import HUGGING_FACE
 from nas.data.text import CORPORA
-from nas.study_file import StudyFile
-from nas.task_settings import TableTask, TextTask
+from nas.settings.study_file import StudyFile
+from nas.settings.task_settings import TableTask, TextTask
 
 
 def with_absolute_corpus(file: StudyFile) -> StudyFile:

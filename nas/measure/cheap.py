@@ -13,7 +13,7 @@ from nas.measure.latency import Generation, Generator, Reader, Workload, latency
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import Pace
 from nas.models.seq2seq import Seq2Seq
-from nas.study_settings import MeasureSettings
+from nas.settings.study_settings import MeasureSettings
 
 KIB = 2**10
 ENERGY_SECONDS = 0.5

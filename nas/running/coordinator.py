@@ -31,9 +31,9 @@ from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import Asking
 from nas.running.running_trial import Flight
 from nas.running.trial_queue import Backlog
+from nas.settings.study_file import StudyFile
 from nas.space import Space
 from nas.study.store import Store
-from nas.study_file import StudyFile
 
 WORKER_CRASHES = 3
 

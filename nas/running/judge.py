@@ -14,8 +14,8 @@ from nas.running.budget import SKIPPED
 from nas.running.proposer_thread import Asking
 from nas.running.running_trial import Flight
 from nas.running.stopping_rule import Course, Stopping, Verdict
+from nas.settings.study_file import StudyFile
 from nas.study.store import Store
-from nas.study_file import StudyFile
 
 
 class Judge:

@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from nas.errors import OutOfReach, UsageError
-from nas.study_file import StudyFile
+from nas.settings.study_file import StudyFile
 
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph", "afs")
 

@@ -15,8 +15,8 @@ from nas.measure import DeviceLock, measure
 from nas.results import ATTENTION_MAPS
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.running.stop_control import told_to_stop
-from nas.study_file import StudyFile
-from nas.task_settings import TaskSettings
+from nas.settings.study_file import StudyFile
+from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, model_of, open_task
 from nas.train import Diverged, TimeLimit, Trainer
 from nas.train import Interrupted as TrainingInterrupted

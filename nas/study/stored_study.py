@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from nas import pareto
 from nas.errors import Conflict, UsageError, nearest
 from nas.results import ATTENTION_MAPS, StudyRecord, TrialResult
+from nas.settings.study_file import StudyFile
 from nas.study.store import UNMADE, Store, sqlite_url, to_result
-from nas.study_file import StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from torch import nn
 
 from nas import models
 from nas.architecture import Architecture
-from nas.task_settings import TASK_KINDS, TaskSettings
+from nas.settings.task_settings import TASK_KINDS, TaskSettings
 from nas.tasks.base import Floors, Inputs, Split, Task
 
 __all__ = ["Inputs", "Split", "Task", "floors_of", "model_of", "open_task"]

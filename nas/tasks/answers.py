@@ -15,7 +15,7 @@ from torch import nn
 from nas.data.rows import Column
 from nas.errors import DataError
 from nas.models.seq2seq import Seq2Seq
-from nas.task_settings import TableTask as TableSettings
+from nas.settings.task_settings import TableTask as TableSettings
 from nas.tasks import table
 from nas.tasks.base import WHOLE, Floors, Scores, Split, Turn
 from nas.tasks.coders import Subwords

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import DataError
-from nas.task_settings import ListOps as ListOpsSettings
+from nas.settings.task_settings import ListOps as ListOpsSettings
 from nas.tasks import table
 from nas.tasks.base import Split
 from nas.tasks.class_task import ClassTask, Examples

@@ -20,7 +20,7 @@ from nas.data.formats import Row
 from nas.data.rows import Column
 from nas.errors import DataError
 from nas.models import Head
-from nas.task_settings import TableTask as TableSettings
+from nas.settings.task_settings import TableTask as TableSettings
 from nas.tasks import table
 from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Subwords

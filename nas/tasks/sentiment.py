@@ -10,7 +10,7 @@ from torch import Tensor
 from nas.data import rows
 from nas.data.rows import Column
 from nas.errors import DataError
-from nas.task_settings import TableTask as TableSettings
+from nas.settings.task_settings import TableTask as TableSettings
 from nas.tasks import table
 from nas.tasks.base import Split
 from nas.tasks.class_task import ClassTask, Examples

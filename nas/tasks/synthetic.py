@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.task_settings import AssociativeRecall as RecallSettings
-from nas.task_settings import SelectiveCopy as CopySettings
+from nas.settings.task_settings import AssociativeRecall as RecallSettings
+from nas.settings.task_settings import SelectiveCopy as CopySettings
 from nas.tasks.base import WHOLE, Floors, Split
 from nas.tasks.coders import Words
 from nas.tasks.token_task import IGNORED, Examples, TokenTask

@@ -12,7 +12,7 @@ from torch import Tensor
 from nas.data import rows
 from nas.data.formats import Row
 from nas.data.rows import Column
-from nas.task_settings import TableTask as TableSettings
+from nas.settings.task_settings import TableTask as TableSettings
 from nas.tasks.base import Split
 from nas.tasks.coders import Subwords
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import text as corpora
-from nas.task_settings import TextTask as TextSettings
+from nas.settings.task_settings import TextTask as TextSettings
 from nas.tasks import ngrams
 from nas.tasks.base import WHOLE, Floors, Split
 from nas.tasks.coders import Characters, Coder, Subwords

@@ -7,7 +7,7 @@ from nas.architecture import Architecture, Block
 from nas.attention import build
 from nas.kinds import Lstm
 from nas.models import Decoder
-from nas.study_settings import TrainSettings
+from nas.settings.study_settings import TrainSettings
 
 D = 12
 

@@ -5,7 +5,7 @@ import pytest
 from nas.bench.driver import STUDY, TrivialBody, compare
 from nas.errors import UsageError
 from nas.running.budget import End
-from nas.study_file import parse
+from nas.settings.study_file import parse
 from tests.running.tables import Launcher
 
 

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from nas import study_file
 from nas.bench.latency import TIMED, retest
+from nas.settings import study_file
 from tests.running.tables import settings
 from tests.running.test_driver import TINY
 

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.bench import replay
 from nas.bench.reference import costs_training, largest, reference, uniform
 from nas.bench.replay import Curve, Finish, Scale
 from nas.models import TOKENS, build
 from nas.results import Constraint, Objective
+from nas.settings import study_file
+from nas.settings.task_settings import TextTask
 from nas.space import Space
-from nas.task_settings import TextTask
 from nas.tasks import open_task
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("params", "min"))

@@ -16,9 +16,9 @@ from nas.bench.scale import fill, measure, served, timed
 from nas.bench.workers import MOMENTS, SimulatedThread, Workers
 from nas.cli.__main__ import app
 from nas.running.events import Completed, Job, Measured, Reached
+from nas.settings.study_file import parse
 from nas.space import Space
 from nas.study.store import Store, sqlite_url
-from nas.study_file import parse
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.bench import launches, search, search_figure, stock
 from nas.bench.replay import Curve
@@ -19,6 +18,7 @@ from nas.bench.search import ROWS, Settings, compare
 from nas.choosing import RandomChooser
 from nas.cli.__main__ import main
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
+from nas.settings import study_file
 from nas.space import Space
 from nas.tasks import open_task
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.cli.__main__ import main
 from nas.files import write_json
@@ -21,8 +20,9 @@ from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import Control
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
 from nas.study.store import Store, sqlite_url
-from nas.study_file import StudyFile
 from nas.tasks import floors_of, open_task
 
 TEXT = "".join(f"the quick brown fox number {n} jumps over the lazy dog; " for n in range(60))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas import study_file
 from nas.running import driver as search
+from nas.settings import study_file
 
 
 @pytest.fixture

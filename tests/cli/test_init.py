@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nas import study_file
+from nas.settings import study_file
 
 
 def test_writes_a_file_that_loads(nas):

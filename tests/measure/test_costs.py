@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from nas import models, study_file
+from nas import models
 from nas.architecture import Architecture
 from nas.measure.cheap import KIB
 from nas.measure.costs import Costs
 from nas.measure.latency import Generator
 from nas.models import TOKENS, Head
 from nas.results import METRICS
+from nas.settings import study_file
 from nas.space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))

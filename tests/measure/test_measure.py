@@ -12,7 +12,7 @@ from nas.kinds import having
 from nas.measure import measure
 from nas.models import build
 from nas.results import METRICS
-from nas.study_settings import MeasureSettings
+from nas.settings.study_settings import MeasureSettings
 
 SETTINGS = MeasureSettings(repeats=2)
 PROMISED = {

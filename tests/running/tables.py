@@ -8,7 +8,6 @@ from typing import Any
 
 import optuna
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.results import Rung
@@ -16,8 +15,9 @@ from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import Control
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
 from nas.study.store import Store, directions
-from nas.study_file import StudyFile
 
 RUNGS = (50, 100, 200)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.running.architecture_features import IMPORTANT, IMPORTANT_COLUMNS, Features
+from nas.settings import study_file
 from nas.space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from nas import report, study_file
+from nas import report
 from nas.results import State
 from nas.running import driver
+from nas.settings import study_file
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 SOFTMAX = '{ kind = "softmax", heads = 2 }'

@@ -17,8 +17,8 @@ from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Failed, Job, Measured, Reached
 from nas.running.placement import place, slots_of
 from nas.running.stop_control import Control
+from nas.settings.study_file import StudyFile
 from nas.study.store import Store, sqlite_url
-from nas.study_file import StudyFile
 from tests.running.tables import FullDisk, cheap, loss, settings
 
 # Ray closes its own sockets and files when its processes end, not when Python looks.

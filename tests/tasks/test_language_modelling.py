@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import DataError
-from nas.task_settings import TextTask
+from nas.settings.task_settings import TextTask
 from nas.tasks import Split, Task, open_task
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))

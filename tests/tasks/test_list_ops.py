@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nas.errors import DataError, InvalidStudyFile
-from nas.study_file import parse
-from nas.task_settings import ListOps
+from nas.settings.study_file import parse
+from nas.settings.task_settings import ListOps
 from nas.tasks import open_task
 
 

@@ -8,8 +8,8 @@ import torch
 
 from nas.architecture import Architecture
 from nas.errors import DataError
-from nas.study_settings import TrainSettings
-from nas.task_settings import TableTask
+from nas.settings.study_settings import TrainSettings
+from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.mentions import Candidates
 from nas.tasks.question_answering import LONGEST_ANSWER, best_spans

@@ -12,8 +12,8 @@ from nas import artifact
 from nas.architecture import Architecture
 from nas.errors import DataError
 from nas.kinds import ATTENTION_SPECS
-from nas.study_settings import TrainSettings
-from nas.task_settings import TableTask
+from nas.settings.study_settings import TrainSettings
+from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task, table
 from nas.train import Trainer
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.task_settings import TextTask
+from nas.settings.task_settings import TextTask
 from nas.tasks import Task, open_task
 from nas.tasks.token_task import IGNORED
 

@@ -12,8 +12,8 @@ from rouge_score.tokenizers import DefaultTokenizer
 
 from nas.architecture import Architecture
 from nas.models import CopyingEncoderDecoder
-from nas.study_settings import TrainSettings
-from nas.task_settings import TableTask
+from nas.settings.study_settings import TrainSettings
+from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.summarisation import Words
 from nas.train import Trainer

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 import torch
 
-from nas import study_file
 from nas.architecture import Architecture
 from nas.errors import DataError, InvalidStudyFile
-from nas.study_settings import TrainSettings
-from nas.task_settings import AssociativeRecall, SelectiveCopy
+from nas.settings import study_file
+from nas.settings.study_settings import TrainSettings
+from nas.settings.task_settings import AssociativeRecall, SelectiveCopy
 from nas.tasks import open_task
 from nas.tasks.token_task import IGNORED
 from nas.train import Trainer

@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 
 from nas.results import METRICS
-from nas.task_settings import TASK_KINDS
+from nas.settings.task_settings import TASK_KINDS
 
 
 @pytest.mark.parametrize("kind", TASK_KINDS)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nas import study_file
 from nas.data.place import with_absolute_corpus
 from nas.errors import InvalidStudyFile, NasError, UsageError
+from nas.settings import study_file
 from nas.toml_table import duration, line_of
 
 FILES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.toml"))

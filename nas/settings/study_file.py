@@ -21,12 +21,10 @@ from pydantic import (
 )
 
 from nas.architecture import Architecture, Family, first_error, path_of
-from nas.baseline import BaselineSettings
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
 from nas.results import Constraint, Objective, metric
-from nas.space import Space
-from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
-from nas.study_settings import (
+from nas.settings.baseline import BaselineSettings
+from nas.settings.study_settings import (
     ConstraintSettings,
     MeasureSettings,
     ObjectiveSettings,
@@ -34,7 +32,9 @@ from nas.study_settings import (
     SearchSettings,
     TrainSettings,
 )
-from nas.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
+from nas.settings.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
+from nas.space import Space
+from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
