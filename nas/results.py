@@ -18,7 +18,7 @@ from nas.errors import UsageError, nearest
 Goal = Literal["min", "max"]
 
 ATTENTION_MAPS = "attention_maps.json"
-"""In the folder of a trained trial: what `nas.attention_maps` makes of it."""
+"""In the folder of a trained trial: what `nas.training.attention_maps` makes of it."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class StudyRecord:
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """What front members look at, as `nas.attention_maps` stores it; only a record for the report has them."""
+    """What front members look at, as `nas.training.attention_maps` stores it; only a record for the report has them."""
 
     def trained(self) -> int:
         return sum(t.trained for t in self.trials)

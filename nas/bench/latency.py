@@ -22,7 +22,7 @@ from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space import Space
 from nas.tasks import open_task
-from nas.train import Interrupted, Trainer
+from nas.training.trainer import Interrupted, Trainer
 
 TIMED = ("prefill_ms", "decode_ms_per_token")
 

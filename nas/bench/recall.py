@@ -30,7 +30,7 @@ from nas.models.decoder import Decoder
 from nas.settings.study_settings import OptimiserName, TrainSettings
 from nas.settings.task_settings import AssociativeRecall
 from nas.tasks import open_task
-from nas.train import Diverged, Trainer
+from nas.training.trainer import Diverged, Trainer
 
 KINDS = (
     "softmax, window window=8, window window=16, window window=32, linear heads=16, linear heads=4, linear, "

@@ -23,7 +23,7 @@ from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
-from nas.train import Diverged, Trainer
+from nas.training.trainer import Diverged, Trainer
 
 Say = Callable[[str], object]
 

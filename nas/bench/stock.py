@@ -25,7 +25,7 @@ from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space import Space
 from nas.tasks import open_task
-from nas.train import Trainer
+from nas.training.trainer import Trainer
 
 LEARNING_RATE = "learning_rate"
 

@@ -123,7 +123,7 @@ def _step_seconds(file: "StudyFile", task: "Task", architecture: "Architecture")
 
     from nas.measure import DeviceLock
     from nas.running.placement import resolve_device
-    from nas.train import Diverged, Interrupted, Trainer
+    from nas.training.trainer import Diverged, Interrupted, Trainer
 
     device = resolve_device(file, None)[0]
     settings = file.train.model_copy(update={"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None})

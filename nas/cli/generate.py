@@ -36,9 +36,9 @@ def generate(
     """
     import torch
 
-    from nas.artifact import load_weights
     from nas.models.seq2seq import Seq2Seq
     from nas.study import open_study
+    from nas.training.model_folder import load_weights
 
     stored = open_study(study)
     if stored.trial(trial).model.family == "encoder":
@@ -62,7 +62,7 @@ def answer(model: "Seq2Seq", source_1S: "Tensor", steps: int, beams: int, symbol
 
 def weights_of(study: "Study", number: int) -> Path:
     """The folder of the trial's newest weights. Raises UsageError when it has none."""
-    from nas.artifact import WEIGHTS
+    from nas.training.model_folder import WEIGHTS
 
     study.trial(number)
     trained = (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nas.results import Rung, TrialResult
     from nas.tasks import Task
     from nas.tasks.base import Scores
-    from nas.train import Trainer
+    from nas.training.trainer import Trainer
 
 
 def train(
@@ -47,7 +47,6 @@ def train(
     Exit codes: 0; 1 when training diverges; 2 for a trial or a key that there is not; 4 when the data or the folder is
     another's; 130 and 143 interrupted, saved.
     """
-    from nas.artifact import WEIGHTS
     from nas.cli.log import keep_log
     from nas.cli.output import people
     from nas.cli.train_folder import refuse_foreign, stored_in
@@ -55,6 +54,7 @@ def train(
     from nas.running.proposer import seed_of
     from nas.study import open_study
     from nas.tasks import floors_of
+    from nas.training.model_folder import WEIGHTS
 
     stored = open_study(study)
     chosen = stored.trial(trial)
@@ -93,7 +93,7 @@ def _trainer(
     from nas.cli.train_folder import CHECKPOINT
     from nas.measure import DeviceLock
     from nas.running.placement import resolve_device
-    from nas.train import Trainer
+    from nas.training.trainer import Trainer
 
     file = recipe.file
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
@@ -112,10 +112,10 @@ def _trainer(
 
 def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: "Console") -> dict[str, Any]:
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
-    from nas.artifact import save_weights
     from nas.cli.train_folder import CHECKPOINT
     from nas.tasks.base import WHOLE
-    from nas.train import Interrupted
+    from nas.training.model_folder import save_weights
+    from nas.training.trainer import Interrupted
 
     settings, task = trainer.settings, trainer.task
     if trainer.step:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.artifact import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 from nas.errors import Conflict
+from nas.training.model_folder import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -10,7 +10,7 @@ from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study import Study
 from nas.tasks import Task, open_task
-from nas.train import only_rate
+from nas.training.trainer import only_rate
 
 KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
 """Keys of [train] that -s does not change, and what to do instead."""

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nas import attention_maps, optimiser
 from nas.architecture import Architecture
-from nas.artifact import save_weights
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
 from nas.results import ATTENTION_MAPS
@@ -18,8 +16,10 @@ from nas.running.stop_control import told_to_stop
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, model_of, open_task
-from nas.train import Diverged, TimeLimit, Trainer
-from nas.train import Interrupted as TrainingInterrupted
+from nas.training import attention_maps, optimiser
+from nas.training.model_folder import save_weights
+from nas.training.trainer import Diverged, TimeLimit, Trainer
+from nas.training.trainer import Interrupted as TrainingInterrupted
 
 CHECKPOINT = "rung.safetensors"
 TRIES = 3

@@ -2,12 +2,12 @@
 
 import torch
 
-from nas import optimiser
 from nas.architecture import Architecture, Block
 from nas.attention import build
 from nas.kinds import Lstm
 from nas.models import Decoder
 from nas.settings.study_settings import TrainSettings
+from nas.training import optimiser
 
 D = 12
 

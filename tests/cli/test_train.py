@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.artifact import load_weights
 from nas.running.proposer import seed_of
 from nas.study import open_study
 from nas.tasks.language_modelling import LanguageModelling
+from nas.training.model_folder import load_weights
 
 DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
@@ -58,7 +58,7 @@ def test_trains_tests_and_keeps_everything(nas, runs):
 
 def test_repeats_the_trial_as_the_search_would_train_it(nas, runs, settings):
     from nas.tasks import open_task
-    from nas.train import Trainer
+    from nas.training.trainer import Trainer
 
     architecture = open_study("demo").trial(0).model
     trainer = Trainer(architecture, open_task(settings.task), settings.train, seed=seed_of(0, 0))

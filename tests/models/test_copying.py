@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from nas import optimiser
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.models import Head, build
 from nas.settings.study_settings import TrainSettings
+from nas.training import optimiser
 from tests.models.parts import CONTEXT, VOCABULARY, counted_flops, far_from_start, tokens
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}}

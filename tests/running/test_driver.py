@@ -7,7 +7,6 @@ import psutil
 import pytest
 import torch
 
-from nas.artifact import read_tensors
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.running import driver
 from nas.running import stop_control as control
@@ -18,6 +17,7 @@ from nas.running.trial import CHECKPOINT
 from nas.study.store import Store
 from nas.study.stored_study import Study, is_running, open_study
 from nas.tasks.language_modelling import LanguageModelling
+from nas.training.model_folder import read_tensors
 from tests.running.tables import settings
 
 SERIAL = Launch(executor="serial")

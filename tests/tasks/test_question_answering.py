@@ -13,7 +13,7 @@ from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.mentions import Candidates
 from nas.tasks.question_answering import LONGEST_ANSWER, best_spans
-from nas.train import Trainer
+from nas.training.trainer import Trainer
 
 PLACES = ("hall", "garden", "kitchen", "office room")
 PEOPLE = ("Mary", "John", "Eve", "Paul")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from nas import artifact
 from nas.architecture import Architecture
 from nas.errors import DataError
 from nas.kinds import ATTENTION_SPECS
 from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task, table
-from nas.train import Trainer
+from nas.training import model_folder as artifact
+from nas.training.trainer import Trainer
 
 GOOD, BAD = ("lovely", "happy", "great"), ("awful", "sad", "poor")
 

@@ -16,7 +16,7 @@ from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.summarisation import Words
-from nas.train import Trainer
+from nas.training.trainer import Trainer
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}}
 ARCHITECTURE = Architecture.model_validate(

@@ -14,7 +14,7 @@ from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import AssociativeRecall, SelectiveCopy
 from nas.tasks import open_task
 from nas.tasks.token_task import IGNORED
-from nas.train import Trainer
+from nas.training.trainer import Trainer
 
 RECALL = AssociativeRecall(kind="associative_recall", vocabulary=64, context=32, pairs=4)
 COPY = SelectiveCopy(kind="selective_copy", vocabulary=10, context=24, copied=5)

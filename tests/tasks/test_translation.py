@@ -12,7 +12,7 @@ from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task
 from nas.tasks.token_task import IGNORED
-from nas.train import Trainer
+from nas.training.trainer import Trainer
 
 WORDS = {"one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq", "six": "six", "cat": "chat"}
 

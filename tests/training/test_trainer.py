@@ -12,14 +12,17 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from nas import artifact, files, models, optimiser, train
+from nas import files, models
 from nas.architecture import Architecture
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import TextTask
 from nas.tasks import Task, open_task
-from nas.train import Diverged, Interrupted, TimeLimit, Trainer
+from nas.training import model_folder as artifact
+from nas.training import optimiser
+from nas.training import trainer as train
+from nas.training.trainer import Diverged, Interrupted, TimeLimit, Trainer
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}, "feed_forward": {"kind": "swiglu", "ratio": 1}}
 ARCHITECTURE = Architecture.model_validate({"hidden": 16, "blocks": [BLOCK]})

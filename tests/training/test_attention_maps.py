@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from nas import attention_maps, models
+from nas import models
 from nas.architecture import Architecture
 from nas.settings.task_settings import TextTask
 from nas.tasks import open_task
+from nas.training import attention_maps
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(2000))
 SOFTMAX, LSTM = {"attention": {"kind": "softmax"}}, {"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}}

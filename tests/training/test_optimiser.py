@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas import optimiser
 from nas.settings.study_settings import TrainSettings
+from nas.training import optimiser
 
 
 class Tied(nn.Module):

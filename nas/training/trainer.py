@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nas import optimiser
 from nas.architecture import Architecture
-from nas.artifact import copy_into, read_tensors, tensors_of, write_tensors
 from nas.errors import Conflict, NasError, UsageError
 from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task, model_of
+from nas.training import optimiser
+from nas.training.model_folder import copy_into, read_tensors, tensors_of, write_tensors
 
 log = logging.getLogger(__name__)
 

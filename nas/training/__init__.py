@@ -1,0 +1,1 @@
+"""Training one model, and the folder that it is kept in."""
