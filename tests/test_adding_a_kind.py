@@ -24,7 +24,7 @@ from nas.bench.attention import parse_kinds
 from nas.kinds import Mean
 from nas.models import build as model_of
 from nas.measure import measure
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 torch.manual_seed(0)
 layer, x = build(Mean(), hidden=12, context=9), torch.randn(2, 9, 12)

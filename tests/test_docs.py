@@ -24,7 +24,7 @@ from nas.running.stop_control import request_stop
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TASK_KINDS, TASK_TABLES
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]

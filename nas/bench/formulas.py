@@ -16,7 +16,7 @@ from nas.results import Rung
 from nas.running.events import Completed, Event, Job, Measured, Reached
 from nas.samplers.candidates import Drawing, drawn
 from nas.settings.study_file import StudyFile, parse
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 STUDY = """
 name = "bench_scale"

@@ -20,7 +20,7 @@ from nas.architecture import Architecture
 from nas.measure import DeviceLock
 from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.tasks import open_task
 from nas.training.trainer import Interrupted, Trainer
 

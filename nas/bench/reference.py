@@ -9,7 +9,7 @@ import torch
 from nas.architecture import Architecture
 from nas.results import METRICS, Objective
 from nas.settings.study_file import StudyFile
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.tasks import Task, model_of
 from nas.tasks.text import TextTask
 

@@ -29,7 +29,7 @@ from nas.measure import environment, hardware_id
 from nas.running.placement import place
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
-from nas.space_settings import difference
+from nas.space.settings import difference
 from nas.tasks import Task, open_task
 
 ROWS: dict[str, tuple[str, ...]] = {

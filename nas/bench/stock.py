@@ -23,7 +23,7 @@ from nas.running.placement import place
 from nas.running.proposer import seed_of
 from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.tasks import open_task
 from nas.training.trainer import Trainer
 

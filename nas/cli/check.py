@@ -48,7 +48,7 @@ def describe(file: "StudyFile", slots: int) -> dict[str, Any]:
     `lost`: what of the examples models do not see, or cannot tell, or nothing.
     """
     from nas.report.words import lost
-    from nas.space import Space
+    from nas.space.architecture_space import Space
     from nas.tasks import open_task
 
     space, task = Space(file.spaces()), open_task(file.task)

@@ -16,7 +16,7 @@ def spaces() -> None:
     from nas.cli.tables import answers, table
     from nas.errors import NasError
     from nas.settings import study_file
-    from nas.space import Space
+    from nas.space.architecture_space import Space
 
     files = sorted(FOLDER.glob("*.toml"))
     if not files:

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from nas.architecture import Family
 from nas.report.summary import Role, Summary
 from nas.results import METRICS, Goal, State, StudyRecord, TrialResult
-from nas.space import Space
-from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family
+from nas.space.architecture_space import Space
+from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
 
 ABSENT = "–"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.architecture import Architecture, Block
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 SAMPLES = 400
 IMPORTANT = 2.0

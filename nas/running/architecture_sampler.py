@@ -11,7 +11,7 @@ from nas.architecture import Architecture
 from nas.results import Constraint, Objective
 from nas.running.architecture_features import Describe, Features
 from nas.samplers.pareto_sampler import ParetoSampler
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 STARTUP = 4
 """With parameters and FLOPs among the features, so few tell enough to be better than filling the space."""

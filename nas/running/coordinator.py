@@ -32,7 +32,7 @@ from nas.running.proposer_thread import Asking
 from nas.running.running_trial import Flight
 from nas.running.trial_queue import Backlog
 from nas.settings.study_file import StudyFile
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.study.store import Store
 
 WORKER_CRASHES = 3

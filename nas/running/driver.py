@@ -29,7 +29,7 @@ from nas.running.placement import Placement, place, refuse_network
 from nas.running.stop_control import Control, Level
 from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.settings.study_file import StudyFile
-from nas.space_settings import difference
+from nas.space.settings import difference
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import Study
 from nas.tasks import Task, floors_of, open_task

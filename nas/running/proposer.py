@@ -24,7 +24,7 @@ from nas.running.architecture_features import Describe
 from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.study.store import directions
 
 MODEL_DRAWS = 5

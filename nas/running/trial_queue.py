@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.running.proposer import Proposal, key_of
 from nas.running.proposer_thread import Asking
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.study.store import Store
 
 

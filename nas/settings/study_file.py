@@ -33,8 +33,8 @@ from nas.settings.study_settings import (
     TrainSettings,
 )
 from nas.settings.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
-from nas.space import Space
-from nas.space_settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
+from nas.space.architecture_space import Space
+from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")

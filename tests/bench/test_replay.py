@@ -13,7 +13,7 @@ from nas.models import TOKENS, build
 from nas.results import Constraint, Objective
 from nas.settings import study_file
 from nas.settings.task_settings import TextTask
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.tasks import open_task
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("params", "min"))

@@ -17,7 +17,7 @@ from nas.bench.workers import MOMENTS, SimulatedThread, Workers
 from nas.cli.__main__ import app
 from nas.running.events import Completed, Job, Measured, Reached
 from nas.settings.study_file import parse
-from nas.space import Space
+from nas.space.architecture_space import Space
 from nas.study.store import Store, sqlite_url
 
 

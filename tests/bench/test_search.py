@@ -15,11 +15,11 @@ from nas.bench import launches, search, search_figure, stock
 from nas.bench.replay import Curve
 from nas.bench.retraining import Shelf, jobs_of
 from nas.bench.search import ROWS, Settings, compare
-from nas.choosing import RandomChooser
 from nas.cli.__main__ import main
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.settings import study_file
-from nas.space import Space
+from nas.space.architecture_space import Space
+from nas.space.choosing import RandomChooser
 from nas.tasks import open_task
 
 STUDY = """

@@ -5,7 +5,7 @@ import pytest
 from nas import models
 from nas.architecture import Architecture
 from nas.cli import check
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nas.measure.latency import Generator
 from nas.models import TOKENS, Head
 from nas.results import METRICS
 from nas.settings import study_file
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))
 VOCABULARY, CONTEXT, BATCH = 65, 64, 2

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from nas.architecture import Architecture
-from nas.choosing import RandomChooser
 from nas.report.importance import FEWEST, Importance, choice_of, columns
 from nas.results import Objective
-from nas.space import Space
-from nas.space_settings import SpaceSettings
+from nas.space.architecture_space import Space
+from nas.space.choosing import RandomChooser
+from nas.space.settings import SpaceSettings
 from tests.report.rows import study, trial
 
 LOSS = Objective("val_loss", "min")

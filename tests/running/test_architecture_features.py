@@ -10,7 +10,7 @@ from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.running.architecture_features import IMPORTANT, IMPORTANT_COLUMNS, Features
 from nas.settings import study_file
-from nas.space import Space
+from nas.space.architecture_space import Space
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))
 

@@ -12,7 +12,7 @@ from nas.errors import OutOfReach, UsageError
 from nas.results import Rung
 from nas.running.budget import End, Failures
 from nas.running.events import Blocked, Completed, Failed, Interrupted, Measured, Reached
-from nas.space import Space
+from nas.space.architecture_space import Space
 from tests.running.tables import Launcher, cheap, settings
 
 ROOMY = "constraints.0.max=100"

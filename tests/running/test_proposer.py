@@ -12,7 +12,7 @@ from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.results import Constraint, Objective, Rung
 from nas.running.proposer import Proposal, Proposer
-from nas.space import Space
+from nas.space.architecture_space import Space
 from tests.running.tables import RUNGS, Launcher, cheap, loss, settings
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("decode_ms_per_token", "min"))

@@ -6,10 +6,10 @@ from collections import defaultdict
 import pytest
 
 from nas.architecture import Architecture
-from nas.choosing import RandomChooser
 from nas.errors import InvalidStudyFile
-from nas.space import Space
-from nas.space_settings import SpaceSettings, difference
+from nas.space.architecture_space import Space
+from nas.space.choosing import RandomChooser
+from nas.space.settings import SpaceSettings, difference
 
 SOFTMAX = {"kind": "softmax", "heads": [1, 2, 4], "kv_heads": [1, "half", "all"]}
 LINEAR = {"kind": "linear", "heads": [1, 4]}

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.architecture import LSTM_LAYER, Architecture, Block, Family, FeedForward
-from nas.choosing import Asking, Chooser, Following, Lookup, Picker, RandomChooser, Rows, Script
 from nas.kinds import Form, Kind
-from nas.space_settings import Menu, Rest, SpaceSettings, check_keys, crosses_of, menu
+from nas.space.choosing import Asking, Chooser, Following, Lookup, Picker, RandomChooser, Rows, Script
+from nas.space.settings import Menu, Rest, SpaceSettings, check_keys, crosses_of, menu
 
 
 class Space:

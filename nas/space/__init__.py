@@ -1,0 +1,1 @@
+"""The space of architectures that a study may choose from."""
