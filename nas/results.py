@@ -231,5 +231,5 @@ class StudyRecord:
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """What front members look at, as `nas.training.attention_maps` stores it; only a record for the report has them."""
 
-    def trained(self) -> int:
+    def trained_count(self) -> int:
         return sum(t.trained for t in self.trials)

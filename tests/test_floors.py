@@ -10,15 +10,13 @@ import nas
 
 ROOT = Path(nas.__path__[0])
 FLOORS = (
-    (
-        *("errors", "files", "kinds", "architecture", "results", "pareto", "paired"),
-        *("toml_table", "space_settings", "choosing", "space", "baseline"),
-        *("task_settings", "study_settings", "study_file", "data"),
-    ),
-    ("attention", "models", "tasks", "artifact", "attention_maps", "optimiser", "train", "measure"),
-    ("search",),
-    ("report", "bench", "cli"),
+    ("errors", "files", "kinds", "architecture", "results", "pareto", "paired", "toml_table"),
+    ("space", "settings", "data"),
+    ("samplers", "attention", "models", "tasks", "measure", "training"),
+    ("study", "running"),
+    ("report", "api", "bench", "cli"),
 )
+"""From the bottom up, and from left to right: a part imports what stands before it, and itself."""
 ORDER = [part for floor in FLOORS for part in floor]
 
 
@@ -48,7 +46,7 @@ GRAPH = {module: imports_of(module) for module in SOURCES}
 
 
 def part(module: str) -> str:
-    """nas.study.stored_study → search: the unit that the order speaks of."""
+    """nas.study.stored_study → study: the unit that the order speaks of."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -76,12 +74,17 @@ def test_only_the_executor_and_the_benchmarks_import_ray():
     assert {m for m in importers("ray") if part(m) != "bench"} <= {"nas.running.ray_executor"}
 
 
-def test_only_search_and_the_benchmarks_import_optuna():
-    assert {part(m) for m in importers("optuna")} <= {"search", "bench"}
+def test_only_sampling_storing_running_and_the_benchmarks_import_optuna():
+    assert {part(m) for m in importers("optuna")} <= {"samplers", "study", "running", "bench"}
 
 
-def test_the_ground_floor_imports_no_torch():
-    assert not {m for m in importers("torch") if part(m) in FLOORS[0]}
+def test_the_lower_floors_and_the_database_import_no_torch():
+    assert not {m for m in importers("torch") if part(m) in (*FLOORS[0], *FLOORS[1], "samplers", "study")}
+
+
+def test_the_sampler_imports_nothing_else_of_ours_but_errors():
+    samplers = [imports for module, imports in GRAPH.items() if part(module) == "samplers"]
+    assert {part(i) for imports in samplers for i in imports if i.startswith("nas.")} <= {"samplers", "errors"}
 
 
 def test_attention_never_imports_models():
@@ -90,4 +93,8 @@ def test_attention_never_imports_models():
 
 def test_the_report_reads_stored_results_alone():
     for module in (m for m in SOURCES if part(m) == "report"):
-        assert not {i for i in GRAPH[module] if part(i) == "search" or i.split(".")[0] in ("torch", "ray", "optuna")}
+        assert not {
+            i
+            for i in GRAPH[module]
+            if part(i) in ("samplers", "study", "running") or i.split(".")[0] in ("torch", "ray", "optuna")
+        }

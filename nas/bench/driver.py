@@ -85,14 +85,14 @@ def _ours(trials: int) -> int:
     from nas.running import ray_executor as ray_tune
     from nas.running.coordinator import Coordinator
     from nas.running.placement import place
-    from nas.running.stop_control import Control
+    from nas.running.stop_control import StopControl
     from nas.study.store import Store, sqlite_url
 
     file: StudyFile = parse(STUDY)
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
         store = Store.create(sqlite_url(Path(name)), file.name, file.objective_list())
         coordinator = Coordinator(store, file, owner="bench", budget=trials, prefetch=True)
-        ray_tune.run(coordinator, TrivialBody, Control(Path(name)), place(file))
+        ray_tune.run(coordinator, TrivialBody, StopControl(Path(name)), place(file))
         coordinator.close()
         return coordinator.counts.trained
 

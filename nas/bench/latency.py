@@ -22,7 +22,7 @@ from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import open_task
-from nas.training.trainer import Interrupted, Trainer
+from nas.training.trainer import Trainer, TrainingInterrupted
 
 TIMED = ("prefill_ms", "decode_ms_per_token")
 
@@ -88,7 +88,7 @@ def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Ev
     )
     try:
         trainer.run_to_next_rung()
-    except Interrupted:
+    except TrainingInterrupted:
         return
 
 

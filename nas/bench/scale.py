@@ -63,7 +63,7 @@ class Clocked:
 
     def __init__(self, folder: Path, formulas: Formulas, ahead: bool, pause: float) -> None:
         self.formulas, self.pause = formulas, pause
-        self.flying = deque[tuple[Job, FormulaBody]]()
+        self.running = deque[tuple[Job, FormulaBody]]()
         self.seconds: dict[str, list[float]] = {}
         self.store = Store.open(sqlite_url(folder))
         self.time("read", self.store.rows)
@@ -81,18 +81,18 @@ class Clocked:
         job = self.time(name, self.coordinator.next_job)
         body = self.formulas.body(job)
         if self._tell(job, body):
-            self.flying.append((job, body))
+            self.running.append((job, body))
 
     def end_one(self) -> None:
         """The one that is under way for longest tells all its rungs."""
-        job, body = self.flying.popleft()
+        job, body = self.running.popleft()
         while self._tell(job, body):
             pass
 
     def close(self) -> None:
         """All that is under way ends, so that whoever opens the study next has to ask."""
         self.pause = 0.0
-        while self.flying:
+        while self.running:
             self.end_one()
         self.coordinator.close()
         self.store.close()
@@ -117,7 +117,7 @@ def timed(folder: Path, formulas: Formulas, asks: int, workers: int, ahead: bool
     clocked = Clocked(folder, formulas, ahead, PACE_SECONDS * WORKERS / workers / 5 if ahead else 0.0)
     try:
         clocked.ask("first_ask")
-        while len(clocked.flying) < workers:
+        while len(clocked.running) < workers:
             clocked.ask("filling")
         for _ in range(asks):
             clocked.end_one()

@@ -123,7 +123,7 @@ def _step_seconds(file: "StudyFile", task: "Task", architecture: "Architecture")
 
     from nas.measure import DeviceLock
     from nas.running.placement import resolve_device
-    from nas.training.trainer import Diverged, Interrupted, Trainer
+    from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
 
     device = resolve_device(file, None)[0]
     settings = file.train.model_copy(update={"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None})
@@ -136,7 +136,7 @@ def _step_seconds(file: "StudyFile", task: "Task", architecture: "Architecture")
         return trainer.step > 1 and time.perf_counter() > deadline
 
     trainer.should_stop = late
-    with suppress(Interrupted, Diverged):  # only the time is wanted
+    with suppress(TrainingInterrupted, Diverged):  # only the time is wanted
         trainer.run_to_next_rung()
     steps = [after - before for before, after in pairwise([*marks, trainer.seconds]) if after > before]
     return median(steps[1:] or steps)

@@ -128,14 +128,14 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 
     record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
-    page = reports.write(record, report_folder(record.name)) if record.trained() else None
+    page = reports.write(record, report_folder(record.name)) if record.trained_count() else None
     ended = str(outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; what ran is saved")
     if json:
-        counts = {"trained": record.trained(), "budget": record.budget, "front": [t.number for t in front]}
+        counts = {"trained": record.trained_count(), "budget": record.budget, "front": [t.number for t in front]}
         emit("result", study=record.name, end=ended, report=str(page) if page else None, **counts)
     stopped = sum(trial.trained and trial.state == "PRUNED" for trial in record.trials)
     early = f" ({stopped} stopped at a rung)" if stopped else ""
-    summary = f"{record.trained()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
+    summary = f"{record.trained_count()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
         console.print(f"Go on with: nas resume {outcome.study.address}")

@@ -65,7 +65,7 @@ def standing(study: "Study") -> dict[str, Any]:
     return {
         "study": study.address,
         "running": running,
-        "trained": record.trained(),
+        "trained": record.trained_count(),
         "stopped": sum(trial.trained and trial.state is State.PRUNED for trial in record.trials),
         "budget": record.budget,
         "created": record.created,

@@ -115,7 +115,7 @@ def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: 
     from nas.cli.train_folder import CHECKPOINT
     from nas.tasks.base import WHOLE
     from nas.training.model_folder import save_weights
-    from nas.training.trainer import Interrupted
+    from nas.training.trainer import TrainingInterrupted
 
     settings, task = trainer.settings, trainer.task
     if trainer.step:
@@ -124,7 +124,7 @@ def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: 
         try:
             while not trainer.done:
                 watch.reached(trainer.run_to_next_rung())
-        except Interrupted:
+        except TrainingInterrupted:
             console.print(f"Saved at step {trainer.step} of {settings.steps}; the same command goes on from there.")
             raise typer.Exit(128 + watch.signal) from None
     tested = task.examine(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)

@@ -67,7 +67,7 @@ class Account:
         return " ".join(filter(None, (self._stopped(), self._untrained(), self._duplicates())))
 
     def _stopped(self) -> str:
-        effort, trained = self.effort, self.record.trained()
+        effort, trained = self.effort, self.record.trained_count()
         if not effort.stopped:
             on = self.record.settings.get("search", {}).get("stopping", False)
             return "No trial was stopped at a rung." if on and trained else ""

@@ -91,7 +91,7 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     """(what for, command)."""
     record, study = summary.record, _study(summary)
     steps = {
-        "go on where it stopped": f"nas resume {study}" if record.trained() < record.budget else "",
+        "go on where it stopped": f"nas resume {study}" if record.trained_count() < record.budget else "",
         "run failed trials once more": f"nas resume {study} --retry failed" if summary.with_role(Role.FAILED) else "",
         "search with twice the budget": f"nas resume {study} --trials {2 * record.budget}",
     }

@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
-class History:
+class HypervolumeHistory:
     """The hypervolume after each trained trial, in order of finish."""
 
     reference: tuple[float, ...]
@@ -77,7 +77,7 @@ class Summary:
         return min(self.front, key=lambda trial: sign * trial.metrics[objective.metric], default=None)
 
     @cached_property
-    def history(self) -> History | None:
+    def history(self) -> HypervolumeHistory | None:
         """None while no trial is eligible for the front."""
         objectives = self.record.objectives
         goals = [objective.goal for objective in objectives]
@@ -93,7 +93,7 @@ class Summary:
             values += [found] if found is not None else []
             volumes.append(pareto.hypervolume(values, goals, reference) if values else 0.0)
         busy = _busy_seconds(self.record.trials, [trial.finished or 0.0 for trial in trained])
-        return History(tuple(reference), tuple(busy), tuple(volumes))
+        return HypervolumeHistory(tuple(reference), tuple(busy), tuple(volumes))
 
     @property
     def busy_seconds(self) -> float:

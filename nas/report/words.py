@@ -119,10 +119,10 @@ def remarks(summary: Summary) -> list[str]:
     """What a reader must know before the figures."""
     record, open_trials = summary.record, len(summary.with_role(Role.OPEN))
     found = []
-    if not record.trained():
+    if not record.trained_count():
         found.append("No trial has been trained yet.")
-    elif record.trained() < record.budget:
-        found.append(f"The budget is not spent: {record.trained()} of {plural(record.budget, 'trial')} trained.")
+    elif record.trained_count() < record.budget:
+        found.append(f"The budget is not spent: {record.trained_count()} of {plural(record.budget, 'trial')} trained.")
     if open_trials:
         found.append(f"{plural(open_trials, 'trial')} had not ended when this page was written.")
     if unmeasured := len(summary.with_role(Role.UNMEASURED)):
@@ -131,7 +131,7 @@ def remarks(summary: Summary) -> list[str]:
 
 
 def why_empty(summary: Summary) -> str:
-    if not summary.record.trained():
+    if not summary.record.trained_count():
         return "No trial has been trained yet."
     complete = [trial for trial in summary.record.trials if trial.state is State.COMPLETE]
     if not complete:

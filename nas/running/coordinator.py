@@ -25,12 +25,12 @@ from nas.errors import NasError, OutOfReach, UsageError
 from nas.results import METRICS, Rung
 from nas.running.architecture_features import Describe
 from nas.running.budget import ASKS_PER_TRIAL, SKIPPED, Counts, End, Failures
+from nas.running.early_endings import EarlyEndings
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
-from nas.running.judge import Judge
 from nas.running.proposer import Proposer, seed_of
-from nas.running.proposer_thread import Asking
-from nas.running.running_trial import Flight
-from nas.running.trial_queue import Backlog
+from nas.running.proposer_thread import ProposerThread
+from nas.running.running_trial import RunningTrial
+from nas.running.trial_queue import TrialQueue
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.study.store import Store
@@ -64,7 +64,7 @@ class Coordinator:
     ) -> None:
         self.store, self.file, self.budget, self.observer = store, file, budget, observer
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
-        self.counts, self.failures, self.flying = Counts(), Failures(max_fail_rate), dict[int, Flight]()
+        self.counts, self.failures, self.running = Counts(), Failures(max_fail_rate), dict[int, RunningTrial]()
         self.end: End | None = None
         space = Space(file.spaces())
         self._proposer = Proposer(
@@ -77,9 +77,9 @@ class Coordinator:
             describe,
             file.train.steps,
         )
-        self._asking = Asking(self._proposer, prefetch)
-        self._backlog = Backlog(store, space, self._asking, owner, clock)
-        self._judge = Judge(store, file, self._asking)
+        self._proposals = ProposerThread(self._proposer, prefetch)
+        self._queue = TrialQueue(store, space, self._proposals, owner, clock)
+        self._early_endings = EarlyEndings(store, file, self._proposals)
         self._recover()
 
     def next_job(self) -> Job | None:
@@ -87,12 +87,12 @@ class Coordinator:
         if self._budget_is_out():
             return None
         slot = self._free_slot()
-        row = self._backlog.claim(slot)
+        row = self._queue.claim(slot)
         if row is None and self.end is None:
-            if self._backlog.rows >= ASKS_PER_TRIAL * self.budget:
+            if self._queue.rows >= ASKS_PER_TRIAL * self.budget:
                 self.end = End.ASKS
                 return None
-            row = self._backlog.create(slot, self.counts.trained + len(self.flying) + 1 < self.budget)
+            row = self._queue.create(slot, self.counts.trained + len(self.running) + 1 < self.budget)
             self.end = None if row else End.EXHAUSTED
         return self._start(*row, slot) if row else None
 
@@ -110,7 +110,7 @@ class Coordinator:
     ) -> int:
         """Write a WAITING row, to be run before anything new. The architecture may be one that the space lacks."""
         marks = ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
-        return self._backlog.enqueue(architecture, learning_rate, marks)
+        return self._queue.enqueue(architecture, learning_rate, marks)
 
     def enqueue_again(self, row: FrozenTrial) -> int:
         """A failed trial as a new row, to be run before anything new."""
@@ -124,30 +124,30 @@ class Coordinator:
         database refuses, and UsageError when an objective or a limited metric cannot be measured here; the trial is
         then in flight no more, and no other is handed out.
         """
-        flight = self._current(job)
-        if flight is None:
+        trial = self._current(job)
+        if trial is None:
             log.warning("trial %d: a late report of attempt %d is ignored", job.number, job.attempt)
             return False
         try:
-            return self._take(flight, event)
+            return self._take(trial, event)
         except NasError:
-            self._give_up(flight)
+            self._give_up(trial)
             raise
 
     def crashed(self, job: Job, detail: str) -> None:
         """The worker died under the trial: again from its last checkpoint, at most three times. Raises as `report`."""
-        if flight := self._current(job):
+        if trial := self._current(job):
             try:
-                self._crashed(flight, detail)
+                self._crashed(trial, detail)
             except NasError:
-                self._give_up(flight)
+                self._give_up(trial)
                 raise
 
     def close(self) -> None:
-        """Put back what is still in flight, so that no row stays RUNNING."""
-        for flight in list(self.flying.values()):
-            self._give_up(flight)
-        self._asking.close()
+        """Put back what is still running, so that no row stays RUNNING."""
+        for trial in list(self.running.values()):
+            self._give_up(trial)
+        self._proposals.close()
 
     def _recover(self) -> None:
         """Rebuild everything from the rows. The caller holds the study's lock: whoever runs a row is dead."""
@@ -159,8 +159,8 @@ class Coordinator:
         self._budget_is_out()
 
     def _take_in(self, row: FrozenTrial) -> None:
-        self._backlog.take_in(row)
-        self._judge.take_in(row)
+        self._queue.take_in(row)
+        self._early_endings.take_in(row)
         if row.state.is_finished():
             self.counts.add(row.state, bool(row.user_attrs.get("rungs")), row.user_attrs.get("reason", ""))
 
@@ -170,134 +170,136 @@ class Coordinator:
         elif self.failures.too_many():
             self.end = End.FAILURES
         over = self.end in (End.BUDGET, End.FAILURES, End.STOPPED)
-        return over or self.counts.trained + len(self.flying) >= self.budget
+        return over or self.counts.trained + len(self.running) >= self.budget
 
-    def _current(self, job: Job) -> Flight | None:
-        flight = self.flying.get(job.number)
-        return flight if flight and flight.job.attempt == job.attempt else None
+    def _current(self, job: Job) -> RunningTrial | None:
+        trial = self.running.get(job.number)
+        return trial if trial and trial.job.attempt == job.attempt else None
 
     def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
-        flight = self.flying[number] = Flight.of_row(number, attributes, seed_of(self.file.search.seed, number), slot)
-        job = flight.job
+        trial = self.running[number] = RunningTrial.of_row(
+            number, attributes, seed_of(self.file.search.seed, number), slot
+        )
+        job = trial.job
         architecture = {"architecture_id": attributes["architecture_id"], "architecture": job.architecture}
         self._say("started", number, attempt=job.attempt, slot=job.slot, **architecture)
         return job
 
     def _free_slot(self) -> int:
-        used = {flight.job.slot for flight in self.flying.values()}
+        used = {trial.job.slot for trial in self.running.values()}
         return next(slot for slot in range(len(used) + 1) if slot not in used)
 
     def _say(self, kind: str, number: int, **facts: Any) -> None:
         self.observer({"type": kind, "trial": number, **facts})
 
-    def _take(self, flight: Flight, event: Event) -> bool:
+    def _take(self, trial: RunningTrial, event: Event) -> bool:
         match event:
             case Measured(metrics):
-                return self._measured(flight, metrics)
+                return self._measured(trial, metrics)
             case Reached(rung):
-                return self._rung(flight, rung)
+                return self._rung(trial, rung)
             case Completed(rung, metrics):
-                self._rung(flight, rung, last=True)
-                self._complete(flight, metrics)
+                self._rung(trial, rung, last=True)
+                self._complete(trial, metrics)
             case Failed(reason, detail):
-                self._finish(flight, TrialState.FAIL, None, reason, detail)
+                self._finish(trial, TrialState.FAIL, None, reason, detail)
             case Interrupted():
-                self._release(flight)
+                self._release(trial)
             case Blocked(message, where, detail, help):
                 raise OutOfReach(message, code="disk", where=where, detail=detail, help=help)
         return False
 
-    def _crashed(self, flight: Flight, detail: str) -> None:
-        flight.crashes += 1
-        self.store.note(flight.job.number, "crashes", flight.crashes)
-        if flight.crashes >= WORKER_CRASHES:
-            self._finish(flight, TrialState.FAIL, reason="stale", detail=detail)
+    def _crashed(self, trial: RunningTrial, detail: str) -> None:
+        trial.crashes += 1
+        self.store.note(trial.job.number, "crashes", trial.crashes)
+        if trial.crashes >= WORKER_CRASHES:
+            self._finish(trial, TrialState.FAIL, reason="stale", detail=detail)
         else:
-            self._release(flight)
+            self._release(trial)
 
-    def _measured(self, flight: Flight, metrics: Mapping[str, float]) -> bool:
-        number, passed = flight.job.number, bool(flight.metrics)
-        flight.metrics |= metrics
+    def _measured(self, trial: RunningTrial, metrics: Mapping[str, float]) -> bool:
+        number, passed = trial.job.number, bool(trial.metrics)
+        trial.metrics |= metrics
         for name in [o.metric for o in self.objectives] + [c.metric for c in self.constraints]:
-            if METRICS[name].cheap and name not in flight.metrics:
+            if METRICS[name].cheap and name not in trial.metrics:
                 raise UsageError(
                     f"'{name}' cannot be measured on this machine",
                     code="not-measurable",
                     help="leave it out of objectives and constraints, or run where the hardware counts it",
                 )
-        self._asking.tell(self._proposer.measured, number, dict(flight.metrics))
+        self._proposals.tell(self._proposer.measured, number, dict(trial.metrics))
         # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
         cheap = [constraint for constraint in self.constraints if METRICS[constraint.metric].cheap]
-        over = [name for name, violation in flight.violations(cheap).items() if violation > 0]
+        over = [name for name, violation in trial.violations(cheap).items() if violation > 0]
         if not over and not passed:
-            self._judge.before_training(flight)
-        self.store.note(number, "metrics", flight.metrics)
+            self._early_endings.before_training(trial)
+        self.store.note(number, "metrics", trial.metrics)
         self._say("measured", number, metrics=dict(metrics))
         if over:
-            self._finish(flight, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
-        return not over and not self._ends(flight, step=0)
+            self._finish(trial, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
+        return not over and not self._ends(trial, step=0)
 
-    def _rung(self, flight: Flight, rung: Rung, last: bool = False) -> bool:
-        if flight.keep(rung):
+    def _rung(self, trial: RunningTrial, rung: Rung, last: bool = False) -> bool:
+        if trial.keep(rung):
             if not last:
-                self._judge.at_rung(flight)
-            self.store.note(flight.job.number, "rungs", [asdict(known) for known in flight.rungs])
-            self._asking.tell(self._proposer.reached, flight.job.number, rung)
-            self._say("rung", flight.job.number, **asdict(rung))
-        return not self._ends(flight, rung.step)
+                self._early_endings.at_rung(trial)
+            self.store.note(trial.job.number, "rungs", [asdict(known) for known in trial.rungs])
+            self._proposals.tell(self._proposer.reached, trial.job.number, rung)
+            self._say("rung", trial.job.number, **asdict(rung))
+        return not self._ends(trial, rung.step)
 
-    def _ends(self, flight: Flight, step: int) -> bool:
+    def _ends(self, trial: RunningTrial, step: int) -> bool:
         """Whether it was decided that the trial ends at that step; it is finished then."""
-        if not flight.verdict or flight.verdict.step != step:
+        if not trial.verdict or trial.verdict.step != step:
             return False
-        self._finish(flight, TrialState.PRUNED, reason=flight.verdict.reason)
+        self._finish(trial, TrialState.PRUNED, reason=trial.verdict.reason)
         return True
 
-    def _complete(self, flight: Flight, metrics: Mapping[str, float]) -> None:
-        merged = {**flight.metrics, **metrics}
+    def _complete(self, trial: RunningTrial, metrics: Mapping[str, float]) -> None:
+        merged = {**trial.metrics, **metrics}
         values = [merged.get(o.metric, math.nan) for o in self.objectives]
         if not all(math.isfinite(value) for value in values):
             names = [o.metric for o, v in zip(self.objectives, values, strict=True) if not math.isfinite(v)]
-            self._finish(flight, TrialState.FAIL, reason="nan", detail=f"not finite: {', '.join(names)}")
+            self._finish(trial, TrialState.FAIL, reason="nan", detail=f"not finite: {', '.join(names)}")
             return
-        flight.metrics = merged
-        self.store.note(flight.job.number, "metrics", flight.metrics)
-        self._finish(flight, TrialState.COMPLETE, values=values)
+        trial.metrics = merged
+        self.store.note(trial.job.number, "metrics", trial.metrics)
+        self._finish(trial, TrialState.COMPLETE, values=values)
 
     def _finish(
         self,
-        flight: Flight,
+        trial: RunningTrial,
         state: TrialState,
         values: list[float] | None = None,
         reason: str = "",
         detail: str = "",
     ) -> None:
-        number, violations = flight.job.number, flight.violations(self.constraints)
-        if flight.verdict:
-            violations |= flight.verdict.violations
+        number, violations = trial.job.number, trial.violations(self.constraints)
+        if trial.verdict:
+            violations |= trial.verdict.violations
         for key, value in (("reason", reason), ("detail", detail[-2000:])):
             if value:
                 self.store.note(number, key, value)
         self.store.tell(number, state, values, violations)
-        self._asking.tell(self._proposer.finished, number, state, values, violations)
-        self.counts.add(state, bool(flight.rungs), reason)
+        self._proposals.tell(self._proposer.finished, number, state, values, violations)
+        self.counts.add(state, bool(trial.rungs), reason)
         if reason != SKIPPED:
             self.failures.add(state)
-        self._judge.ended(flight, state, all(violation <= 0 for violation in violations.values()))
-        del self.flying[number]
-        outcome = {"state": state.name, "reason": reason, "metrics": flight.metrics, "violations": violations}
+        self._early_endings.ended(trial, state, all(violation <= 0 for violation in violations.values()))
+        del self.running[number]
+        outcome = {"state": state.name, "reason": reason, "metrics": trial.metrics, "violations": violations}
         self._say("finished", number, **outcome, counts=asdict(self.counts))
 
-    def _release(self, flight: Flight) -> None:
-        number = flight.job.number
-        del self.flying[number]
+    def _release(self, trial: RunningTrial) -> None:
+        number = trial.job.number
+        del self.running[number]
         self.store.release(number)
         self._say("released", number)
-        self._backlog.put_back(number)
+        self._queue.put_back(number)
 
-    def _give_up(self, flight: Flight) -> None:
+    def _give_up(self, trial: RunningTrial) -> None:
         """Hand out nothing more. A row that the database does not take back now is put back by the next driver."""
         self.stop()
-        if flight.job.number in self.flying:
+        if trial.job.number in self.running:
             with suppress(OutOfReach):
-                self._release(flight)
+                self._release(trial)

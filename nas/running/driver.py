@@ -26,7 +26,7 @@ from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
 from nas.running.placement import Placement, place, refuse_network
-from nas.running.stop_control import Control, Level
+from nas.running.stop_control import Level, StopControl
 from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space.settings import difference
@@ -85,7 +85,9 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     with driver_lock(folder):
         store = _open_or_create(folder, file, launch, task)
         try:
-            control = Control(folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name}))
+            control = StopControl(
+                folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name})
+            )
             with control.signals():
                 end = _search(Study(folder, store), file, launch, placement, control, observer, task)
             study = Study(folder, store)
@@ -125,7 +127,7 @@ def _search(
     file: StudyFile,
     launch: Launch,
     placement: Placement,
-    control: Control,
+    control: StopControl,
     observer: Observer,
     task: Task,
 ) -> End | None:

@@ -51,7 +51,7 @@ class Forecast:
     high: float
 
 
-class Ends:
+class CurveEnds:
     """Where curves end that stand at one rung, by whole ones: the value of each at the rung before, at the rung, at the
     end. Those that are not finite are left out.
     """
@@ -90,7 +90,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Gains regressed on last gains, where there are any and they differ. Curves are one or two values long here.
+    """Gains regressed on last gains, where there are any and they differ. Curves have one or two values here.
 
     N whole curves of D columns: the value, and the last gain where there is one.
     """

@@ -1,4 +1,4 @@
-"""Asking for the next architecture, while trials run where that is wanted.
+"""Asks for the next architecture, while trials run where that is wanted.
 
 The proposer has one owner: the thread that asks, where there is one, else the caller.
 """
@@ -17,7 +17,7 @@ MANY = 1000
 full run of it takes a second, in which nobody is answered."""
 
 
-class Asking:
+class ProposerThread:
     """A proposer, with one proposal computed ahead if `prefetch`: in a thread, or by the executor that is given.
 
     That proposal knows one result less. Without it a study with deterministic objectives repeats exactly. More than one

@@ -21,7 +21,7 @@ from nas.errors import NasError, OutOfReach
 from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached
 from nas.running.placement import Placement
-from nas.running.stop_control import Control, Level
+from nas.running.stop_control import Level, StopControl
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",
@@ -44,7 +44,7 @@ from ray.tune.search import Searcher  # noqa: E402
 log = logging.getLogger("nas")
 
 
-def run(coordinator: Coordinator, factory: BodyFactory, control: Control, placement: Placement) -> None:
+def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, placement: Placement) -> None:
     """Until the coordinator has nothing more, or the control says stop. Starts Ray on this machine, and ends it."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
@@ -124,14 +124,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 class _Bridge:
     """The coordinator as Ray Tune's hooks see it: jobs by Tune's trial ids, errors kept for the caller."""
 
-    def __init__(self, coordinator: Coordinator, control: Control, slots: int) -> None:
+    def __init__(self, coordinator: Coordinator, control: StopControl, slots: int) -> None:
         self.coordinator, self.control, self.slots = coordinator, control, slots
         self.jobs: dict[str, Job] = {}
         self.error: NasError | None = None
 
     def suggest(self, trial_id: str) -> Any:
         """A configuration, FINISHED, or None: ask again later."""
-        flying = len(self.coordinator.flying)
+        flying = len(self.coordinator.running)
         if self.control.level() is not Level.GO or self.error:
             return None if flying else Searcher.FINISHED
         if flying >= self.slots:

@@ -10,7 +10,7 @@ from nas.running.stopping_rule import Course, Verdict
 
 
 @dataclass
-class Flight:
+class RunningTrial:
     """`crashes`: workers that died under it. `verdict`: that it ends early, once that is decided."""
 
     job: Job

@@ -2,10 +2,10 @@
 
 from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted
-from nas.running.stop_control import Control, Level
+from nas.running.stop_control import Level, StopControl
 
 
-def run(coordinator: Coordinator, factory: BodyFactory, control: Control) -> None:
+def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl) -> None:
     """Until the coordinator has nothing more, or the control says stop."""
     while control.level() is Level.GO and (job := coordinator.next_job()) is not None:
         body = factory(job)

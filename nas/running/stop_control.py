@@ -36,7 +36,7 @@ def request_stop(folder: Path, now: bool) -> None:
     (folder / (NOW_FILE if now else FINISH_FILE)).touch()
 
 
-class Control:
+class StopControl:
     """The state of one launch. `seconds`: the time budget. `on_change` is called with each new level."""
 
     def __init__(

@@ -26,7 +26,7 @@ import moocore
 import numpy as np
 
 from nas.results import METRICS, Constraint, Objective, Rung
-from nas.running.learning_curves import Curve, Ends, Floats
+from nas.running.learning_curves import Curve, CurveEnds, Floats
 
 KEPT = 3
 """The best of this many at a rung goes on in any case."""
@@ -71,7 +71,7 @@ class Stopping:
         self.objectives = objectives
         self.limits = [c for c in constraints if not METRICS[c.metric].cheap]
         self._courses: dict[int, Course] = {}
-        self._ends_at: dict[tuple[str, int], Ends] = {}
+        self._ends_at: dict[tuple[str, int], CurveEnds] = {}
 
     def know(self, number: int, course: Course) -> None:
         """A trial as it now stands."""
@@ -109,12 +109,12 @@ class Stopping:
         final_NM, own_M = np.array(finals).reshape(-1, len(self.objectives)), np.array(self._minimised(values))
         return bool(((final_NM <= own_M).all(axis=1) & (final_NM < own_M).any(axis=1)).any())
 
-    def _ends(self, metric: str, step: int) -> Ends:
+    def _ends(self, metric: str, step: int) -> CurveEnds:
         if (metric, step) not in self._ends_at:
             courses = [self._courses[number] for number in sorted(self._courses)]
             whole = [c for c in courses if c.complete and c.has_reached(step)]
             rows = [(*c.curve(metric, step), c.metrics.get(metric, math.nan)) for c in whole]
-            self._ends_at[metric, step] = Ends(np.array(rows, dtype=float).reshape(-1, 3))
+            self._ends_at[metric, step] = CurveEnds(np.array(rows, dtype=float).reshape(-1, 3))
         return self._ends_at[metric, step]
 
     def _violation(self, limit: Constraint, course: Course, step: int) -> float:

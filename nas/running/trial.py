@@ -18,8 +18,7 @@ from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, model_of, open_task
 from nas.training import attention_maps, optimiser
 from nas.training.model_folder import save_weights
-from nas.training.trainer import Diverged, TimeLimit, Trainer
-from nas.training.trainer import Interrupted as TrainingInterrupted
+from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
 CHECKPOINT = "rung.safetensors"
 TRIES = 3

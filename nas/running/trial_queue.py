@@ -8,18 +8,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.running.proposer import Proposal, key_of
-from nas.running.proposer_thread import Asking
+from nas.running.proposer_thread import ProposerThread
 from nas.space.architecture_space import Space
 from nas.study.store import Store
 
 
-class Backlog:
+class TrialQueue:
     """Of one driver, `owner`. `rows`: how many the study has."""
 
     def __init__(
-        self, store: Store, space: Space, asking: Asking, owner: str, clock: Callable[[], float] = time.time
+        self, store: Store, space: Space, proposals: ProposerThread, owner: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self.store, self.space, self.asking, self.owner, self.clock = store, space, asking, owner, clock
+        self.store, self.space, self.proposals, self.owner, self.clock = store, space, proposals, owner, clock
         self.rows = 0
         self._waiting: dict[int, FrozenTrial] = {}
         self._taken: set[str] = set()
@@ -30,7 +30,7 @@ class Backlog:
         self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
         if row.state is TrialState.WAITING:
             self._waiting[row.number] = row
-        self.asking.tell(self.asking.proposer.absorb, row)
+        self.proposals.tell(self.proposals.proposer.absorb, row)
 
     def put_back(self, number: int) -> None:
         """A row that is WAITING again."""
@@ -41,12 +41,12 @@ class Backlog:
         found = self.space.params_of(architecture)
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         params = {} if found is None else found | rate
-        proposal = self.asking.call(self.asking.proposer.fixed, params) if params else None
+        proposal = self.proposals.call(self.proposals.proposer.fixed, params) if params else None
         row = self._attributes(architecture, learning_rate) | dict(marks)
         distributions = proposal.distributions if proposal else {}
         number = self.store.add(TrialState.WAITING, params, distributions, row, {})
         if proposal:
-            self.asking.tell(self.asking.proposer.adopt, number, proposal)
+            self.proposals.tell(self.proposals.proposer.adopt, number, proposal)
         self.take_in(self.store.row(number))
         return number
 
@@ -64,13 +64,13 @@ class Backlog:
 
     def create(self, slot: int, another: bool) -> tuple[int, dict[str, Any]] | None:
         """A new row, RUNNING. None when every architecture is taken. `another`: one more will be asked for."""
-        proposal = self.asking.next(self.rows, frozenset(self._taken), another)
+        proposal = self.proposals.next(self.rows, frozenset(self._taken), another)
         if proposal is None:
             return None
         row = self._attributes(proposal.architecture, proposal.learning_rate)
         row |= {"attempt": 1, "owner": self.owner, "slot": slot} | _told_by(proposal)
         number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
-        self.asking.tell(self.asking.proposer.adopt, number, proposal)
+        self.proposals.tell(self.proposals.proposer.adopt, number, proposal)
         self.rows = number + 1
         self._taken.add(proposal.key)
         return number, row

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.samplers.candidates import Candidate, Key, SpaceFunction, replayed
-from nas.samplers.encoding import MOST_CACHED, Rows
+from nas.samplers.encoding import MOST_CACHED, CandidateRows
 from nas.samplers.hypervolume_improvement import Floats
-from nas.samplers.trial_history import Growing, History, Past
+from nas.samplers.trial_history import Growing, Past, TrialHistory
 
 
-class Described:
+class DesignMatrix:
     """Of one study. Without `space`, candidates are their parameters.
 
     `yardstick`: what columns are scaled over, once and for all, so that a kernel keeps its meaning; without any, the
@@ -28,7 +28,7 @@ class Described:
 
     def __init__(
         self,
-        history: History,
+        history: TrialHistory,
         cheap: Mapping[int, Callable[[Any], float]],
         features: Callable[[Any], Sequence[float]] | None,
         space: SpaceFunction | None,
@@ -36,7 +36,7 @@ class Described:
         first: int,
     ) -> None:
         self.history, self.space, self.yardstick, self.first = history, space, yardstick, first
-        self._cheap, self._own_rows = cheap, Rows(features)
+        self._cheap, self._own_rows = cheap, CandidateRows(features)
         self._cheap_values: dict[Key, dict[int, float]] = {}
         self._past: dict[int, tuple[Past, Candidate | None]] = {}
         self._mask = Growing(1)

@@ -39,7 +39,7 @@ class Encoding:
         return np.array([math.sqrt(total[name]) or 1.0 for name in owner_D])
 
 
-class Rows:
+class CandidateRows:
     """Candidates as rows of numbers, each worked out once. Parameters are scaled over a yardstick, own features
     (`custom`, of a candidate's meaning) taken as they are. `version` rises when an unknown parameter turns up.
     """

@@ -26,8 +26,8 @@ from optuna.trial import FrozenTrial
 from nas.errors import UsageError
 from nas.samplers.candidates import PLAIN, Candidate, Drawing, SpaceFunction, drawn, key_of, neighbour
 from nas.samplers.hypervolume_improvement import FRONT_LIMITS
-from nas.samplers.study_model import Outlook, Quantities
-from nas.samplers.trial_history import ENQUEUED, PROPOSED, History
+from nas.samplers.study_model import Quantities, StudyModel
+from nas.samplers.trial_history import ENQUEUED, PROPOSED, TrialHistory
 
 STARTUP = 10
 BASE_POOL, FRESH, NEIGHBOURS = 1000, 100, 200
@@ -80,12 +80,12 @@ class ParetoSampler(BaseSampler):
     def _start_anew(self) -> None:
         self._lock = threading.RLock()
         self._study: tuple[BaseStorage, int] | None = None
-        self._outlook: Outlook | None = None
+        self._model: StudyModel | None = None
         self._chosen: dict[int, Candidate] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was gathered of a study, which is gathered again."""
-        gathered = ("_lock", "_study", "_outlook", "_chosen")
+        gathered = ("_lock", "_study", "_model", "_chosen")
         return {name: value for name, value in vars(self).items() if name not in gathered}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,56 +127,56 @@ class ParetoSampler(BaseSampler):
         None while too little is trained to say, and of parameters that are not the space's.
         """
         with self._lock:
-            outlook = self._up_to_date(study, trial)
-            return outlook.bound(outlook.history.read(trial), known)
+            model = self._up_to_date(study, trial)
+            return model.bound(model.history.read(trial), known)
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Candidate | None:
-        outlook = self._up_to_date(study, trial)
+        model = self._up_to_date(study, trial)
         generator = self._generator(trial, "pool")
-        space = self.space or (outlook.shown_space() if outlook.ready else None)
+        space = self.space or (model.shown_space() if model.ready else None)
         if space is None:
             return None
-        pool = self._pool(space, outlook, generator)
+        pool = self._pool(space, model, generator)
         if len(pool) < 2:
             return pool[0] if pool else None
-        if not outlook.ready:
-            return outlook.furthest(pool, generator)
-        scorer = outlook.scorer()
+        if not model.ready:
+            return model.furthest(pool, generator)
+        scorer = model.scorer()
         score_C = scorer.scores(pool)
-        best = pool[int(score_C.argmax())] if score_C.max() > -math.inf else outlook.furthest(pool, generator)
+        best = pool[int(score_C.argmax())] if score_C.max() > -math.inf else model.furthest(pool, generator)
         study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, scorer.expected(best))
         return best
 
-    def _pool(self, space: SpaceFunction, outlook: Outlook, generator: random.Random) -> list[Candidate]:
+    def _pool(self, space: SpaceFunction, model: StudyModel, generator: random.Random) -> list[Candidate]:
         """Draws of the space, and of what is near the front: new ones, if there are any left."""
-        found = list(outlook.base)
+        found = list(model.base)
         found += [drawn(space, Drawing(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
-        if parents := outlook.parents():
+        if parents := model.parents():
             found += [neighbour(space, parents[i % len(parents)], generator) for i in range(NEIGHBOURS)]
-        free = self._free(found, outlook)
+        free = self._free(found, model)
         if not free:
             found += [drawn(space, Drawing(generator)) for _ in range(BASE_POOL)]
-            free = self._free(found, outlook)
-        return free or [c for c in {c.key: c for c in found}.values() if outlook.may_be_proposed(c)]
+            free = self._free(found, model)
+        return free or [c for c in {c.key: c for c in found}.values() if model.may_be_proposed(c)]
 
-    def _free(self, candidates: Sequence[Candidate], outlook: Outlook) -> list[Candidate]:
+    def _free(self, candidates: Sequence[Candidate], model: StudyModel) -> list[Candidate]:
         """The distinct ones that no trial has, and that may be proposed."""
-        history = outlook.history
+        history = model.history
         taken = history.taken | {key_of(past.params) for past in history.open}
         distinct = {candidate.key: candidate for candidate in candidates}
-        return [c for key, c in distinct.items() if key not in taken and outlook.may_be_proposed(c)]
+        return [c for key, c in distinct.items() if key not in taken and model.may_be_proposed(c)]
 
-    def _up_to_date(self, study: Study, trial: FrozenTrial) -> Outlook:
+    def _up_to_date(self, study: Study, trial: FrozenTrial) -> StudyModel:
         known = self._study is not None and self._study[0] is study._storage and self._study[1] == study._study_id
-        if self._outlook is None or not known:
+        if self._model is None or not known:
             logarithmic = [False] * len(study.directions) if self._logarithmic is None else self._logarithmic
             self._check(len(study.directions), len(logarithmic))
             self._study = (study._storage, study._study_id)
             base = self._base() if self.space else []
-            history = History(study.directions, logarithmic)
-            self._outlook = Outlook(history, self._quantities, self._features, self.space, base, self.startup)
-        self._outlook.history.update(study, trial.number)
-        return self._outlook
+            history = TrialHistory(study.directions, logarithmic)
+            self._model = StudyModel(history, self._quantities, self._features, self.space, base, self.startup)
+        self._model.history.update(study, trial.number)
+        return self._model
 
     def _check(self, objectives: int, scales: int) -> None:
         most, cheap = max(FRONT_LIMITS), list(self._quantities.cheap)

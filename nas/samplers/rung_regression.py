@@ -56,7 +56,7 @@ class Moments:
 
 
 @dataclass
-class Curves:
+class RungRegression:
     """The rungs of one objective, gathered from trials that were trained to the end."""
 
     moments: dict[float, Moments] = field(default_factory=dict)

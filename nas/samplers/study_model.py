@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_of
-from nas.samplers.design_matrix import Described
+from nas.samplers.design_matrix import DesignMatrix
 from nas.samplers.encoding import MOST_CACHED
 from nas.samplers.hypervolume_improvement import Floats, Indexes, Known, LogNormal, expected_improvement, nondominated
 from nas.samplers.surrogate import Observations, Surrogate, kernel, thinned
-from nas.samplers.trial_history import History, Past
+from nas.samplers.trial_history import Past, TrialHistory
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 BOUND_SDS = 2.33
@@ -38,12 +38,12 @@ class Quantities:
     cost: Callable[[Any], float] | None
 
 
-class Outlook:
+class StudyModel:
     """Surrogates over `history`, once `startup` trials have told something. `base`: the part of the pool that stays."""
 
     def __init__(
         self,
-        history: History,
+        history: TrialHistory,
         quantities: Quantities,
         features: Callable[[Any], Sequence[float]] | None,
         space: SpaceFunction | None,
@@ -51,7 +51,7 @@ class Outlook:
         startup: int,
     ) -> None:
         self.history, self.quantities, self.startup = history, quantities, startup
-        self.described = Described(history, quantities.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
+        self.described = DesignMatrix(history, quantities.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
         self._costs: dict[Key, float] = {}
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
@@ -215,36 +215,36 @@ class Outlook:
 class Scorer:
     """Scores candidates by their expected hypervolume improvement, for what they cost."""
 
-    def __init__(self, outlook: Outlook, surrogates: Mapping[int, Surrogate], front_NM: Floats) -> None:
-        self.outlook, self.surrogates, self.front_NM = outlook, surrogates, front_NM
+    def __init__(self, model: StudyModel, surrogates: Mapping[int, Surrogate], front_NM: Floats) -> None:
+        self.model, self.surrogates, self.front_NM = model, surrogates, front_NM
         self.reference_M = self._reference()
 
     def scores(self, pool: Sequence[Candidate]) -> Floats:
         """(C,), logarithms; −∞ of those that cannot improve on the front."""
-        rows_CD = self.outlook.described.rows(pool)
+        rows_CD = self.model.described.rows(pool)
         improvement_C = expected_improvement(self._beliefs(pool, rows_CD), self.front_NM, self.reference_M)
         with np.errstate(divide="ignore"):
-            score_C: Floats = np.log(np.maximum(improvement_C, 0.0)) - np.log(self.outlook.cost(pool, rows_CD))
-        return score_C + self.outlook.log_feasible(rows_CD)
+            score_C: Floats = np.log(np.maximum(improvement_C, 0.0)) - np.log(self.model.cost(pool, rows_CD))
+        return score_C + self.model.log_feasible(rows_CD)
 
     def expected(self, candidate: Candidate) -> list[float]:
         """What is expected of its objectives."""
-        beliefs = self._beliefs([candidate], self.outlook.described.rows([candidate]))
-        return self.outlook.history.external([float(belief.mean()[0]) for belief in beliefs])
+        beliefs = self._beliefs([candidate], self.model.described.rows([candidate]))
+        return self.model.history.external([float(belief.mean()[0]) for belief in beliefs])
 
     def _beliefs(self, pool: Sequence[Candidate], rows_CD: Floats) -> list[Known | LogNormal]:
-        cheap = [self.outlook.described.cheap_of(candidate) for candidate in pool]
+        cheap = [self.model.described.cheap_of(candidate) for candidate in pool]
         return [
             self.surrogates[m].predict(rows_CD)
             if m in self.surrogates
             else Known(np.array([each[m] for each in cheap]))
-            for m in range(len(self.outlook.history.directions))
+            for m in range(len(self.model.history.directions))
         ]
 
     def _reference(self) -> Floats:
         """A tenth of the range beyond the worst known of each objective: what is worst there may be best elsewhere."""
-        history, reference = self.outlook.history, []
-        base = [self.outlook.described.cheap_of(candidate) for candidate in self.outlook.base]
+        history, reference = self.model.history, []
+        base = [self.model.described.cheap_of(candidate) for candidate in self.model.base]
         for m, column in enumerate(history.values_NM[history.complete_N].T):
             values = column if m in self.surrogates else np.concatenate([column, [each[m] for each in base]])
             worst, width = float(values.max()), float(np.ptp(values))

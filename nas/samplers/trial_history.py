@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.samplers.candidates import Key, key_of
 from nas.samplers.hypervolume_improvement import LARGEST_LOG, Floats
-from nas.samplers.rung_regression import Curves
+from nas.samplers.rung_regression import RungRegression
 
 KNOWN_VALUES, RUNG_VALUES, COST = "known_values", "rung_values", "training_cost"
 PROPOSED, ENQUEUED = "proposed_params", "fixed_params"
@@ -72,7 +72,7 @@ class Growing:
         return self._array
 
 
-class History:
+class TrialHistory:
     """`done` are the finished trials in order of finish, `open` those under way, as of the last `update`.
 
     N in shapes counts `done`, M objectives.
@@ -83,7 +83,7 @@ class History:
         self.done, self.open = list[Past](), list[Past]()
         self.taken: set[Key] = set()
         """Parameters of all trials, failed ones too."""
-        self.curves = [Curves() for _ in directions]
+        self.curves = [RungRegression() for _ in directions]
         self.constraints: dict[str, None] = {}
         """Names, in order of appearance."""
         self._seen, self._settled = set[int](), 0

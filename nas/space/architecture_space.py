@@ -12,7 +12,16 @@ from typing import Any
 
 from nas.architecture import LSTM_LAYER, Architecture, Block, Family, FeedForward
 from nas.kinds import Form, Kind
-from nas.space.choosing import Asking, Chooser, Following, Lookup, Picker, RandomChooser, Rows, Script
+from nas.space.choosing import (
+    ChoicePicker,
+    Chooser,
+    CombinationTable,
+    Lookup,
+    Picker,
+    RandomChooser,
+    ReplayPicker,
+    Script,
+)
 from nas.space.settings import Menu, Rest, SpaceSettings, check_keys, crosses_of, menu
 
 
@@ -33,7 +42,7 @@ class Space:
 
     def suggest(self, trial: Chooser) -> Architecture:
         """One architecture, chosen through `trial.suggest_categorical`."""
-        return self._pick(Asking(trial))
+        return self._pick(ChoicePicker(trial))
 
     def sample(self, generator: random.Random) -> Architecture:
         """One architecture by uniform choices."""
@@ -50,7 +59,7 @@ class Space:
 
     def params_of(self, architecture: Architecture) -> dict[str, Any] | None:
         """The parameters that choose this architecture; None when the space does not hold it."""
-        follower = Following(architecture, {})
+        follower = ReplayPicker(architecture, {})
         try:
             found = self._pick(follower)
         except LookupError:
@@ -102,13 +111,15 @@ class _Stack:
     def __init__(self, side: str, menu: Menu, mixed: bool) -> None:
         self.side, self.menu, self.mixed = side, menu, mixed
         self.prefix = "encoder." if side == "encoder_blocks" else ""
-        self.kinds = Rows(
+        self.kinds = CombinationTable(
             {"hidden": h, "attention": kind}
             for h, mixers in menu.mixers.items()
             for kind in {s.kind: 0 for s, _ in mixers}
         )
-        self.fields = {kind: Rows(_mixer_rows(menu, kind)) for kind in menu.rests}
-        self.rests = Rows({"attention": kind, **_labels(r)} for kind, rests in menu.rests.items() for r in rests)
+        self.fields = {kind: CombinationTable(_mixer_rows(menu, kind)) for kind in menu.rests}
+        self.rests = CombinationTable(
+            {"attention": kind, **_labels(r)} for kind, rests in menu.rests.items() for r in rests
+        )
         self.cross = _CrossRows(menu.crosses)
 
     def size(self, hidden: int, depth: int) -> int:
@@ -174,9 +185,11 @@ class _CrossRows:
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.crosses = crosses
         specs = [(hidden, spec) for hidden, found in crosses.items() for spec in found if spec]
-        self.kinds = Rows({"hidden": h, "cross": kind} for h, kind in dict.fromkeys((h, s.kind) for h, s in specs))
+        self.kinds = CombinationTable(
+            {"hidden": h, "cross": kind} for h, kind in dict.fromkeys((h, s.kind) for h, s in specs)
+        )
         self.fields = {
-            kind: Rows({"hidden": h, **_fields(s), "spec": s} for h, s in specs if s.kind == kind)
+            kind: CombinationTable({"hidden": h, **_fields(s), "spec": s} for h, s in specs if s.kind == kind)
             for kind in dict.fromkeys(spec.kind for _, spec in specs)
         }
 

@@ -66,7 +66,7 @@ class Picker(Protocol):
         """The same, with a prefix before every name."""
 
 
-class Asking:
+class ChoicePicker:
     """Asks a chooser, where there is anything to choose. `prefix` stands before every name."""
 
     def __init__(self, chooser: Chooser, prefix: str = "") -> None:
@@ -75,11 +75,11 @@ class Asking:
     def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any:
         return options[0] if len(options) == 1 else self.chooser.suggest_categorical(self.prefix + name, options)
 
-    def under(self, prefix: str) -> "Asking":
-        return Asking(self.chooser, prefix)
+    def under(self, prefix: str) -> "ChoicePicker":
+        return ChoicePicker(self.chooser, prefix)
 
 
-class Following:
+class ReplayPicker:
     """Picks what leads to one given architecture, and notes it in `params`. Raises LookupError where it cannot."""
 
     def __init__(self, architecture: Architecture, params: dict[str, Any], prefix: str = "") -> None:
@@ -93,14 +93,14 @@ class Following:
             self.params[self.prefix + name] = value
         return value
 
-    def under(self, prefix: str) -> "Following":
-        return Following(self.architecture, self.params, prefix)
+    def under(self, prefix: str) -> "ReplayPicker":
+        return ReplayPicker(self.architecture, self.params, prefix)
 
 
 Choices = tuple[tuple[str, Any], ...]
 
 
-class Rows:
+class CombinationTable:
     """Valid combinations of named values, picked column by column among the rows that are left.
 
     Columns whose values only belong to the result (`spec`, `rest`) are given as objects and never picked.

@@ -60,7 +60,7 @@ def orthogonalise(x_GMN: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rows:
+class StackedRows:
     """One matrix of those that a weight stacks: `height` rows from `start` on."""
 
     weight: nn.Parameter
@@ -90,10 +90,10 @@ class Muon:
         self, weights: Iterable[tuple[nn.Parameter, tuple[int, ...]]], learning_rate: float, weight_decay: float
     ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.groups: dict[torch.Size, list[Rows]] = defaultdict(list)
+        self.groups: dict[torch.Size, list[StackedRows]] = defaultdict(list)
         for weight, heights in weights:
             for start, height in zip(accumulate(heights, initial=0), heights, strict=False):
-                rows = Rows(weight, start, height)
+                rows = StackedRows(weight, start, height)
                 self.groups[rows.values().shape].append(rows)
         self.momenta = {
             shape: torch.stack([torch.zeros_like(rows.values()) for rows in group])

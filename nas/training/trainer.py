@@ -41,7 +41,7 @@ class TimeLimit(NasError):
     code = "timeout"
 
 
-class Interrupted(NasError):
+class TrainingInterrupted(NasError):
     """Asked to stop; the checkpoint holds this very step."""
 
     code = "interrupted"
@@ -128,7 +128,10 @@ class Trainer:
         return self.step >= self.settings.steps
 
     def run_to_next_rung(self) -> Rung:
-        """Train to the next rung, evaluate on the validation split, save. Raises Diverged, TimeLimit, Interrupted."""
+        """Train to the next rung, evaluate on the validation split, save.
+
+        Raises Diverged, TimeLimit, TrainingInterrupted.
+        """
         if self.done:
             raise ValueError(f"training is done: all {self.settings.steps} steps are taken")
         target = next(step for step in rung_steps(self.settings) if step > self.step)
@@ -136,7 +139,7 @@ class Trainer:
         while self.step < target:
             if self.should_stop():
                 self.save()
-                raise Interrupted(f"stopped at step {self.step} of {self.settings.steps}")
+                raise TrainingInterrupted(f"stopped at step {self.step} of {self.settings.steps}")
             self._train_step()
         metrics = self.task.evaluate(
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn

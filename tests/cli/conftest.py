@@ -19,7 +19,7 @@ from nas.results import Measurement, Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
-from nas.running.stop_control import Control
+from nas.running.stop_control import StopControl
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store, sqlite_url
@@ -112,7 +112,7 @@ def search_by_table(runs: Path, settings: StudyFile, trials: int = 6) -> None:
     store.set_attribute("budget", settings.search.trials)
     coordinator = Coordinator(store, settings, owner="test", budget=trials)
     coordinator.enqueue(settings.baselines[0].architecture("decoder"), baseline=True)
-    serial.run(coordinator, TableBody, Control(folder))
+    serial.run(coordinator, TableBody, StopControl(folder))
     coordinator.close()
     store.close()
     write_json(folder / "environment.json", environment())

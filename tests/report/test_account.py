@@ -43,7 +43,7 @@ def test_the_page_tells_what_was_saved_and_how_well_it_was_guessed(record, writt
     ended = [t for t in rows if t.state is State.PRUNED and t.rungs]
     complete = [t for t in rows if t.state is State.COMPLETE]
     saved = sum(1 - t.rungs[-1].step / 200 for t in ended)
-    assert f"{len(ended)} of {record.trained()} trained trials ended early at a rung" in html
+    assert f"{len(ended)} of {record.trained_count()} trained trials ended early at a rung" in html
     assert f"which saved {saved:.1f} full trainings, or 11 s." in html
     assert "Measured, but never trained: 3 trials over a limit." in html
     assert f"{len(rows) - len(complete)} times an architecture was drawn that the study held already" in html

@@ -63,7 +63,7 @@ def test_the_knee_is_a_member_and_a_front_of_one_has_none(record, summary):
 
 def test_the_hypervolume_never_falls_and_ends_at_that_of_the_front(summary):
     history, record = summary.history, summary.record
-    assert len(history.volumes) == len(history.seconds) == record.trained()
+    assert len(history.volumes) == len(history.seconds) == record.trained_count()
     assert list(history.volumes) == sorted(history.volumes)
     assert list(history.seconds) == sorted(history.seconds)
     goals = [objective.goal for objective in record.objectives]

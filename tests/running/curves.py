@@ -23,7 +23,7 @@ RANDOM_FIRST, VARIATIONS = 12, 0.7
 LOSS_LATENCY = (Objective("val_loss", "min"), Objective("decode_ms_per_token", "min"))
 Model = tuple[int, int, int]
 """Size, depth, kind."""
-Judge = Callable[[Stopping, dict[int, Course], int], bool]
+EarlyEndings = Callable[[Stopping, dict[int, Course], int], bool]
 """Whether the trial of that number goes on from the last rung that it has reached, given what is known of all."""
 
 
@@ -113,7 +113,9 @@ class Outcome:
     front: int
 
 
-def search(trials: Sequence[Trial], objectives: Sequence[Objective], goes_on: Judge, workers: int = 1) -> Outcome:
+def search(
+    trials: Sequence[Trial], objectives: Sequence[Objective], goes_on: EarlyEndings, workers: int = 1
+) -> Outcome:
     """All of them, so many side by side and all equally fast."""
     stopping, known, stopped, trained = Stopping(objectives, ()), dict[int, Course](), list[int](), 0.0
     waiting = list(range(len(trials)))

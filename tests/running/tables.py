@@ -14,7 +14,7 @@ from nas.results import Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
-from nas.running.stop_control import Control
+from nas.running.stop_control import StopControl
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store, directions
@@ -114,7 +114,7 @@ class Launcher:
     def run(self, budget: int, **options: Any) -> Coordinator:
         """One whole serial launch."""
         coordinator = self.coordinator(budget, **options)
-        serial.run(coordinator, self.body, Control(self.folder))
+        serial.run(coordinator, self.body, StopControl(self.folder))
         coordinator.close()
         return coordinator
 

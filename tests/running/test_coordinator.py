@@ -253,7 +253,7 @@ def test_an_objective_that_this_machine_cannot_measure_is_an_error(tmp_path):
     job = coordinator.next_job()
     with pytest.raises(UsageError, match="energy_mj_per_token"):
         coordinator.report(job, Measured({"weights_mib": 1.0}))
-    assert not coordinator.flying
+    assert not coordinator.running
     assert coordinator.next_job() is None
     assert launcher.rows()[0].state is TrialState.WAITING
 

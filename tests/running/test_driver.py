@@ -56,7 +56,7 @@ def test_a_search_trains_its_budget_and_measures_the_front_once_more(tmp_path, c
     result = driver.run(tiny(corpus), tmp_path / "study", SERIAL, events.append)
     record = result.study.record()
     front = result.study.front()
-    assert record.trained() == 4
+    assert record.trained_count() == 4
     assert front
     assert {e["trial"] for e in events if e["type"] == "remeasured"} >= {t.number for t in front}
     assert all((result.study.trial_folder(t.number) / "model.safetensors").exists() for t in front)
@@ -95,7 +95,7 @@ def test_another_space_is_refused_with_a_difference(tmp_path, corpus):
         assert caught.value.code == code
         assert "stored" in caught.value.detail
     more = driver.run(tiny(corpus, "search.trials=2"), tmp_path / "study", SERIAL)
-    assert more.study.record().trained() == 2
+    assert more.study.record().trained_count() == 2
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_stored_total_stays_until_trials_or_a_larger_number_in_the_file_chan
     driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=2))
     again = driver.run(tiny(corpus, *EXACT, *file), tmp_path / "study", Launch(executor="serial", trials=option))
     record = again.study.record()
-    assert (record.budget, record.trained()) == (budget, budget)
+    assert (record.budget, record.trained_count()) == (budget, budget)
     with pytest.raises(UsageError, match=f"has trained {budget} trials"):
         driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=1))
 
@@ -137,7 +137,7 @@ def test_a_study_that_cannot_be_made_whole_leaves_nothing_that_looks_like_one(tm
     assert [path.name for path in (tmp_path / "study").iterdir()] == ["driver.lock"]
     with pytest.raises(UsageError, match="no study"):
         open_study(tmp_path / "study")
-    assert driver.run(tiny(corpus, "search.trials=1"), tmp_path / "study", SERIAL).study.record().trained() == 1
+    assert driver.run(tiny(corpus, "search.trials=1"), tmp_path / "study", SERIAL).study.record().trained_count() == 1
 
 
 def test_the_end_of_the_time_stops_a_training_at_its_next_step(tmp_path, corpus, monkeypatch):

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from nas.running.learning_curves import FEWEST, Curve, Ends, Forecast
+from nas.running.learning_curves import FEWEST, Curve, CurveEnds, Forecast
 
 NAN = math.nan
 
 
 def forecast(curve: Curve, rows: np.ndarray) -> Forecast | None:
-    told, expected = Ends(rows).forecast(curve), Ends(rows).expected(curve)
+    told, expected = CurveEnds(rows).forecast(curve), CurveEnds(rows).expected(curve)
     assert expected == (told and told.expected)
     return told
 

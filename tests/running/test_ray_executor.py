@@ -16,7 +16,7 @@ from nas.running.budget import End
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Failed, Job, Measured, Reached
 from nas.running.placement import place, slots_of
-from nas.running.stop_control import Control
+from nas.running.stop_control import StopControl
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store, sqlite_url
 from tests.running.tables import FullDisk, cheap, loss, settings
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
     store = Store.create(sqlite_url(folder), file.name, file.objective_list())
     coordinator = Coordinator(store, file, owner="test", budget=budget, prefetch=True)
-    ray_tune.run(coordinator, factory, Control(folder), place(file, **resources))
+    ray_tune.run(coordinator, factory, StopControl(folder), place(file, **resources))
     coordinator.close()
     rows = store.rows()
     store.close()
@@ -89,10 +89,10 @@ def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again
     coordinator = Coordinator(store, file, owner="test", budget=4, prefetch=True)
     # A folder that cannot hold the request to stop, as on a full disk.
     with pytest.raises(error) as caught:
-        ray_tune.run(coordinator, Endless, Control(tmp_path / "absent"), place(file, cpus=2))
+        ray_tune.run(coordinator, Endless, StopControl(tmp_path / "absent"), place(file, cpus=2))
     coordinator.close()
     assert isinstance(caught.value, NasError)
-    assert not coordinator.flying
+    assert not coordinator.running
     again = Coordinator(made, file, owner="test", budget=4)
     assert [again.next_job().number for _ in range(2)] == [0, 1]
     again.close()
@@ -100,7 +100,7 @@ def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again
 
 
 class Rendezvous:
-    """Ends only when as many trials as there are slots run at the same time."""
+    """CurveEnds only when as many trials as there are slots run at the same time."""
 
     def __init__(self, job: Job, folder: Path, together: int):
         self.folder, self.together, self.told = folder, together, False

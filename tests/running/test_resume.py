@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import OutOfReach
 from nas.running import architecture_features as features
 from nas.running import serial_executor as serial
-from nas.running.stop_control import Control
+from nas.running.stop_control import StopControl
 from nas.samplers import pareto_sampler
 from tests.running.mortal import Killed, MortalStorage
 from tests.running.tables import Launcher, settings
@@ -59,7 +59,7 @@ def test_a_study_killed_at_two_hundred_points_is_the_undisturbed_one(tmp_path, u
             coordinator = None
             try:
                 coordinator = launcher.coordinator(BUDGET)
-                serial.run(coordinator, launcher.body, Control(tmp_path))
+                serial.run(coordinator, launcher.body, StopControl(tmp_path))
                 over = True
             except Killed:
                 kills += 1
@@ -77,10 +77,10 @@ def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(
         launcher = Launcher(tmp_path, settings("constraints.0.max=20"))
         coordinator = launcher.coordinator(budget=3, writes=writes)
         with suppress(OutOfReach):
-            serial.run(coordinator, launcher.body, Control(tmp_path))
+            serial.run(coordinator, launcher.body, StopControl(tmp_path))
             whole = True
         coordinator.close()
-        assert not coordinator.flying
+        assert not coordinator.running
         launcher.run(BUDGET)
         assert outcome(launcher) == undisturbed
         assert set(launcher.disk.trained.values()) == {1}
@@ -99,7 +99,7 @@ def test_what_was_measured_and_stored_is_not_measured_again(tmp_path):
 
 
 def test_two_interruptions_at_once_are_one_study(tmp_path, undisturbed):
-    """Trials in flight when a parallel driver dies are claimed first, under their own numbers."""
+    """Trials in trial when a parallel driver dies are claimed first, under their own numbers."""
     launcher = Launcher(tmp_path, settings("constraints.0.max=20"))
     coordinator = launcher.coordinator(BUDGET)
     flying = [coordinator.next_job() for _ in range(4)]

@@ -4,12 +4,12 @@ import os
 import signal
 
 from nas.running import serial_executor as serial
-from nas.running.stop_control import Control, Level, request_stop, told_to_stop
+from nas.running.stop_control import Level, StopControl, request_stop, told_to_stop
 from tests.running.tables import Launcher, settings
 
 
 def test_requests_from_another_terminal_are_found(tmp_path):
-    control = Control(tmp_path)
+    control = StopControl(tmp_path)
     assert control.level() is Level.GO
     request_stop(tmp_path, now=False)
     assert control.level() is Level.FINISH
@@ -21,18 +21,18 @@ def test_requests_from_another_terminal_are_found(tmp_path):
 
 def test_a_request_left_behind_does_not_stop_the_next_launch(tmp_path):
     request_stop(tmp_path, now=True)
-    assert Control(tmp_path).level() is Level.GO
+    assert StopControl(tmp_path).level() is Level.GO
 
 
 def test_the_time_budget_ends_as_a_request_does_but_by_no_signal(tmp_path):
-    control = Control(tmp_path, seconds=0)
+    control = StopControl(tmp_path, seconds=0)
     assert control.level() is Level.NOW
     assert control.signal is None
 
 
 def test_ctrl_c_finishes_then_saves_and_sigterm_saves_at_once(tmp_path):
     levels = []
-    control = Control(tmp_path, on_change=levels.append)
+    control = StopControl(tmp_path, on_change=levels.append)
     former = signal.getsignal(signal.SIGINT)
     with control.signals():
         os.kill(os.getpid(), signal.SIGINT)
@@ -43,7 +43,7 @@ def test_ctrl_c_finishes_then_saves_and_sigterm_saves_at_once(tmp_path):
     assert levels == [Level.FINISH, Level.NOW]
     assert not told_to_stop(tmp_path)
 
-    control = Control(tmp_path)
+    control = StopControl(tmp_path)
     with control.signals():
         os.kill(os.getpid(), signal.SIGTERM)
         assert (control.level(), control.signal) == (Level.NOW, signal.SIGTERM)
@@ -51,7 +51,7 @@ def test_ctrl_c_finishes_then_saves_and_sigterm_saves_at_once(tmp_path):
 
 def test_stopping_now_puts_the_running_trial_back(tmp_path):
     launcher = Launcher(tmp_path, settings("constraints.0.max=100"))
-    control = Control(tmp_path)
+    control = StopControl(tmp_path)
 
     def stop_at_the_second_rung(event):
         if event["type"] == "rung" and event["step"] == 100 and event["trial"] == 2:
@@ -68,7 +68,7 @@ def test_stopping_now_puts_the_running_trial_back(tmp_path):
 
 def test_finishing_hands_out_nothing_new(tmp_path):
     launcher = Launcher(tmp_path, settings("constraints.0.max=100"))
-    control = Control(tmp_path)
+    control = StopControl(tmp_path)
     coordinator = launcher.coordinator(budget=10, observer=lambda event: control.raise_to(Level.FINISH))
     serial.run(coordinator, launcher.body, control)
     assert [row.state.name for row in launcher.rows()] == ["COMPLETE"]

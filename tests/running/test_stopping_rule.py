@@ -8,7 +8,7 @@ import pytest
 
 from nas.results import Constraint, Objective, Rung
 from nas.running.stopping_rule import NEVER_STOPPED, Course, Stopping, Verdict, ordered
-from tests.running.curves import LOSS_LATENCY, STEPS, Family, Judge, Outcome, Trial, never_stopped, ours, search
+from tests.running.curves import LOSS_LATENCY, STEPS, EarlyEndings, Family, Outcome, Trial, never_stopped, ours, search
 
 GAIN = 0.7
 
@@ -153,7 +153,9 @@ def by_order_alone(stopping: Stopping, known: dict[int, Course], number: int) ->
     return ordered(np.array(values)).index(list(peers).index(number)) < max(1.0, len(peers) / 3)
 
 
-def searches(goes_on: Judge, trials: int = 48, seeds: int = 10, workers: int = 1, **options: float) -> list[Outcome]:
+def searches(
+    goes_on: EarlyEndings, trials: int = 48, seeds: int = 10, workers: int = 1, **options: float
+) -> list[Outcome]:
     families = (list(Family(seed, **options).proposals(trials, LOSS_LATENCY)) for seed in range(seeds))
     return [search(family, LOSS_LATENCY, goes_on, workers) for family in families]
 

@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from nas.samplers.candidates import Drawing, draw, drawn, key_of, neighbour, replayed, space_of
-from nas.samplers.encoding import Encoding, Rows
+from nas.samplers.encoding import CandidateRows, Encoding
 
 DISTRIBUTIONS = [
     CategoricalDistribution(("a", "b", "c")),
@@ -151,7 +151,7 @@ def test_an_infinite_option_is_an_option_and_no_number():
 
 def test_each_parameter_weighs_the_same_however_many_columns_it_takes():
     candidates = draws(tree, 400)
-    rows = Rows(None)
+    rows = CandidateRows(None)
     rows.settle(candidates)
     found = rows.of(candidates)
     names = Encoding(c.distributions for c in candidates).known
@@ -162,7 +162,7 @@ def test_each_parameter_weighs_the_same_however_many_columns_it_takes():
 
 def test_rows_do_not_depend_on_who_was_seen_before():
     candidates, others = draws(tree, 30), draws(tree, 30, seed=9)
-    one, other = Rows(None), Rows(None)
+    one, other = CandidateRows(None), CandidateRows(None)
     one.settle(candidates)
     other.settle(candidates)
     other.of(others)
@@ -170,7 +170,7 @@ def test_rows_do_not_depend_on_who_was_seen_before():
 
 
 def test_an_unknown_parameter_gets_columns_and_says_so():
-    rows = Rows(None)
+    rows = CandidateRows(None)
     wide = [c for c in draws(tree, 50) if c.params["kind"] == "wide"]
     rows.settle(wide)
     before, width = rows.version, rows.of(wide).shape[1]
@@ -180,7 +180,7 @@ def test_an_unknown_parameter_gets_columns_and_says_so():
 
 
 def test_own_features_are_taken_of_the_meaning_as_they_are():
-    rows = Rows(lambda meaning: [meaning["rate"], 7.0])
+    rows = CandidateRows(lambda meaning: [meaning["rate"], 7.0])
     candidates = draws(tree, 5)
     rows.settle(candidates)
     assert rows.of(candidates).tolist() == [[c.meaning["rate"], 7.0] for c in candidates]

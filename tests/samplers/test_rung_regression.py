@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from nas.samplers.rung_regression import LEAST_SPREAD, STEEPEST, Curves
+from nas.samplers.rung_regression import LEAST_SPREAD, STEEPEST, RungRegression
 
 
-def curves(pairs, budget=1.0) -> Curves:
-    found = Curves()
+def curves(pairs, budget=1.0) -> RungRegression:
+    found = RungRegression()
     for value, final in pairs:
         found.add(budget, value, final)
     return found
 
 
 def test_a_rung_that_fewer_than_two_trials_tell_of_says_nothing():
-    assert Curves().line(1.0) is None
+    assert RungRegression().line(1.0) is None
     assert curves([(3.0, 2.0)]).line(1.0) is None
     assert curves([(3.0, 2.0), (4.0, 3.0)]).line(2.0) is None
 
@@ -59,7 +59,7 @@ def test_what_always_fits_is_not_trusted_without_end():
 
 
 def test_each_rung_has_its_own_line():
-    found = Curves()
+    found = RungRegression()
     for final in (1.0, 2.0, 3.0):
         found.add(1.0, final + 2, final)
         found.add(2.0, final + 1, final)

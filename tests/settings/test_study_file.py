@@ -9,7 +9,7 @@ from nas.errors import InvalidStudyFile, NasError, UsageError
 from nas.settings import study_file
 from nas.toml_table import duration, line_of
 
-FILES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.toml"))
+FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.toml"))
 TINY = next(path for path in FILES if path.name == "tiny_lm.toml")
 MINIMAL = """
 name = "small"
@@ -80,21 +80,21 @@ def test_a_minimal_file_gets_every_default():
 
 @pytest.mark.parametrize("columns", ["text", "{ text = 5 }", "[1]"])
 def test_columns_are_a_table_of_names(columns):
-    file = (Path(__file__).parents[1] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
+    file = (Path(__file__).parents[2] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
     with pytest.raises(InvalidStudyFile, match="should be a table of names") as raised:
         study_file.parse(file, [f"task.columns={columns}"])
     assert raised.value.where.endswith("task.columns")
 
 
 def test_a_prompt_of_an_encoder_is_refused():
-    file = (Path(__file__).parents[1] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
+    file = (Path(__file__).parents[2] / "search_spaces" / "sentiment.toml").read_text(encoding="utf-8")
     with pytest.raises(InvalidStudyFile, match="an encoder reads its text at once") as raised:
         study_file.parse(file, ["measure.prompt=4"])
     assert raised.value.where.endswith("measure.prompt")
 
 
 def test_whoever_reads_a_source_has_the_time_of_a_whole_answer():
-    file = (Path(__file__).parents[1] / "search_spaces" / "reverse_spans.toml").read_text(encoding="utf-8")
+    file = (Path(__file__).parents[2] / "search_spaces" / "reverse_spans.toml").read_text(encoding="utf-8")
     assert study_file.parse(file, ["objectives.0.metric=generation_ms"]).objectives[0].metric == "generation_ms"
     with pytest.raises(InvalidStudyFile, match="has no 'generation_ms'"):
         study_file.parse(MINIMAL, ["objectives.0.metric=generation_ms"])

@@ -22,7 +22,7 @@ from nas.tasks import Task, open_task
 from nas.training import model_folder as artifact
 from nas.training import optimiser
 from nas.training import trainer as train
-from nas.training.trainer import Diverged, Interrupted, TimeLimit, Trainer
+from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}, "feed_forward": {"kind": "swiglu", "ratio": 1}}
 ARCHITECTURE = Architecture.model_validate({"hidden": 16, "blocks": [BLOCK]})
@@ -114,7 +114,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     settings = TrainSettings.model_validate({**SETTINGS.model_dump(), "optimiser": kind})
     whole = finish(trainer(settings))
     path = tmp_path / "trial" / "checkpoint.safetensors"
-    with pytest.raises(Interrupted, match=f"step {stop} of 12"):
+    with pytest.raises(TrainingInterrupted, match=f"step {stop} of 12"):
         finish(trainer(settings, checkpoint=path, should_stop=after(stop)))
     resumed = trainer(settings, checkpoint=path)
     assert resumed.step == stop

@@ -11,18 +11,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.results import Rung
 from nas.running.budget import SKIPPED
-from nas.running.proposer_thread import Asking
-from nas.running.running_trial import Flight
+from nas.running.proposer_thread import ProposerThread
+from nas.running.running_trial import RunningTrial
 from nas.running.stopping_rule import Course, Stopping, Verdict
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store
 
 
-class Judge:
+class EarlyEndings:
     """Of one study. Baselines are never ended early, and trials that are tried again are not skipped."""
 
-    def __init__(self, store: Store, file: StudyFile, asking: Asking) -> None:
-        self.store, self.settings, self.asking = store, file.search, asking
+    def __init__(self, store: Store, file: StudyFile, proposals: ProposerThread) -> None:
+        self.store, self.settings, self.proposals = store, file.search, proposals
         self.stopping = Stopping(file.objective_list(), file.constraint_list())
 
     def take_in(self, row: FrozenTrial) -> None:
@@ -33,31 +33,31 @@ class Judge:
             metrics, complete = row.user_attrs.get("metrics", {}), row.state is TrialState.COMPLETE
             self.stopping.know(row.number, Course(metrics, rungs, complete, feasible))
 
-    def before_training(self, flight: Flight) -> None:
+    def before_training(self, trial: RunningTrial) -> None:
         """It is measured for the first time: to be skipped when even an optimistic guess at it is dominated."""
-        if not self.settings.skip or flight.verdict:
+        if not self.settings.skip or trial.verdict:
             return
-        bound = self.asking.call(self.asking.proposer.optimistic, flight.job.number, dict(flight.metrics))
+        bound = self.proposals.call(self.proposals.proposer.optimistic, trial.job.number, dict(trial.metrics))
         if bound is None:
             return
-        self.store.note(flight.job.number, "bound", bound)
-        if not flight.baseline and not flight.retry and self.stopping.beaten(bound):
-            self._decide(flight, Verdict(0, SKIPPED))
+        self.store.note(trial.job.number, "bound", bound)
+        if not trial.baseline and not trial.retry and self.stopping.beaten(bound):
+            self._decide(trial, Verdict(0, SKIPPED))
 
-    def at_rung(self, flight: Flight) -> None:
+    def at_rung(self, trial: RunningTrial) -> None:
         """It has reached one more rung, and not the last."""
-        self.stopping.know(flight.job.number, flight.course())
-        if self.settings.stopping and not flight.baseline and not flight.verdict:
-            self._decide(flight, self.stopping.verdict(flight.job.number))
+        self.stopping.know(trial.job.number, trial.course())
+        if self.settings.stopping and not trial.baseline and not trial.verdict:
+            self._decide(trial, self.stopping.verdict(trial.job.number))
 
-    def ended(self, flight: Flight, state: TrialState, feasible: bool) -> None:
+    def ended(self, trial: RunningTrial, state: TrialState, feasible: bool) -> None:
         """It has its result. What failed tells nothing, and what was stopped stays as it was at its last rung."""
         if state is TrialState.FAIL:
-            self.stopping.forget(flight.job.number)
+            self.stopping.forget(trial.job.number)
         elif state is TrialState.COMPLETE:
-            self.stopping.know(flight.job.number, flight.course(complete=True, feasible=feasible))
+            self.stopping.know(trial.job.number, trial.course(complete=True, feasible=feasible))
 
-    def _decide(self, flight: Flight, verdict: Verdict | None) -> None:
-        flight.verdict = verdict
+    def _decide(self, trial: RunningTrial, verdict: Verdict | None) -> None:
+        trial.verdict = verdict
         if verdict:
-            self.store.note(flight.job.number, "verdict", asdict(verdict))
+            self.store.note(trial.job.number, "verdict", asdict(verdict))

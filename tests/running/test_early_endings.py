@@ -12,7 +12,7 @@ from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.events import Completed, Failed, Interrupted, Job, Measured, Reached
 from nas.running.proposer import Proposer
-from nas.running.stop_control import Control
+from nas.running.stop_control import StopControl
 from nas.study.store import to_result
 from tests.running.mortal import Killed, MortalStorage
 from tests.running.tables import RUNGS, Launcher, cheap, settings
@@ -264,7 +264,7 @@ def test_too_many_skipped_end_the_search_and_are_no_failures(tmp_path, monkeypat
     coordinator = launcher.coordinator(budget=2)
     trained_in_full(coordinator, coordinator.next_job(), final=1.5)
     monkeypatch.setattr(Proposer, "optimistic", lambda self, number, metrics: BOUND)
-    serial.run(coordinator, launcher.body, Control(tmp_path))
+    serial.run(coordinator, launcher.body, StopControl(tmp_path))
     assert coordinator.end is End.ASKS
     assert coordinator.counts.skipped == len(launcher.rows()) - 1 == 39
     assert coordinator.failures.ended == 1
@@ -291,7 +291,7 @@ def test_kills_change_nothing_of_what_is_stopped_or_skipped(tmp_path, foreseen, 
             launcher.storage.left, launcher.storage.after = generator.randint(1, 9), generator.random() < 0.5
             try:
                 coordinator = launcher.coordinator(budget=24)
-                serial.run(coordinator, launcher.body, Control(tmp_path))
+                serial.run(coordinator, launcher.body, StopControl(tmp_path))
                 over = True
             except Killed:
                 kills += 1
