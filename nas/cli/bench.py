@@ -1,6 +1,5 @@
 """`nas bench`: measurements against peers, one subcommand each."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -162,13 +161,14 @@ def recall(
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
+    from nas.measure import available_cpus
 
     task = task_of(vocabulary, context, pairs, random_gaps)
     found = parse_kinds(kinds or KINDS, hidden, 1)
     settings = Settings(found, task, hidden, steps, optimiser, parse_rates(rates), seeds)
     check_writable(out)
     console = people()
-    result = compare(settings, jobs or os.cpu_count() or 1, out, console.print)
+    result = compare(settings, jobs or available_cpus(), out, console.print)
     if json:
         emit("result", folder=str(out), **result)
         return
@@ -244,11 +244,12 @@ def samplers(
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
+    from nas.measure import available_cpus
 
     wanted = parse_samplers(names)
     opened = open_table(file, table, params, objectives, cost)
     console = people()
-    result = compare(opened, wanted, seeds, trials, jobs or os.cpu_count() or 1, console.print)
+    result = compare(opened, wanted, seeds, trials, jobs or available_cpus(), console.print)
     for name, runs in result["cut_short"].items():
         if runs:
             console.print(

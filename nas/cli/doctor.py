@@ -86,10 +86,12 @@ def _package(name: str) -> Finding:
 
 
 def _hardware() -> Iterator[Finding]:
-    from nas.measure import environment
+    from nas.measure import available_cpus, environment
 
     machine: dict[str, Any] = environment()
-    yield Finding("cpu", "ok", f"{machine['cpu']}, {machine['logical_cores']} logical cores")
+    usable, cores = available_cpus(), machine["logical_cores"]
+    share = "" if usable >= cores else f", of which this process may use {usable}"
+    yield Finding("cpu", "ok", f"{machine['cpu']}, {cores} logical cores{share}")
     memory = machine["memory_gib"]
     if memory < LITTLE_MEMORY_GIB:
         yield Finding("memory", "warn", f"{memory:g} GiB", "run fewer trials side by side: --cpus 1")

@@ -18,7 +18,9 @@ Trials = Annotated[
     int | None, typer.Option("--trials", metavar="N", help="Trained trials in all, earlier launches counted.")
 ]
 Time = Annotated[str | None, typer.Option("--time", metavar="30m", help="Save and stop after this long; exit code 0.")]
-Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="CPUs to use; default: all.")]
+Cpus = Annotated[
+    float | None, typer.Option("--cpus", metavar="N", help="CPUs to use; default: all that this process may use.")
+]
 Gpus = Annotated[float | None, typer.Option("--gpus", metavar="N", help="GPUs to use; default: all.")]
 Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in warm workers; serial: one by one.")]
 MaxFailRate = Annotated[

@@ -7,7 +7,7 @@ from typing import Any, Self
 import psutil
 import torch
 
-from nas.measure import nvidia
+from nas.measure import nvidia, processors
 
 TOLERATED = 0.25
 """Other load up to this share of one core, or of the GPU, leaves a measurement as good as alone."""
@@ -33,14 +33,14 @@ class LoadWatch:
         wall, busy, own = (b - a for a, b in zip(self._before, _now(), strict=True))
         foreign = foreign_cores(wall, busy, own)
         if self._device.type == "cuda":
-            crowded = foreign > (psutil.cpu_count() or 1) - 1
+            crowded = foreign > len(processors.usable_cpus()) - 1
             self.contended = crowded or nvidia.foreign_share(self._device, self._start) > TOLERATED
         else:
             self.contended = foreign > TOLERATED
 
 
 def foreign_cores(wall_s: float, busy_s: float, own_s: float) -> float:
-    """The cores that others kept busy: all busy time of the machine less our own, over the wall-clock time.
+    """The cores that others kept busy: all busy time less our own, over the wall-clock time.
 
     The kernel counts busy time in ticks (10 ms as a rule), so two ticks are forgiven.
     """
@@ -49,9 +49,11 @@ def foreign_cores(wall_s: float, busy_s: float, own_s: float) -> float:
 
 
 def _now() -> tuple[float, float, float]:
-    """Seconds so far: wall clock, all processors' busy time (a hypervisor's theft included), our own."""
-    times = psutil.cpu_times()
+    """Seconds so far: wall clock, the busy time of the processors that we may use (a hypervisor's theft
+    included), our own."""
+    usable = processors.usable_cpus()
+    every = [times for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in usable]
     # Guests are counted within `user` and `nice`; waiting for a disk leaves the processor free.
     fields = ("user", "nice", "system", "irq", "softirq", "steal")
-    busy = sum(getattr(times, name, 0.0) for name in fields)
+    busy = sum(getattr(times, name, 0.0) for times in every for name in fields)
     return time.perf_counter(), busy, time.process_time()

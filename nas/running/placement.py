@@ -1,6 +1,5 @@
 """What a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import psutil
 import torch
 
 from nas.errors import OutOfReach, UsageError
+from nas.measure import available_cpus
 from nas.settings.study_file import StudyFile
 
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph", "afs")
@@ -50,13 +50,13 @@ class Placement:
 
 
 def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:
-    """For a study on this machine; `cpus` and `gpus` default to all it has.
+    """For a study on this machine; `cpus` and `gpus` default to all that this process may use.
 
     Raises UsageError when GPUs are asked for and there are none, or when not even one trial fits.
     """
     device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
-    cores = cpus or float(os.cpu_count() or 1)
+    cores = cpus or float(available_cpus())
     slots = slots_of(cores, counted, file.resources.cpus_per_trial, share)
     if slots < 1:
         raise UsageError(
