@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test check setup clean
+# Two processes on two cores, at most four: each loads torch. A process takes over waiting tests of one that lags.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: search test test-fast check setup clean
 
 search: .venv/.run
 	$(BIN)/nas search search_spaces/tiny_lm.toml
 
+# Two runs: side by side what can be; then, one by one, what needs the machine for itself.
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone'
+	$(BIN)/pytest -m alone
+
+test-fast: .venv/.dev
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone and not slow'
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

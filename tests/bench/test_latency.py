@@ -3,11 +3,14 @@
 import math
 from pathlib import Path
 
+import pytest
+
 from nas.bench.latency import TIMED, retest
 from nas.settings import study_file
 from tests.running.tables import settings
 from tests.running.test_driver import TINY
 
+pytestmark = pytest.mark.alone
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
 

@@ -14,6 +14,7 @@ import torch
 from nas.errors import OutOfReach, UsageError
 from nas.measure import DeviceLock
 
+pytestmark = pytest.mark.alone
 TRAINER = """
 import sys, time
 from pathlib import Path

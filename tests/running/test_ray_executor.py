@@ -22,7 +22,10 @@ from nas.study.store import Store, sqlite_url
 from tests.running.tables import FullDisk, cheap, loss, settings
 
 # Ray closes its own sockets and files when its processes end, not when Python looks.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
