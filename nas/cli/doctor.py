@@ -1,31 +1,10 @@
 """`nas doctor`: whether this machine can search, and what to do where it cannot."""
 
-import os
-import platform
-import shutil
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict
 
 import typer
 
 from nas.cli.options import Json
-
-LARGE_PACKAGES = ("torch", "ray", "optuna")
-LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do about it."""
-
-    name: str
-    level: Literal["ok", "warn", "fail"]
-    text: str
-    fix: str = ""
 
 
 def doctor(json: Json = False) -> None:
@@ -36,6 +15,7 @@ def doctor(json: Json = False) -> None:
 
     Exit codes: 0; 1 when something fails.
     """
+    from nas.api.machine import examine
     from nas.cli.output import emit
     from nas.cli.tables import answers, table
 
@@ -53,101 +33,3 @@ def doctor(json: Json = False) -> None:
         answers().print(shown)
     if failed:
         raise typer.Exit(1)
-
-
-def examine() -> Iterator[Finding]:
-    """Every finding, in the order in which a search needs things."""
-    yield Finding("python", "ok", platform.python_version())
-    packages = [_package(name) for name in LARGE_PACKAGES]
-    yield from packages
-    if all(finding.level != "fail" for finding in packages):
-        yield from _hardware()
-        yield from _runs()
-        yield from _data()
-
-
-def _package(name: str) -> Finding:
-    """Installed, and in the range that nas asks for."""
-    from importlib.metadata import PackageNotFoundError, requires, version
-
-    from packaging.requirements import Requirement
-
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        return Finding(name, "fail", "not installed", "pip install nas")
-    try:
-        wanted = {r.name: r.specifier for r in map(Requirement, requires("nas") or [])}
-    except PackageNotFoundError:
-        return Finding(name, "warn", f"{found}; nas itself is not installed", "pip install -e .")
-    if name in wanted and found not in wanted[name]:
-        return Finding(name, "fail", f"{found}, outside {wanted[name]}", f"pip install '{name}{wanted[name]}'")
-    return Finding(name, "ok", found)
-
-
-def _hardware() -> Iterator[Finding]:
-    from nas.measure import available_cpus, environment
-
-    machine: dict[str, Any] = environment()
-    usable, cores = available_cpus(), machine["logical_cores"]
-    share = "" if usable >= cores else f", of which this process may use {usable}"
-    yield Finding("cpu", "ok", f"{machine['cpu']}, {cores} logical cores{share}")
-    memory = machine["memory_gib"]
-    if memory < LITTLE_MEMORY_GIB:
-        yield Finding("memory", "warn", f"{memory:g} GiB", "run fewer trials side by side: --cpus 1")
-    else:
-        yield Finding("memory", "ok", f"{memory:g} GiB")
-    gpus = [f"{gpu['name']}, {gpu['memory_gib']:g} GiB" for gpu in machine["gpus"]]
-    if not gpus and shutil.which("nvidia-smi"):
-        yield Finding("gpu", "warn", "there is one, but torch does not see it", "install the CUDA build of torch")
-    else:
-        yield Finding("gpu", "ok", "; ".join(gpus) or "none: studies run on the CPU")
-
-
-def _runs() -> Iterator[Finding]:
-    """The folder of runs, or where it would be made: writable, on a local disk, with room."""
-    from nas.running.placement import network_file_system
-    from nas.study.stored_study import runs_folder
-
-    folder = runs_folder()
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    fix = "set NAS_RUNS to a folder on a disk of this machine that may be written"
-    network = network_file_system(there)
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            writable = True
-    except OSError:
-        writable = False
-    if not writable:
-        yield Finding("runs", "fail", f"{folder}: cannot be written", fix)
-    elif network:
-        yield Finding("runs", "fail", f"{folder}: on a network file system ({network})", fix)
-    else:
-        yield Finding("runs", "ok", f"{folder}: writable" + ("" if folder.exists() else ", not made yet"))
-    free = shutil.disk_usage(there).free / GIB
-    level: Literal["ok", "warn", "fail"]
-    level = "fail" if free < NO_DISK_GIB else "warn" if free < LITTLE_DISK_GIB else "ok"
-    yield Finding("disk", level, f"{free:,.1f} GiB free", "" if level == "ok" else "delete studies, or set NAS_RUNS")
-
-
-def _data() -> Iterator[Finding]:
-    """Which data sets are at hand. Nothing is downloaded."""
-    from nas.data import fetch, text
-    from nas.data.catalogue import DATASETS
-    from nas.errors import DataError
-
-    folder = os.environ.get("NAS_DATA_DIR")
-    if folder and not Path(folder).is_dir():
-        yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name a folder that is there, or unset it")
-    else:
-        yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
-    yield Finding("python-docs", "ok", f"{len(text.load('python-docs').text):,} characters")
-    for name, dataset in DATASETS.items():
-        if not fetch.present(dataset):
-            yield Finding(name, "ok", "not here yet: the first study that uses it downloads it")
-            continue
-        try:
-            fetch.content(dataset)
-            yield Finding(name, "ok", dataset.size)
-        except DataError as error:
-            yield Finding(name, "warn", error.message, error.help)

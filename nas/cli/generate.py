@@ -1,6 +1,5 @@
 """`nas generate`: text from a trained trial."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
     from nas.models import Decoder
     from nas.models.seq2seq import Seq2Seq
-    from nas.study import Study
 
 
 def generate(
@@ -38,6 +36,7 @@ def generate(
 
     from nas.models.seq2seq import Seq2Seq
     from nas.study import open_study
+    from nas.study.trained_weights import weights_of
     from nas.training.model_folder import load_weights
 
     stored = open_study(study)
@@ -58,21 +57,3 @@ def answer(model: "Seq2Seq", source_1S: "Tensor", steps: int, beams: int, symbol
     start, stop = symbols.index("<start>"), symbols.index("<end>")
     written: list[int] = model.generate(source_1S, steps, start, stop, beams)[0].tolist()
     return written[: written.index(stop)] if stop in written else written
-
-
-def weights_of(study: "Study", number: int) -> Path:
-    """The folder of the trial's newest weights. Raises UsageError when it has none."""
-    from nas.training.model_folder import WEIGHTS
-
-    study.trial(number)
-    trained = (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}")
-    newest = sorted(trained, key=lambda path: path.stat().st_mtime)
-    for path in (*reversed(newest), study.trial_folder(number) / WEIGHTS):
-        if path.is_file():
-            return path.parent
-    raise UsageError(
-        f"trial {number} of study '{study.name}' has no weights",
-        code="no-weights",
-        detail="the search keeps those of its front alone",
-        help=f"nas train {study.address} {number}",
-    )

@@ -36,9 +36,9 @@ def list_studies(json: Json = False) -> None:
 
 
 def _row(name: str) -> dict[str, Any]:
-    from nas.cli.status import standing
     from nas.errors import NasError
     from nas.study import open_study
+    from nas.study.standing import standing
 
     try:
         now = standing(open_study(name))

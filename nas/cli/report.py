@@ -1,6 +1,5 @@
 """`nas report`: the Pareto report of a stored study."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ def report(
     import webbrowser
 
     from nas import report as reports
+    from nas.report.folder import report_folder
     from nas.study import open_study
 
     stored = open_study(study)
@@ -34,8 +34,3 @@ def report(
     typer.echo(page)
     if open:
         webbrowser.open(page.absolute().as_uri())
-
-
-def report_folder(study: str) -> Path:
-    """`reports/STUDY` under the current folder, unless NAS_REPORTS names another than `reports`."""
-    return Path(os.environ.get("NAS_REPORTS", "reports")) / study

@@ -110,9 +110,9 @@ def run_and_report(
 
     `folder`: where the study lives, when not under `runs/`.
     """
-    from nas.cli.log import keep_log
     from nas.cli.progress import Progress
     from nas.running import driver
+    from nas.running.study_log import keep_log
     from nas.study.stored_study import runs_folder
 
     folder = folder or runs_folder() / file.name
@@ -125,7 +125,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     from nas import pareto
     from nas import report as reports
     from nas.cli.output import emit, people
-    from nas.cli.report import report_folder
+    from nas.report.folder import report_folder
     from nas.running.budget import End
 
     record, console = outcome.study.record_for_report(), people()
@@ -157,7 +157,8 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 
 
 def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
-    from nas.cli.check import describe, print_description
+    from nas.api.checking import describe
+    from nas.cli.check import print_description
     from nas.cli.output import emit
     from nas.cli.tables import answers
     from nas.running.placement import place

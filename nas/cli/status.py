@@ -1,7 +1,6 @@
 """`nas status`: where a study stands."""
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +10,6 @@ from nas.cli.options import Json, StudyName
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nas.results import StudyRecord, TrialResult
-    from nas.study import Study
 
 REFRESH_SECONDS = 2.0
 
@@ -32,6 +29,7 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
     from nas.cli.output import emit
     from nas.cli.tables import answers
     from nas.study import open_study
+    from nas.study.standing import standing
 
     stored = open_study(study)
     now = standing(stored)
@@ -49,47 +47,6 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
                 time.sleep(REFRESH_SECONDS)
                 now = standing(stored)
                 live.update(_render(now), refresh=True)
-
-
-def standing(study: "Study") -> dict[str, Any]:
-    """All that is shown, as plain data."""
-    from nas import pareto
-    from nas.results import State
-    from nas.study.stored_study import is_running
-
-    running, record = is_running(study.folder), study.record()
-    states: dict[str, Counter[str]] = {}
-    for trial in record.trials:
-        states.setdefault(str(trial.state), Counter())[trial.reason] += 1
-    front = pareto.front_of(record)
-    return {
-        "study": study.address,
-        "running": running,
-        "trained": record.trained_count(),
-        "stopped": sum(trial.trained and trial.state is State.PRUNED for trial in record.trials),
-        "budget": record.budget,
-        "created": record.created,
-        "elapsed_seconds": _elapsed(record, running),
-        "states": {state: dict(reasons) for state, reasons in states.items()},
-        "front": [trial.number for trial in front],
-        "best": _best(record, front),
-    }
-
-
-def _elapsed(record: "StudyRecord", running: bool) -> float:
-    """From the study's creation to its last result, or to now while it runs."""
-    last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)
-    return max(0.0, (time.time() if running else last) - record.created)
-
-
-def _best(record: "StudyRecord", front: "tuple[TrialResult, ...]") -> list[dict[str, Any]]:
-    rows = []
-    for objective in record.objectives if front else ():
-        choose = min if objective.goal == "min" else max
-        trial = choose(front, key=lambda trial: trial.metrics[objective.metric])
-        row = {"metric": objective.metric, "unit": objective.unit, "goal": objective.goal}
-        rows.append(row | {"value": trial.metrics[objective.metric], "trial": trial.number})
-    return rows
 
 
 def _stopped(count: int) -> str:

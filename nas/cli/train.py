@@ -16,10 +16,10 @@ from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbos
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.cli.train_recipe import Recipe
     from nas.results import Rung, TrialResult
     from nas.tasks import Task
     from nas.tasks.base import Scores
+    from nas.training.recipe import Recipe
     from nas.training.trainer import Trainer
 
 
@@ -47,19 +47,19 @@ def train(
     Exit codes: 0; 1 when training diverges; 2 for a trial or a key that there is not; 4 when the data or the folder is
     another's; 130 and 143 interrupted, saved.
     """
-    from nas.cli.log import keep_log
     from nas.cli.output import people
-    from nas.cli.train_folder import refuse_foreign, stored_in
-    from nas.cli.train_recipe import recipe_of, same_task
     from nas.running.proposer import seed_of
+    from nas.running.study_log import keep_log
     from nas.study import open_study
     from nas.tasks import floors_of
     from nas.training.model_folder import WEIGHTS
+    from nas.training.recipe import recipe_of, same_task
+    from nas.training.training_folder import refuse_foreign, stored_in
 
     stored = open_study(study)
     chosen = stored.trial(trial)
     seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
-    recipe = recipe_of(stored, chosen, steps, overrides or [])
+    recipe = recipe_of(stored.file, chosen, steps, overrides or [])
     folder = out or stored.folder / "trained" / recipe.folder_name(trial, seed)
     if out:
         refuse_foreign(out)
@@ -90,10 +90,10 @@ def _trainer(
     """With as many threads as in the search."""
     import torch
 
-    from nas.cli.train_folder import CHECKPOINT
     from nas.measure import DeviceLock
     from nas.running.placement import resolve_device
     from nas.training.trainer import Trainer
+    from nas.training.training_folder import CHECKPOINT
 
     file = recipe.file
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
@@ -112,10 +112,10 @@ def _trainer(
 
 def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: "Console") -> dict[str, Any]:
     """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
-    from nas.cli.train_folder import CHECKPOINT
     from nas.tasks.base import WHOLE
     from nas.training.model_folder import save_weights
     from nas.training.trainer import TrainingInterrupted
+    from nas.training.training_folder import CHECKPOINT
 
     settings, task = trainer.settings, trainer.task
     if trainer.step:

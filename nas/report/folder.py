@@ -1,5 +1,6 @@
 """A report's folder, replaced whole: built beside the old one, then exchanged by renaming."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         help = "choose a folder that may be written, on a disk with room"
         raise OutOfReach(f"cannot be written: {reason}", code="disk", where=str(folder), help=help) from error
+
+
+def report_folder(study: str) -> Path:
+    """`reports/STUDY` under the current folder, unless NAS_REPORTS names another than `reports`."""
+    return Path(os.environ.get("NAS_REPORTS", "reports")) / study
 
 
 def _exchange(fresh: Path, target: Path, old: Path) -> None:

@@ -31,7 +31,7 @@ from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space.settings import difference
 from nas.study.store import Store, sqlite_url
-from nas.study.stored_study import Study
+from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of, open_task
 
 # The corpus is compared by its hash, so that its file may move.
@@ -67,7 +67,7 @@ class Launch:
 class Outcome:
     """How a launch ended. `end` is None when it was interrupted or ran out of time."""
 
-    study: Study
+    study: StoredStudy
     end: End | None
     signal: int | None
     seconds: float
@@ -89,8 +89,8 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
                 folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name})
             )
             with control.signals():
-                end = _search(Study(folder, store), file, launch, placement, control, observer, task)
-            study = Study(folder, store)
+                end = _search(StoredStudy(folder, store), file, launch, placement, control, observer, task)
+            study = StoredStudy(folder, store)
             if end is not None:
                 _measure_front(study, task, placement.device, observer)
                 _clean(study)
@@ -123,7 +123,7 @@ def driver_lock(folder: Path) -> Iterator[None]:
 
 
 def _search(
-    study: Study,
+    study: StoredStudy,
     file: StudyFile,
     launch: Launch,
     placement: Placement,
@@ -159,7 +159,7 @@ def _search(
     return coordinator.end if control.level() is Level.GO else None
 
 
-def _introduction(study: Study, coordinator: Coordinator) -> dict[str, Any]:
+def _introduction(study: StoredStudy, coordinator: Coordinator) -> dict[str, Any]:
     """The first event: what the study holds already."""
     record = study.record()
     values = [t.values(record.objectives) for t in record.trials if t.eligible]
@@ -215,7 +215,7 @@ def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: T
 
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
     """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
-    stored, trials = store.attributes(), Study(folder, store).trials()
+    stored, trials = store.attributes(), StoredStudy(folder, store).trials()
     trained = sum(trial.trained for trial in trials)
     _compare(stored, file, launch.source, task.describe(), _environment(file, launch), trained)
     asked_first = stored["settings"]["search"]["trials"]
@@ -268,7 +268,7 @@ def _compare(
         raise Conflict(text, code="hardware-changed", detail=detail, help=help)
 
 
-def _measure_front(study: Study, task: Task, device: str, observer: Observer) -> None:
+def _measure_front(study: StoredStudy, task: Task, device: str, observer: Observer) -> None:
     """Once more, now that nothing trains, until every member of the front has such a measurement."""
     record = study.record()
     if all(METRICS[o.metric].exact for o in record.objectives):
@@ -285,7 +285,7 @@ def _measure_front(study: Study, task: Task, device: str, observer: Observer) ->
             observer({"type": "remeasured", "trial": trial.number, "metrics": metrics, "kept": better})
 
 
-def _clean(study: Study) -> None:
+def _clean(study: StoredStudy) -> None:
     """Keep the weights of the front; drop the rest, and every checkpoint of a finished trial."""
     front = {trial.number for trial in study.front()}
     for trial in study.trials():

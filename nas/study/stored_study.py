@@ -31,7 +31,7 @@ def runs_folder() -> Path:
     return Path(os.environ.get("NAS_RUNS", "runs"))
 
 
-def open_study(name_or_path: str | Path, storage: str | None = None) -> "Study":
+def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
     """A study by its name under `runs/`, or by the path of its folder. Raises UsageError when there is none."""
     folder = Path(name_or_path)
     if not (folder / "study.db").is_file():
@@ -40,7 +40,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "Study":
         names = sorted(path.parent.name for path in runs_folder().glob("*/study.db"))
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
         raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/study.db", help=help)
-    return Study(folder, Store.open(storage or sqlite_url(folder), folder.name if storage else None))
+    return StoredStudy(folder, Store.open(storage or sqlite_url(folder), folder.name if storage else None))
 
 
 def is_running(folder: Path) -> bool:
@@ -54,7 +54,7 @@ def is_running(folder: Path) -> bool:
         return True
 
 
-class Study:
+class StoredStudy:
     """Reads the rows anew at each call, so that it shows a running search too."""
 
     def __init__(self, folder: Path, store: Store) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from nas import models
+from nas.api import checking as check
 from nas.architecture import Architecture
-from nas.cli import check
 from nas.space.architecture_space import Space
 
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from nas.cli import doctor
+from nas.api import machine as doctor
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
 from nas.running.trial import CHECKPOINT
 from nas.study.store import Store
-from nas.study.stored_study import Study, is_running, open_study
+from nas.study.stored_study import StoredStudy, is_running, open_study
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
 from tests.running.tables import settings
@@ -47,7 +47,7 @@ def tiny(corpus: str, *overrides: str):
     return settings(*TINY, corpus, *overrides)
 
 
-def losses(study: Study):
+def losses(study: StoredStudy):
     return [(t.number, t.architecture_id, [r.metrics["val_loss"] for r in t.rungs]) for t in study.trials()]
 
 

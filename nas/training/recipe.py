@@ -1,6 +1,6 @@
 """What `nas train` trains with: the study's own settings, data and learning rate, or what -s has made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,6 @@ from nas.errors import Conflict, InvalidStudyFile, UsageError
 from nas.results import TrialResult
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
-from nas.study import Study
 from nas.tasks import Task, open_task
 from nas.training.trainer import only_rate
 
@@ -38,7 +37,7 @@ class Recipe:
         return "-".join((str(trial), f"s{seed}", str(self.steps), *told))
 
 
-def recipe_of(stored: Study, trial: TrialResult, steps: int | None, overrides: list[str]) -> Recipe:
+def recipe_of(searched: StudyFile, trial: TrialResult, steps: int | None, overrides: Sequence[str]) -> Recipe:
     """With the trial's learning rate unless that is changed; the time limit, which protects a search, is lifted.
 
     Raises UsageError.
@@ -52,16 +51,16 @@ def recipe_of(stored: Study, trial: TrialResult, steps: int | None, overrides: l
                 help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
             )
     try:
-        file = study_file.parse(stored.file.to_toml(), overrides)
+        file = study_file.parse(searched.to_toml(), overrides)
     except InvalidStudyFile as error:
         raise UsageError(error.message, where="-s", help=error.help) from None
-    settings, searched = file.train, stored.file.train
-    rate = trial.learning_rate if settings.learning_rate == searched.learning_rate else only_rate(settings)
-    update: dict[str, Any] = {"steps": steps or searched.steps, "time_limit": None}
+    settings, first = file.train, searched.train
+    rate = trial.learning_rate if settings.learning_rate == first.learning_rate else only_rate(settings)
+    update: dict[str, Any] = {"steps": steps or first.steps, "time_limit": None}
     if rate == trial.learning_rate:
-        update["learning_rate"] = searched.learning_rate
+        update["learning_rate"] = first.learning_rate
     file = file.model_copy(update={"train": settings.model_copy(update=update)})
-    now, then = _compared(file, rate), _compared(stored.file, trial.learning_rate)
+    now, then = _compared(file, rate), _compared(searched, trial.learning_rate)
     return Recipe(file, rate, {key: value for key, value in now.items() if value != then[key]})
 
 

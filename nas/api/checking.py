@@ -1,0 +1,82 @@
+"""What a study file describes, how large that is, and about how long it takes."""
+
+import random
+import time
+from contextlib import suppress
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+
+from nas.architecture import Architecture
+from nas.measure import DeviceLock
+from nas.report.words import lost
+from nas.running.placement import resolve_device
+from nas.settings.study_file import StudyFile
+from nas.space.architecture_space import Space
+from nas.tasks import Task, model_of, open_task
+from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
+
+DRAWN, SHOWN = 32, 5
+"""Architectures drawn to know the space by, and those of them that are shown."""
+TIMED_SECONDS = 1.2
+"""How long each of two architectures is trained for the estimate."""
+
+
+def describe(file: StudyFile, slots: int) -> dict[str, Any]:
+    """{space_size, samples: [{architecture, architecture_id, params}], seconds, lost}, as plain data.
+
+    `seconds` estimates the training of all trials, `slots` side by side. The samples follow from the study's seed.
+    `lost`: what of the examples models do not see, or cannot tell, or nothing.
+    """
+    space, task = Space(file.spaces()), open_task(file.task)
+    generator = random.Random(file.search.seed)
+    drawn = [space.sample(generator) for _ in range(DRAWN)]
+    params = {architecture.id: parameters(architecture, task) for architecture in drawn}
+    distinct = list({architecture.id: architecture for architecture in drawn}.values())
+    samples = [{"architecture": a.canonical(), "architecture_id": a.id, "params": params[a.id]} for a in distinct]
+    return {
+        "space_size": space.size(),
+        "samples": samples[:SHOWN],
+        "seconds": _seconds(file, task, sorted(drawn, key=lambda a: params[a.id]), params, slots),
+        "lost": lost(task.describe(), task.context),
+    }
+
+
+def parameters(architecture: Architecture, task: Task) -> int:
+    """Exactly, without allocating them."""
+    with torch.device("meta"):
+        model = model_of(architecture, task)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _seconds(file: StudyFile, task: Task, by_size: list[Architecture], params: dict[str, int], slots: int) -> float:
+    """Trials × steps × the mean time of a step, which is taken to be a line through the median and the largest."""
+    torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
+    median, largest = by_size[len(by_size) // 2], by_size[-1]
+    short, long = _step_seconds(file, task, median), _step_seconds(file, task, largest)
+    run = params[largest.id] - params[median.id]
+    slope = max(0.0, (long - short) / run) if run else 0.0
+    mean = sum(params[architecture.id] for architecture in by_size) / len(by_size)
+    step = max(short + slope * (mean - params[median.id]), 0.0)
+    return step * file.train.steps * file.search.trials / slots
+
+
+def _step_seconds(file: StudyFile, task: Task, architecture: Architecture) -> float:
+    """The median time of a real training step. The first step, which warms up, is left out where there are others."""
+    device = resolve_device(file, None)[0]
+    settings = file.train.model_copy(update={"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None})
+    rate = (settings.learning_rate or (None,))[0]
+    trainer = Trainer(architecture, task, settings, seed=0, device=device, learning_rate=rate, lock=DeviceLock(device))
+    deadline, marks = time.perf_counter() + TIMED_SECONDS, list[float]()
+
+    def late() -> bool:
+        marks.append(trainer.seconds)
+        return trainer.step > 1 and time.perf_counter() > deadline
+
+    trainer.should_stop = late
+    with suppress(TrainingInterrupted, Diverged):  # only the time is wanted
+        trainer.run_to_next_rung()
+    steps = [after - before for before, after in pairwise([*marks, trainer.seconds]) if after > before]
+    return median(steps[1:] or steps)

@@ -1,0 +1,86 @@
+"""Limits on the spot: which trials of a study may stand on its front under METRIC<=NUMBER, as `--where` gives it."""
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from nas.errors import NothingFeasible, UsageError, nearest
+from nas.results import StudyRecord, TrialResult
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One --where: METRIC OPERATOR NUMBER."""
+
+    metric: str
+    operator: str
+    bound: float
+
+    def excess(self, value: float) -> float:
+        """How far the value is from being within the limit: 0 is within."""
+        over, under = value - self.bound, self.bound - value
+        distance = {"<=": over, "<": over, ">=": under, ">": under, "==": abs(over)}[self.operator]
+        strict = self.operator in ("<", ">") and distance == 0
+        return sys.float_info.min if strict else max(0.0, distance)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.operator} {self.bound:g}"
+
+
+def within(record: StudyRecord, wheres: Iterable[str]) -> StudyRecord:
+    """The record with those trials alone that may stand on a front under these limits.
+
+    Raises UsageError for an unknown metric, NothingFeasible with the nearest value when no trial is left.
+    """
+    eligible = tuple(trial for trial in record.trials if trial.eligible)
+    if not eligible:
+        help = f"nas status {record.name}   tells what became of its trials"
+        raise NothingFeasible(f"no trial of study '{record.name}' is complete and feasible", help=help)
+    metrics = set[str]().union(*(trial.metrics for trial in eligible))
+    limits = [_parse(where, metrics) for where in wheres]
+    left = _filter(eligible, limits)
+    if not left:
+        raise _nothing(eligible, limits)
+    return replace(record, trials=left)
+
+
+def _filter(trials: tuple[TrialResult, ...], limits: Iterable[Limit]) -> tuple[TrialResult, ...]:
+    for limit in limits:
+        trials = tuple(t for t in trials if limit.metric in t.metrics and not limit.excess(t.metrics[limit.metric]))
+    return trials
+
+
+def _parse(text: str, metrics: Iterable[str]) -> Limit:
+    match = re.fullmatch(r"\s*(\S.*?)\s*(<=|>=|==|<|>)\s*([^\s<>=]+)\s*", text)
+    try:
+        bound = float(match[3]) if match else None
+    except ValueError:
+        bound = None
+    if match is None or bound is None or bound != bound:
+        help = 'for example --where "decode_ms_per_token<=0.8"; operators: <=, <, >=, >, =='
+        raise UsageError(f"expected METRIC OPERATOR NUMBER, got '{text}'", where="--where", help=help)
+    if match[1] not in metrics:
+        help = nearest(match[1], metrics)
+        raise UsageError(f"unknown metric '{match[1]}'", code="unknown-metric", where="--where", help=help)
+    return Limit(match[1], match[2], bound)
+
+
+def _nothing(eligible: tuple[TrialResult, ...], limits: list[Limit]) -> NothingFeasible:
+    """Names, for each limit that fails, the nearest value among the trials within all the others."""
+    lines = []
+    for limit in limits:
+        others = _filter(eligible, [other for other in limits if other is not limit])
+        having = [trial for trial in others or eligible if limit.metric in trial.metrics]
+        if not having:
+            lines.append(f"{limit}: no trial has this metric")
+            continue
+        trial = min(having, key=lambda trial: limit.excess(trial.metrics[limit.metric]))
+        if limit.excess(trial.metrics[limit.metric]) > 0:
+            lines.append(f"{limit}: the nearest is {trial.metrics[limit.metric]:g} (trial {trial.number})")
+    return NothingFeasible(
+        f"none of {len(eligible)} feasible trials is within {' and '.join(map(str, limits))}",
+        where="--where",
+        detail="\n".join(lines),
+        help="loosen a limit, or search on with it as a constraint",
+    )

@@ -1,0 +1,46 @@
+"""Where a study stands: its trials by state, how much of the budget is trained, its front, its best values."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from nas import pareto
+from nas.results import State, StudyRecord, TrialResult
+from nas.study.stored_study import StoredStudy, is_running
+
+
+def standing(study: StoredStudy) -> dict[str, Any]:
+    """Where a study stands, as plain data: what `nas status --json` prints."""
+    running, record = is_running(study.folder), study.record()
+    states: dict[str, Counter[str]] = {}
+    for trial in record.trials:
+        states.setdefault(str(trial.state), Counter())[trial.reason] += 1
+    front = pareto.front_of(record)
+    return {
+        "study": study.address,
+        "running": running,
+        "trained": record.trained_count(),
+        "stopped": sum(trial.trained and trial.state is State.PRUNED for trial in record.trials),
+        "budget": record.budget,
+        "created": record.created,
+        "elapsed_seconds": _elapsed(record, running),
+        "states": {state: dict(reasons) for state, reasons in states.items()},
+        "front": [trial.number for trial in front],
+        "best": _best(record, front),
+    }
+
+
+def _elapsed(record: StudyRecord, running: bool) -> float:
+    """From the study's creation to its last result, or to now while it runs."""
+    last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)
+    return max(0.0, (time.time() if running else last) - record.created)
+
+
+def _best(record: StudyRecord, front: tuple[TrialResult, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for objective in record.objectives if front else ():
+        choose = min if objective.goal == "min" else max
+        trial = choose(front, key=lambda trial: trial.metrics[objective.metric])
+        row = {"metric": objective.metric, "unit": objective.unit, "goal": objective.goal}
+        rows.append(row | {"value": trial.metrics[objective.metric], "trial": trial.number})
+    return rows

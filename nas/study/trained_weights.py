@@ -1,0 +1,23 @@
+"""Where the weights of a trial lie: what `nas train` wrote for it, else what the search kept."""
+
+from pathlib import Path
+
+from nas.errors import UsageError
+from nas.study.stored_study import StoredStudy
+from nas.training.model_folder import WEIGHTS
+
+
+def weights_of(study: StoredStudy, number: int) -> Path:
+    """The folder of the trial's newest weights. Raises UsageError when it has none."""
+    study.trial(number)
+    trained = (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}")
+    newest = sorted(trained, key=lambda path: path.stat().st_mtime)
+    for path in (*reversed(newest), study.trial_folder(number) / WEIGHTS):
+        if path.is_file():
+            return path.parent
+    raise UsageError(
+        f"trial {number} of study '{study.name}' has no weights",
+        code="no-weights",
+        detail="the search keeps those of its front alone",
+        help=f"nas train {study.address} {number}",
+    )
