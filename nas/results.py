@@ -153,6 +153,16 @@ class Rung:
     seconds: float
     metrics: Mapping[str, float]
 
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> Self:
+        """The rung that a row or a checkpoint holds, as plain data."""
+        return cls(**stored)
+
+
+def rungs_of(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
+    """The rungs in a row's attributes or a checkpoint's progress, in the order in which they were reached."""
+    return tuple(map(Rung.from_stored, attributes.get("rungs", ())))
+
 
 @dataclass(frozen=True)
 class TrialResult:

@@ -4,10 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from nas.reasons import Reason
 from nas.results import METRICS, Objective, State, StudyRecord, TrialResult
-
-SKIPPED = "skipped"
-LIMIT = "infeasible:"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Effort:
     def of(cls, record: StudyRecord) -> Self:
         pruned = [trial for trial in record.trials if trial.state is State.PRUNED]
         stopped = [trial for trial in pruned if trial.rungs]
-        untrained = [trial.reason for trial in pruned if not trial.rungs]
+        untrained = [Reason.from_stored(trial.reason) for trial in pruned if not trial.rungs]
         redraws = [trial.redraws for trial in record.trials if trial.redraws is not None]
         steps = record.settings.get("train", {}).get("steps")
         left = [max(steps - trial.rungs[-1].step, 0) for trial in stopped] if steps else None
@@ -39,8 +37,8 @@ class Effort:
             stopped=len(stopped),
             trainings=None if left is None else sum(left) / steps,
             seconds=None if left is None else math.fsum(n * _pace(t) for n, t in zip(left, stopped, strict=True)),
-            skipped=untrained.count(SKIPPED),
-            infeasible=sum(reason.startswith(LIMIT) for reason in untrained),
+            skipped=untrained.count(Reason.SKIPPED),
+            infeasible=untrained.count(Reason.INFEASIBLE),
             redraws=sum(redraws) if redraws else None,
         )
 

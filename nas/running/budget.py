@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from optuna.trial import TrialState
 
+from nas.reasons import Reason
+
 ASKS_PER_TRIAL = 20
-SKIPPED = "skipped"
-"""The reason of a trial that was not trained, since even an optimistic guess was dominated."""
 FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
 
 
@@ -40,7 +40,7 @@ class Counts:
         elif state is TrialState.COMPLETE or has_rungs:
             self.trained += 1
             self.stopped += state is TrialState.PRUNED
-        elif reason == SKIPPED:
+        elif reason == Reason.SKIPPED:
             self.skipped += 1
         else:
             self.infeasible += 1

@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
+from nas.reasons import Reason, over_limit
 from nas.results import METRICS, Rung
 from nas.running.architecture_features import Describe
-from nas.running.budget import ASKS_PER_TRIAL, SKIPPED, Counts, End, Failures
+from nas.running.budget import ASKS_PER_TRIAL, Counts, End, Failures
 from nas.running.early_endings import EarlyEndings
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.running.proposer import Proposer, seed_of
@@ -67,7 +68,7 @@ class Coordinator:
         self.counts, self.failures, self.running = Counts(), Failures(max_fail_rate), dict[int, RunningTrial]()
         self.end: End | None = None
         space = Space(file.spaces())
-        self._proposer = Proposer(
+        proposer = Proposer(
             space,
             self.objectives,
             file.search.sampler,
@@ -77,7 +78,7 @@ class Coordinator:
             describe,
             file.train.steps,
         )
-        self._proposals = ProposerThread(self._proposer, prefetch)
+        self._proposals = ProposerThread(proposer, prefetch)
         self._queue = TrialQueue(store, space, self._proposals, owner, clock)
         self._early_endings = EarlyEndings(store, file, self._proposals)
         self._recover()
@@ -213,7 +214,7 @@ class Coordinator:
         trial.crashes += 1
         self.store.note(trial.job.number, "crashes", trial.crashes)
         if trial.crashes >= WORKER_CRASHES:
-            self._finish(trial, TrialState.FAIL, reason="stale", detail=detail)
+            self._finish(trial, TrialState.FAIL, reason=Reason.STALE, detail=detail)
         else:
             self._release(trial)
 
@@ -227,7 +228,7 @@ class Coordinator:
                     code="not-measurable",
                     help="leave it out of objectives and constraints, or run where the hardware counts it",
                 )
-        self._proposals.tell(self._proposer.measured, number, dict(trial.metrics))
+        self._proposals.measured(number, trial.metrics)
         # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
         cheap = [constraint for constraint in self.constraints if METRICS[constraint.metric].cheap]
         over = [name for name, violation in trial.violations(cheap).items() if violation > 0]
@@ -236,7 +237,7 @@ class Coordinator:
         self.store.note(number, "metrics", trial.metrics)
         self._say("measured", number, metrics=dict(metrics))
         if over:
-            self._finish(trial, TrialState.PRUNED, reason=f"infeasible:{over[0]}")
+            self._finish(trial, TrialState.PRUNED, reason=over_limit(over[0]))
         return not over and not self._ends(trial, step=0)
 
     def _rung(self, trial: RunningTrial, rung: Rung, last: bool = False) -> bool:
@@ -244,7 +245,7 @@ class Coordinator:
             if not last:
                 self._early_endings.at_rung(trial)
             self.store.note(trial.job.number, "rungs", [asdict(known) for known in trial.rungs])
-            self._proposals.tell(self._proposer.reached, trial.job.number, rung)
+            self._proposals.reached(trial.job.number, rung)
             self._say("rung", trial.job.number, **asdict(rung))
         return not self._ends(trial, rung.step)
 
@@ -260,7 +261,7 @@ class Coordinator:
         values = [merged.get(o.metric, math.nan) for o in self.objectives]
         if not all(math.isfinite(value) for value in values):
             names = [o.metric for o, v in zip(self.objectives, values, strict=True) if not math.isfinite(v)]
-            self._finish(trial, TrialState.FAIL, reason="nan", detail=f"not finite: {', '.join(names)}")
+            self._finish(trial, TrialState.FAIL, reason=Reason.NAN, detail=f"not finite: {', '.join(names)}")
             return
         trial.metrics = merged
         self.store.note(trial.job.number, "metrics", trial.metrics)
@@ -281,9 +282,9 @@ class Coordinator:
             if value:
                 self.store.note(number, key, value)
         self.store.tell(number, state, values, violations)
-        self._proposals.tell(self._proposer.finished, number, state, values, violations)
+        self._proposals.finished(number, state, values, violations)
         self.counts.add(state, bool(trial.rungs), reason)
-        if reason != SKIPPED:
+        if reason != Reason.SKIPPED:
             self.failures.add(state)
         self._early_endings.ended(trial, state, all(violation <= 0 for violation in violations.values()))
         del self.running[number]

@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.results import Rung
-from nas.running.budget import SKIPPED
+from nas.reasons import Reason, Verdict
+from nas.results import rungs_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
-from nas.running.stopping_rule import Course, Stopping, Verdict
+from nas.running.stopping_rule import Course, Stopping
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store
 
@@ -27,7 +27,7 @@ class EarlyEndings:
 
     def take_in(self, row: FrozenTrial) -> None:
         """A row of the database as it now stands."""
-        rungs = [Rung(**rung) for rung in row.user_attrs.get("rungs", [])]
+        rungs = rungs_of(row.user_attrs)
         if rungs and row.state is not TrialState.FAIL:
             feasible = all(violation <= 0 for violation in row.constraints.values())
             metrics, complete = row.user_attrs.get("metrics", {}), row.state is TrialState.COMPLETE
@@ -37,12 +37,12 @@ class EarlyEndings:
         """It is measured for the first time: to be skipped when even an optimistic guess at it is dominated."""
         if not self.settings.skip or trial.verdict:
             return
-        bound = self.proposals.call(self.proposals.proposer.optimistic, trial.job.number, dict(trial.metrics))
+        bound = self.proposals.optimistic(trial.job.number, trial.metrics)
         if bound is None:
             return
         self.store.note(trial.job.number, "bound", bound)
         if not trial.baseline and not trial.retry and self.stopping.beaten(bound):
-            self._decide(trial, Verdict(0, SKIPPED))
+            self._decide(trial, Verdict(0, Reason.SKIPPED))
 
     def at_rung(self, trial: RunningTrial) -> None:
         """It has reached one more rung, and not the last."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from nas.reasons import Reason
 from nas.results import Rung
 
 
@@ -49,7 +50,7 @@ class Completed:
 class Failed:
     """The trial cannot go on. `stale` is given by the coordinator alone, after three workers died of it."""
 
-    reason: Literal["nan", "oom", "timeout", "error", "stale"]
+    reason: Reason
     detail: str = ""
 
 

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.results import METRICS, Constraint, Objective, Rung
+from nas.results import METRICS, Constraint, Objective, Rung, rungs_of
 from nas.running.architecture_features import Describe
 from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
@@ -125,7 +125,7 @@ class Proposer:
     def absorb(self, row: FrozenTrial) -> None:
         """Take in a row as it now stands in the database."""
         state = row.state if row.state.is_finished() else TrialState.RUNNING
-        rungs = [Rung(**rung) for rung in row.user_attrs.get("rungs", ())]
+        rungs = rungs_of(row.user_attrs)
         known = self._known(row.user_attrs.get("metrics", {})) | self._at_rungs(rungs)
         if row.number not in self._ids:
             copy = optuna.trial.create_trial(

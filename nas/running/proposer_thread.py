@@ -1,13 +1,16 @@
-"""Asks for the next architecture, while trials run where that is wanted.
+"""A proposer in a thread of its own: it computes the next architecture while trials run.
 
-The proposer has one owner: the thread that asks, where there is one, else the caller.
+One thread alone calls the proposer: the pool's where there is one, else the caller's.
 """
 
 import gc
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.results import Rung
 from nas.running.proposer import Proposal, Proposer
 
 P = ParamSpec("P")
@@ -18,19 +21,22 @@ full run of it takes a second, in which nobody is answered."""
 
 
 class ProposerThread:
-    """A proposer, with one proposal computed ahead if `prefetch`: in a thread, or by the executor that is given.
+    """Passes calls on to a proposer, and computes one proposal ahead if `prefetch`: in a thread, or by that executor.
 
-    That proposal knows one result less. Without it a study with deterministic objectives repeats exactly. More than one
-    ahead is not worth what they do not know: 100 simulated workers (nas.bench.workers) waited 2.9 % of their time with
-    one, 2.7 % with up to four, 2.2 % with up to eight.
+    `next`, `fixed` and `optimistic` wait for the answer. The others do not wait: the proposer takes them in the order
+    of the calls, and `next` raises what one of them raised.
+
+    A proposal computed ahead knows one result less. Without it a study with deterministic objectives repeats exactly.
+    More than one ahead is not worth what they do not know: 100 simulated workers (nas.bench.workers) waited 2.9 % of
+    their time with one, 2.7 % with up to four, 2.2 % with up to eight.
     """
 
     def __init__(self, proposer: Proposer, prefetch: bool | Executor) -> None:
-        self.proposer = proposer
+        self._proposer = proposer
         thread = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch is True else None
         self._pool = prefetch if isinstance(prefetch, Executor) else thread
         self._ahead: Future[Proposal | None] | None = None
-        self._told: list[Future[object]] = []
+        self._posted: list[Future[object]] = []
         self._frozen = False
 
     def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
@@ -40,39 +46,67 @@ class ProposerThread:
         if self._ahead is not None:
             proposal, self._ahead = self._ahead.result(), None
         if proposal is None or proposal.key in taken:
-            proposal = self.call(self._propose, number, taken)
+            proposal = self._answer(self._propose, number, taken)
         if self._pool and proposal and another:
             self._ahead = self._pool.submit(self._propose, number + 1, taken | {proposal.key})
         return proposal
 
-    def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """A call of the proposer, made by its owner."""
-        if self._pool:
-            return self._pool.submit(function, *arguments, **options).result()
-        return function(*arguments, **options)
+    def fixed(self, params: Mapping[str, Any]) -> Proposal:
+        """The proposal with just these parameters."""
+        return self._answer(self._proposer.fixed, params)
 
-    def tell(self, function: Callable[P, object], *arguments: P.args, **options: P.kwargs) -> None:
-        """The same, without waiting for it: calls are made in order, and what one raises comes with the next `next`."""
-        if self._pool:
-            self._told.append(self._pool.submit(function, *arguments, **options))
-        else:
-            function(*arguments, **options)
+    def optimistic(self, number: int, metrics: Mapping[str, float]) -> list[float] | None:
+        """The objectives of a measured trial at an optimistic bound on its quality; None where there is no model."""
+        return self._answer(self._proposer.optimistic, number, dict(metrics))
+
+    def absorb(self, row: FrozenTrial) -> None:
+        """A row as it now stands in the database."""
+        self._post(self._proposer.absorb, row)
+
+    def adopt(self, number: int, proposal: Proposal) -> None:
+        """The proposal has become the row of that number."""
+        self._post(self._proposer.adopt, number, proposal)
+
+    def measured(self, number: int, metrics: Mapping[str, float]) -> None:
+        """The metrics that a trial has before it is trained."""
+        self._post(self._proposer.measured, number, dict(metrics))
+
+    def reached(self, number: int, rung: Rung) -> None:
+        """A trial has reached one more rung."""
+        self._post(self._proposer.reached, number, rung)
+
+    def finished(
+        self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
+    ) -> None:
+        """A trial has its result."""
+        self._post(self._proposer.finished, number, state, values, violations)
 
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
+    def _answer(self, call: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        if self._pool:
+            return self._pool.submit(call, *arguments, **options).result()
+        return call(*arguments, **options)
+
+    def _post(self, call: Callable[P, object], *arguments: P.args, **options: P.kwargs) -> None:
+        if self._pool:
+            self._posted.append(self._pool.submit(call, *arguments, **options))
+        else:
+            call(*arguments, **options)
+
     def _propose(self, number: int, taken: Set[str]) -> Proposal | None:
-        proposal = self.proposer.propose(number, taken)
+        proposal = self._proposer.propose(number, taken)
         if len(taken) >= MANY and not self._frozen:
             gc.freeze()
             self._frozen = True
         return proposal
 
     def _raise_what_failed(self) -> None:
-        told, self._told = self._told, []
-        for call in told:
+        posted, self._posted = self._posted, []
+        for call in posted:
             if call.done():
                 call.result()
             else:
-                self._told.append(call)
+                self._posted.append(call)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from nas.results import Constraint, Rung
+from nas.reasons import Verdict
+from nas.results import Constraint, Rung, rungs_of
 from nas.running.events import Job
-from nas.running.stopping_rule import Course, Verdict
+from nas.running.stopping_rule import Course
 
 
 @dataclass
@@ -33,14 +34,12 @@ class RunningTrial:
             metrics=attributes.get("metrics", {}),
             slot=slot,
         )
-        rungs = [Rung(**rung) for rung in attributes.get("rungs", [])]
-        decided = attributes.get("verdict")
         return cls(
             job,
             dict(job.metrics),
-            rungs,
+            list(rungs_of(attributes)),
             attributes.get("crashes", 0),
-            Verdict(**decided) if decided else None,
+            Verdict.from_stored(attributes),
             baseline=attributes.get("baseline", False),
             retry="retry_of" in attributes,
         )

@@ -20,11 +20,12 @@ One trial in ten, by its number, is never stopped: what falls late would else be
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import moocore
 import numpy as np
 
+from nas.reasons import Reason, Verdict, over_limit
 from nas.results import METRICS, Constraint, Objective, Rung
 from nas.running.learning_curves import Curve, CurveEnds, Floats
 
@@ -35,15 +36,6 @@ NEVER_STOPPED = 10
 
 Guess = Callable[[Objective, Curve, int], float | None]
 """What an objective may come to of a trial whose curve stands so at the rung of that step."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """That a trial ends before it is trained in full: at this step (0: untrained), why, and which limits it is over."""
-
-    step: int
-    reason: str
-    violations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,11 +83,11 @@ class Stopping:
             return None
         for limit in self.limits:
             if (violation := self._violation(limit, course, step)) > 0:
-                return Verdict(step, f"infeasible:{limit.metric}", {limit.metric: violation})
+                return Verdict(step, over_limit(limit.metric), {limit.metric: violation})
         hope = self._point(course, step, self._best)
         if hope is None or not self.beaten(hope) or self._is_kept(number, step):
             return None
-        return Verdict(step, "dominated")
+        return Verdict(step, Reason.DOMINATED)
 
     def beaten(self, values: Sequence[float]) -> bool:
         """Whether a fully trained, feasible trial dominates these values of the objectives, in order."""

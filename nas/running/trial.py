@@ -10,6 +10,7 @@ import torch
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
+from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.running.stop_control import told_to_stop
@@ -67,17 +68,17 @@ class TrialRun:
         except TrainingInterrupted:
             return Interrupted()
         except Diverged as error:
-            return Failed("nan", error.render())
+            return Failed(Reason.NAN, error.render())
         except TimeLimit as error:
-            return Failed("timeout", error.render())
+            return Failed(Reason.TIMEOUT, error.render())
         except OutOfReach as error:
             return Blocked(error.message, error.where, error.detail, error.help)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            return Failed("oom", str(error))
+            return Failed(Reason.OOM, str(error))
         except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
             if "can't allocate memory" in str(error):  # the CPU allocator has no exception of its own
-                return Failed("oom", str(error))
-            return Failed("error", traceback.format_exc())
+                return Failed(Reason.OOM, str(error))
+            return Failed(Reason.ERROR, traceback.format_exc())
 
     def _measure(self) -> Event:
         if not self.metrics:

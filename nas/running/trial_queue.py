@@ -30,7 +30,7 @@ class TrialQueue:
         self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
         if row.state is TrialState.WAITING:
             self._waiting[row.number] = row
-        self.proposals.tell(self.proposals.proposer.absorb, row)
+        self.proposals.absorb(row)
 
     def put_back(self, number: int) -> None:
         """A row that is WAITING again."""
@@ -41,12 +41,12 @@ class TrialQueue:
         found = self.space.params_of(architecture)
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         params = {} if found is None else found | rate
-        proposal = self.proposals.call(self.proposals.proposer.fixed, params) if params else None
+        proposal = self.proposals.fixed(params) if params else None
         row = self._attributes(architecture, learning_rate) | dict(marks)
         distributions = proposal.distributions if proposal else {}
         number = self.store.add(TrialState.WAITING, params, distributions, row, {})
         if proposal:
-            self.proposals.tell(self.proposals.proposer.adopt, number, proposal)
+            self.proposals.adopt(number, proposal)
         self.take_in(self.store.row(number))
         return number
 
@@ -70,7 +70,7 @@ class TrialQueue:
         row = self._attributes(proposal.architecture, proposal.learning_rate)
         row |= {"attempt": 1, "owner": self.owner, "slot": slot} | _told_by(proposal)
         number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
-        self.proposals.tell(self.proposals.proposer.adopt, number, proposal)
+        self.proposals.adopt(number, proposal)
         self.rows = number + 1
         self._taken.add(proposal.key)
         return number, row

@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import Conflict, OutOfReach
-from nas.results import Constraint, Objective, Rung, State, TrialResult
+from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study.optuna_tables import StoredRows
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -215,7 +215,7 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         architecture=attributes["architecture"],
         params=row.params,
         metrics=metrics,
-        rungs=tuple(Rung(**rung) for rung in attributes.get("rungs", [])),
+        rungs=rungs_of(attributes),
         violations={c.metric: c.violation(metrics) for c in constraints} if newer else row.constraints,
         reason=attributes.get("reason", "") if unsound else "",
         detail=attributes.get("detail", "") if unsound else "",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.errors import Conflict, NasError, UsageError
-from nas.results import Rung
+from nas.results import Rung, rungs_of
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task, model_of
 from nas.training import optimiser
@@ -215,7 +215,7 @@ class Trainer:
         progress = metadata["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.tokens = progress.get("tokens", self.step * self.settings.batch * self.task.context)
-        self.rungs = tuple(Rung(**rung) for rung in progress["rungs"])
+        self.rungs = rungs_of(progress)
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:

@@ -6,8 +6,9 @@ from statistics import mean
 import numpy as np
 import pytest
 
+from nas.reasons import Verdict
 from nas.results import Constraint, Objective, Rung
-from nas.running.stopping_rule import NEVER_STOPPED, Course, Stopping, Verdict, ordered
+from nas.running.stopping_rule import NEVER_STOPPED, Course, Stopping, ordered
 from tests.running.curves import LOSS_LATENCY, STEPS, EarlyEndings, Family, Outcome, Trial, never_stopped, ours, search
 
 GAIN = 0.7

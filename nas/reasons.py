@@ -1,0 +1,55 @@
+"""Why trials end without training, before all of it, or without a result: the reasons that rows store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Reason(StrEnum):
+    """Names why a trial was not trained in full. Rows store the plain string, for `INFEASIBLE` with the metric."""
+
+    INFEASIBLE = "infeasible"
+    """PRUNED: it breaks a limit, or is sure to; stored as `infeasible:METRIC` (see `over_limit`)."""
+    SKIPPED = "skipped"
+    """PRUNED, never trained: a trained architecture dominates even an optimistic forecast of it."""
+    DOMINATED = "dominated"
+    """PRUNED at a rung: a trained architecture dominates even an optimistic forecast of it."""
+    DUPLICATE = "duplicate"
+    """PRUNED: the study holds that architecture already."""
+    NAN = "nan"
+    """FAIL: the loss or an objective is not finite."""
+    OOM = "oom"
+    """FAIL: out of memory."""
+    TIMEOUT = "timeout"
+    """FAIL: training took longer than the study file allows."""
+    ERROR = "error"
+    """FAIL: an exception, kept in `detail`."""
+    STALE = "stale"
+    """FAIL: several workers died of it."""
+
+    @classmethod
+    def from_stored(cls, stored: str) -> Self | None:
+        """The reason that a row stores, `infeasible:params` say. None for no reason, and for one that is unknown."""
+        name = stored.partition(":")[0]
+        return next((reason for reason in cls if reason == name), None)
+
+
+def over_limit(metric: str) -> str:
+    """The reason of a trial over its limit on that metric, as rows store it."""
+    return f"{Reason.INFEASIBLE}:{metric}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Says that a trial ends before all training: at which step (0: untrained), why, and over which limits."""
+
+    step: int
+    reason: str
+    violations: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_stored(cls, attributes: Mapping[str, Any]) -> Self | None:
+        """The verdict in a row's attributes; None where the trial goes on."""
+        stored = attributes.get("verdict")
+        return cls(**stored) if stored else None
