@@ -48,10 +48,14 @@ def front_of(record: StudyRecord) -> tuple[TrialResult, ...]:
 def reference_point(values_NM: ArrayLike, goals: Sequence[str]) -> list[float]:
     """A point that every row dominates: the worst of each column, a tenth of the range beyond it."""
     values = as_minimised(values_NM, goals)
-    worst, best = values.max(axis=0), values.min(axis=0)
-    span = np.where(worst > best, worst - best, np.maximum(np.abs(worst), 1e-9))
+    return _beyond(values.min(axis=0), values.max(axis=0), goals)
+
+
+def _beyond(best_M: Floats, worst_M: Floats, goals: Sequence[str]) -> list[float]:
+    """The reference point of rows between these bounds, both minimised; the point itself in the objectives' units."""
+    span = np.where(worst_M > best_M, worst_M - best_M, np.maximum(np.abs(worst_M), 1e-9))
     signs = np.array([1.0 if goal == "min" else -1.0 for goal in goals])
-    return [float(v) for v in (worst + 0.1 * span) * signs]
+    return [float(v) for v in (worst_M + 0.1 * span) * signs]
 
 
 def hypervolume(values_NM: ArrayLike, goals: Sequence[str], reference: Sequence[float]) -> float:
@@ -59,6 +63,92 @@ def hypervolume(values_NM: ArrayLike, goals: Sequence[str], reference: Sequence[
     values = as_minimised(values_NM, goals)
     bound = as_minimised([list(reference)], goals)[0]
     return float(moocore.hypervolume(values, ref=bound)) if len(values) else 0.0
+
+
+class GrowingFront:
+    """Keeps the front of a set that grows by one row at a time, and the bounds of all its rows.
+
+    A row costs one comparison with the front, and with two objectives a search in it. Equal rows count once.
+    """
+
+    def __init__(self, goals: Sequence[str]) -> None:
+        self.goals = tuple(goals)
+        self.rows_FM: Floats = np.empty((0, len(self.goals)))
+        """The front, minimised, in ascending order of the first objective."""
+        self._best_M, self._worst_M = np.full(len(goals), np.inf), np.full(len(goals), -np.inf)
+
+    def __len__(self) -> int:
+        return len(self.rows_FM)
+
+    def add(self, values: Sequence[float]) -> bool:
+        """Whether the row enters the front; the rows that it dominates leave. Raises ValueError on NaN."""
+        row_M = as_minimised([list(values)], self.goals)[0]
+        self._best_M, self._worst_M = np.minimum(self._best_M, row_M), np.maximum(self._worst_M, row_M)
+        near = self.around(row_M)
+        rows_FM = self.rows_FM[near]
+        if (rows_FM <= row_M).all(axis=1).any():
+            return False
+        kept_FM = rows_FM[~(rows_FM >= row_M).all(axis=1)]
+        place = np.searchsorted(kept_FM[:, 0], row_M[0])
+        parts = (self.rows_FM[: near.start], kept_FM[:place], row_M[None], kept_FM[place:], self.rows_FM[near.stop :])
+        self.rows_FM = np.concatenate(parts)
+        return True
+
+    def around(self, row_M: Floats) -> slice:
+        """The rows of the front that decide about a new one. With two objectives these are its neighbours.
+
+        Two objectives: as the first rises along the front, the second falls. Hence the rows that the new one dominates
+        stand side by side, and what the rows beyond them dominate of its box, the next ones dominate too.
+        """
+        if len(self.goals) != 2:
+            return slice(0, len(self.rows_FM))
+        first = int(np.searchsorted(self.rows_FM[:, 0], row_M[0]))
+        behind = int(np.searchsorted(-self.rows_FM[:, 1], -row_M[1], side="right"))
+        return slice(max(min(first, behind) - 1, 0), min(max(first, behind) + 1, len(self.rows_FM)))
+
+    def best(self) -> list[float]:
+        """The best value of each objective so far."""
+        return [float(v if goal == "min" else -v) for v, goal in zip(self._best_M, self.goals, strict=True)]
+
+    def reference_point(self) -> list[float]:
+        """What `reference_point` gives for all rows so far."""
+        return _beyond(self._best_M, self._worst_M, self.goals)
+
+    def hypervolume(self, reference: Sequence[float]) -> float:
+        """The volume that the front dominates, computed from its members alone."""
+        bound_M = as_minimised([list(reference)], self.goals)[0]
+        return float(moocore.hypervolume(self.rows_FM, ref=bound_M)) if len(self.rows_FM) else 0.0
+
+
+class GrowingHypervolume:
+    """Keeps the exact hypervolume of a set that grows by one row at a time, up to a fixed reference point.
+
+    A row that enters the front adds its exclusive volume: the box from it to the reference point, less the part of that
+    box which the front dominates already (While et al. 2012, A Fast Way of Calculating Exact Hypervolumes, §III).
+    Rows that do not enter add nothing and cost no evaluation.
+    """
+
+    def __init__(self, goals: Sequence[str], reference: Sequence[float]) -> None:
+        self.front, self.volume = GrowingFront(goals), 0.0
+        self._bound_M = as_minimised([list(reference)], self.front.goals)[0]
+
+    def add(self, values: Sequence[float]) -> float:
+        """The hypervolume with this row. Raises ValueError on NaN."""
+        row_M, before_FM = as_minimised([list(values)], self.front.goals)[0], self.front.rows_FM
+        near = self.front.around(row_M)
+        if self.front.add(values) and (row_M < self._bound_M).all():
+            self.volume += self._exclusive(row_M, before_FM[near])
+        return self.volume
+
+    def _exclusive(self, row_M: Floats, others_FM: Floats) -> float:
+        """The volume that the row dominates and the others do not."""
+        box = float(np.prod(self._bound_M - row_M))
+        shared_FM = np.maximum(others_FM, row_M)
+        shared_FM = shared_FM[(shared_FM < self._bound_M).all(axis=1)]
+        if not len(shared_FM):
+            return box
+        shared_FM = shared_FM[moocore.is_nondominated(shared_FM)]
+        return max(0.0, box - float(moocore.hypervolume(shared_FM, ref=self._bound_M)))
 
 
 def knee(values_NM: ArrayLike, goals: Sequence[str]) -> int | None:

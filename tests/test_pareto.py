@@ -2,6 +2,7 @@
 
 import itertools
 
+import moocore
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,3 +74,56 @@ def test_only_finished_feasible_and_finite_trials_stand_on_the_front_of_a_study(
     record = StudyRecord("s", objectives, (), trials, {}, {}, {}, 10, 0.0)
     assert [t.number for t in pareto.front_of(record)] == [5]
     assert pareto.front_of(StudyRecord("s", objectives, (), (), {}, {}, {}, 10, 0.0)) == ()
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+@given(data=st.data())
+def test_a_growing_hypervolume_is_that_of_each_prefix(objectives, data):
+    goals = ("min", "max", "min", "max")[:objectives]
+    reference = (4.0, 1.0, 4.0, 1.0)[:objectives]  # some rows lie beyond it
+    rows = data.draw(st.lists(st.tuples(*[st.integers(0, 5)] * objectives), max_size=16))
+    growing, front = pareto.GrowingHypervolume(goals, reference), pareto.GrowingFront(goals)
+    for i, row in enumerate(rows, start=1):
+        prefix = np.array(rows[:i], dtype=float)
+        within = [
+            r
+            for r in prefix
+            if all(a < b if g == "min" else a > b for a, b, g in zip(r, reference, goals, strict=True))
+        ]
+        slow = pareto.hypervolume(np.array(within).reshape(-1, objectives), goals, reference)
+        assert growing.add(row) == pytest.approx(slow)
+        members = {rows[k] for k in pareto.front(prefix, goals)}
+        assert front.add(row) == (row in members and row not in rows[: i - 1])
+        assert len(front) == len(members)
+        assert front.reference_point() == pytest.approx(pareto.reference_point(prefix, goals))
+        whole = pareto.reference_point(prefix, goals)
+        assert front.hypervolume(whole) == pytest.approx(pareto.hypervolume(prefix, goals, whole))
+
+
+def points_handed(monkeypatch, values, goals) -> int:
+    """How many points the hypervolume algorithm gets in all while the set grows by these rows."""
+    handed: list[int] = []
+    original = moocore.hypervolume
+    with monkeypatch.context() as patched:
+        patched.setattr(moocore, "hypervolume", lambda rows, ref: handed.append(len(rows)) or original(rows, ref=ref))
+        growing = pareto.GrowingHypervolume(goals, [2.0] * len(goals))
+        for row in values:
+            growing.add(row)
+    return sum(handed)
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_the_work_of_a_growing_hypervolume_is_not_quadratic_in_the_rows(monkeypatch, objectives):
+    values, goals = np.random.default_rng(0).random((1600, objectives)), ["min"] * objectives
+    few, many = (points_handed(monkeypatch, values[:n], goals) for n in (400, 1600))
+    assert many < 4 * few  # anew for each prefix: 16 times as many
+
+
+def test_with_two_objectives_a_row_meets_its_neighbours_alone(monkeypatch):
+    falling = [(i / 400, 1 - i / 400) for i in np.random.default_rng(0).permutation(400)]  # all of them on the front
+    assert points_handed(monkeypatch, falling, ["min", "min"]) <= 2 * len(falling)
+
+
+def test_a_growing_front_refuses_what_is_not_finite():
+    with pytest.raises(ValueError, match="finite"):
+        pareto.GrowingFront(["min"]).add([np.nan])

@@ -31,7 +31,8 @@ class Progress:
         self.started = time.monotonic()
         self.budget, self.trained, self.trained_before = 0, 0, 0
         self.outcomes: Counter[str] = Counter()
-        self.values: list[list[float]] = []
+        self.front = pareto.GrowingFront([o.goal for o in self.objectives])
+        self._told_front: str | None = None
         self.running: dict[int, str] = {}
         self.note = "starting"
         self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True)
@@ -53,7 +54,9 @@ class Progress:
         match event["type"]:
             case "study":
                 self.budget, self.trained_before = event["budget"], event["counts"]["trained"]
-                self.trained, self.values = self.trained_before, [list(v) for v in event["values"]]
+                self.trained = self.trained_before
+                for values in event["values"]:
+                    self.front.add(values)
                 self.note = "starting workers" if self.trained < self.budget else "all trials are trained"
                 self._say(
                     f"study {event['name']}: {self.trained} of {self.budget} trials trained, in {event['folder']}"
@@ -79,7 +82,8 @@ class Progress:
         self.outcomes[outcome] += 1
         self.trained = event["counts"]["trained"]
         if event["state"] == "COMPLETE" and all(v <= 0 for v in event["violations"].values()):
-            self.values.append([metrics[o.metric] for o in self.objectives])
+            self.front.add([metrics[o.metric] for o in self.objectives])
+            self._told_front = None
         shown = "  ".join(f"{o.metric} {metrics[o.metric]:.4g}" for o in self.objectives if o.metric in metrics)
         self._say(f"[{self.trained}/{self.budget}] trial {number} {outcome}  {shown}  ({architecture})")
 
@@ -102,16 +106,14 @@ class Progress:
         return "  ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
 
     def _front(self) -> str:
-        if not self.values:
+        """The front in one line, worked out anew only when a trial has come to it."""
+        if not len(self.front):
             return "empty so far"
-        goals = [o.goal for o in self.objectives]
-        volume = pareto.hypervolume(self.values, goals, pareto.reference_point(self.values, goals))
-        best = [
-            f"{o.metric} {(min if o.goal == 'min' else max)(column):.4g}"
-            for o, column in zip(self.objectives, zip(*self.values, strict=True), strict=True)
-        ]
-        size = len(pareto.front(self.values, goals))
-        return f"{size} members, hypervolume {volume:.4g}; best {', '.join(best)}"
+        if self._told_front is None:
+            volume = self.front.hypervolume(self.front.reference_point())
+            best = [f"{o.metric} {v:.4g}" for o, v in zip(self.objectives, self.front.best(), strict=True)]
+            self._told_front = f"{len(self.front)} members, hypervolume {volume:.4g}; best {', '.join(best)}"
+        return self._told_front
 
     def _remaining(self) -> str:
         done = self.trained - self.trained_before

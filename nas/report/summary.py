@@ -1,9 +1,11 @@
 """What a study came to, worked out once for figures and page: the front, its knee, how each trial ended."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
 from typing import Self
 
 from nas import pareto
@@ -85,13 +87,11 @@ class Summary:
         if not known:
             return None
         reference = pareto.reference_point(known, goals)
-        values: list[list[float]] = []
-        volumes: list[float] = []
+        growing, volumes = pareto.GrowingHypervolume(goals, reference), list[float]()
         trained = sorted((t for t in self.record.trials if t.trained), key=lambda t: (t.finished or 0.0, t.number))
         for trial in trained:
             found = trial.values(objectives) if trial.eligible else None
-            values += [found] if found is not None else []
-            volumes.append(pareto.hypervolume(values, goals, reference) if values else 0.0)
+            volumes.append(growing.volume if found is None else growing.add(found))
         busy = _busy_seconds(self.record.trials, [trial.finished or 0.0 for trial in trained])
         return HypervolumeHistory(tuple(reference), tuple(busy), tuple(volumes))
 
@@ -127,4 +127,10 @@ def _busy_seconds(trials: tuple[TrialResult, ...], moments: list[float]) -> list
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
-    return [sum(min(end, moment) - start for start, end in merged if start < moment) for moment in moments]
+    starts, before = [start for start, _ in merged], [0.0, *accumulate(end - start for start, end in merged)]
+    busy = []
+    for moment in moments:
+        begun = bisect_left(starts, moment)
+        after = max(0.0, merged[begun - 1][1] - moment) if begun else 0.0
+        busy.append(before[begun] - after)
+    return busy
