@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -31,6 +32,8 @@ class Metric:
     text: str
     cheap: bool = False
     exact: bool = False
+    log: bool = False
+    """Ratios of it count, not differences, and its values are above 0: declared by a study file of its own metrics."""
 
 
 METRICS: dict[str, Metric] = {
@@ -64,11 +67,12 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def metric(name: str) -> Metric:
-    """The metric of that name. Raises UsageError with the nearest valid name."""
-    if name not in METRICS:
-        raise UsageError(f"unknown metric '{name}'", code="unknown-metric", help=nearest(name, METRICS))
-    return METRICS[name]
+def metric(name: str, own: Mapping[str, Metric] = MappingProxyType({})) -> Metric:
+    """The metric of that name: built in, or one of the study's `own`. Raises UsageError with the nearest valid name."""
+    known = METRICS | dict(own)
+    if name not in known:
+        raise UsageError(f"unknown metric '{name}'", code="unknown-metric", help=nearest(name, known))
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,17 @@ class Objective:
 
     metric: str
     goal: Goal
+    own: Metric | None = None
+    """What the study file declares of the metric, where it is one of the study's own."""
+
+    @property
+    def means(self) -> Metric:
+        """What is known of the metric; of an unknown one, nothing but its name."""
+        return self.own or METRICS.get(self.metric) or Metric(self.metric, self.goal, "", "")
 
     @property
     def unit(self) -> str:
-        return METRICS[self.metric].unit if self.metric in METRICS else ""
+        return self.means.unit
 
     @property
     def label(self) -> str:
@@ -94,6 +105,13 @@ class Constraint:
     metric: str
     max: float | None = None
     min: float | None = None
+    own: Metric | None = None
+    """As of an objective."""
+
+    @property
+    def means(self) -> Metric:
+        """What is known of the metric; of an unknown one, nothing but its name."""
+        return self.own or METRICS.get(self.metric) or Metric(self.metric, "min", "", "")
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """How far over the limit, relative to it: <= 0 is feasible, and 0 where the metric is absent."""
@@ -236,10 +254,17 @@ class StudyRecord:
     value."""
     budget: int
     created: float
+    own_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """Those that the study file declares."""
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """What front members look at, as `nas.training.attention_maps` stores it; only a record for the report has them."""
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Every metric that is known by name: those built in, and the study's own."""
+        return METRICS | dict(self.own_metrics)
 
     def trained_count(self) -> int:
         return sum(t.trained for t in self.trials)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nas.architecture import Architecture
-from nas.results import METRICS, Objective
+from nas.results import Objective
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import Task, model_of
@@ -44,7 +44,7 @@ def reference(objectives: Sequence[Objective], task: Task, largest: Mapping[str,
 def costs_training(objectives: Sequence[Objective], task: Task) -> bool:
     """Whether an objective of the largest architecture is known only when it has been trained."""
     guessed = uniform(task)
-    return any(o.metric not in guessed and not METRICS[o.metric].cheap for o in objectives)
+    return any(o.metric not in guessed and not o.means.cheap for o in objectives)
 
 
 def largest(file: StudyFile, task: Task) -> Architecture:

@@ -17,7 +17,6 @@ from nas import files
 from nas.architecture import Architecture
 from nas.bench.pool import side_by_side
 from nas.measure import DeviceLock
-from nas.results import METRICS
 from nas.running.proposer import key_of, seed_of
 from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
@@ -87,8 +86,7 @@ class Shelf:
 
 def jobs_of(file: StudyFile, jobs: int) -> int:
     """So many trainings at once, or one where an objective or a limit is a time that training takes."""
-    names = [*(o.metric for o in file.objectives), *(c.metric for c in file.constraints)]
-    return jobs if all(METRICS[name].cheap or METRICS[name].exact for name in names) else 1
+    return jobs if all(each.means.cheap or each.means.exact for each in file.judged()) else 1
 
 
 def _train(

@@ -106,4 +106,4 @@ def _objective(text: str) -> Column:
     if not name or goal not in ("min", "max"):
         message = f"expected COLUMN:min or COLUMN:max, got '{text}'"
         raise UsageError(message, where="--objectives", help="for example error:min,latency:min:cheap")
-    return Column(name, "min" if goal == "min" else "max", cheap)
+    return Column(name, "min" if goal == "min" else "max", cheap=cheap)

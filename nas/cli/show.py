@@ -1,5 +1,6 @@
 """`nas show`: everything about one trial."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from nas.cli.options import Json, StudyName, TrialNumber
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nas.results import TrialResult
+    from nas.results import Metric, TrialResult
 
 
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
@@ -22,13 +23,14 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     from nas.study import open_study
 
     stored = open_study(study)
+    known = stored.record().metrics
     found = stored.trial(trial)
     front = found.number in {member.number for member in stored.front()}
     commands = _commands(stored.address, trial)
     if json:
         emit("result", study=stored.name, on_front=front, commands=commands, **asdict(found))
     else:
-        _print(found, front, commands)
+        _print(found, front, commands, known)
 
 
 def _commands(address: str, number: int) -> list[str]:
@@ -38,14 +40,14 @@ def _commands(address: str, number: int) -> list[str]:
     return [f"nas train {study} {number}", f"nas generate {study} {number} --prompt 'The '"]
 
 
-def _print(trial: "TrialResult", front: bool, commands: list[str]) -> None:
+def _print(trial: "TrialResult", front: bool, commands: list[str], known: "Mapping[str, Metric]") -> None:
     from nas.cli.tables import answers
 
     console = answers()
     console.print(_facts(trial, front))
     console.print("", _blocks(trial), sep="\n")
     if trial.metrics:
-        console.print("", _metrics(trial), sep="\n")
+        console.print("", _metrics(trial, known), sep="\n")
     if trial.rungs:
         console.print("", _rungs(trial), sep="\n")
     console.print("", *commands, sep="\n", soft_wrap=True)
@@ -87,17 +89,16 @@ def _blocks(trial: "TrialResult") -> "Table":
     return shown
 
 
-def _metrics(trial: "TrialResult") -> "Table":
+def _metrics(trial: "TrialResult", metrics: "Mapping[str, Metric]") -> "Table":
     from nas.cli.tables import number, spread, table
-    from nas.results import METRICS
 
     shown = table("metric", "value", "unit", "p10–p90", numbers=("value",))
-    known = [name for name in METRICS if name in trial.metrics]
+    known = [name for name in metrics if name in trial.metrics]
     # Spreads stand beside their metric, and `contended` among the facts; what is left is the task's own.
     elsewhere = ("contended", *(f"{name}_" for name in known))
-    own = [name for name in trial.metrics if name not in METRICS and not name.startswith(elsewhere)]
+    own = [name for name in trial.metrics if name not in metrics and not name.startswith(elsewhere)]
     for name in [*known, *own]:
-        unit = METRICS[name].unit if name in METRICS else ""
+        unit = metrics[name].unit if name in metrics else ""
         shown.add_row(name, number(trial.metrics[name]), unit, spread(trial.metrics, name))
     return shown
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from nas.reasons import Reason
-from nas.results import METRICS, Objective, State, StudyRecord, TrialResult
+from nas.results import Objective, State, StudyRecord, TrialResult
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BoundCheck:
 
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
-        trained = [(i, o) for i, o in enumerate(record.objectives) if not METRICS[o.metric].cheap]
+        trained = [(i, o) for i, o in enumerate(record.objectives) if not o.means.cheap]
         bounded = [
             trial
             for trial in record.trials

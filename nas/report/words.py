@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from nas.architecture import Family
 from nas.report.summary import Role, Summary
-from nas.results import METRICS, Goal, State, StudyRecord, TrialResult
+from nas.results import Goal, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
@@ -179,21 +179,23 @@ def floor_sentences(summary: Summary) -> list[str]:
             told = {name: metrics[metric] for name, metrics in floors[split].items() if metric in metrics}
             values, name = _values(summary, split, metric)
             if values:
-                sentences.append(_against(values, told, _goal(metric), f"{name}{note}"))
+                goal = _goal(summary.record, metric)
+                sentences.append(_against(values, told, goal, f"{name}{note}"))
     return sentences
 
 
 def best_beside_floor(summary: Summary, metric: str) -> float | None:
     """The best validation value of a trial in a floor's metric."""
     values, _ = _values(summary, "val", metric)
-    best = min if _goal(metric) == "min" else max
+    best = min if _goal(summary.record, metric) == "min" else max
     return best(values.values(), default=None)
 
 
-def _goal(metric: str) -> Goal:
+def _goal(record: StudyRecord, metric: str) -> Goal:
     """Of a floor's metric, or of one group of it; shares and scores that are not known are to be large."""
     name = metric.partition(":")[0]
-    known = METRICS.get(name, METRICS.get(f"val_{name}"))
+    metrics = record.metrics
+    known = metrics.get(name, metrics.get(f"val_{name}"))
     return known.goal if known else "max"
 
 
@@ -202,7 +204,7 @@ def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float]
     known = f"{split}_{metric}"
     if split == "test":
         return confirmed_means(summary.record, known), known
-    known = known if known in METRICS else metric
+    known = known if known in summary.record.metrics else metric
     return {t.number: t.metrics[known] for t in summary.eligible if known in t.metrics}, known
 
 

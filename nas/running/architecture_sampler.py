@@ -20,6 +20,13 @@ LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "FLOP", "mJ", "s")
 a decode state (KiB) may be 0, which has no logarithm."""
 
 
+def is_logarithmic(objective: Objective) -> bool:
+    """Whether ratios of the objective count; a metric of the study's own says so itself."""
+    if objective.own:
+        return objective.own.log
+    return objective.goal == "min" and (objective.unit in LOGARITHMIC_UNITS or objective.metric == "params")
+
+
 @dataclass(frozen=True)
 class Choice:
     """What is chosen for a trial."""
@@ -59,7 +66,7 @@ def pareto_sampler(
         limits={c.metric: partial(violation, c) for c in constraints if c.metric in known},
         features=row,
         cost=(lambda choice: told(choice)["flops_per_token"]) if "flops_per_token" in known else None,
-        logarithmic=[o.goal == "min" and (o.unit in LOGARITHMIC_UNITS or o.metric == "params") for o in objectives],
+        logarithmic=[is_logarithmic(o) for o in objectives],
         startup=STARTUP,
         seed=seed,
     )

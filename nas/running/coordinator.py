@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
 from nas.reasons import Reason, over_limit
-from nas.results import METRICS, Rung
+from nas.results import Rung
 from nas.running.architecture_features import Describe
 from nas.running.budget import ASKS_PER_TRIAL, Counts, End, Failures
 from nas.running.early_endings import EarlyEndings
@@ -221,16 +221,16 @@ class Coordinator:
     def _measured(self, trial: RunningTrial, metrics: Mapping[str, float]) -> bool:
         number, passed = trial.job.number, bool(trial.metrics)
         trial.metrics |= metrics
-        for name in [o.metric for o in self.objectives] + [c.metric for c in self.constraints]:
-            if METRICS[name].cheap and name not in trial.metrics:
+        for wanted in self.file.judged():
+            if wanted.means.cheap and wanted.metric not in trial.metrics:
                 raise UsageError(
-                    f"'{name}' cannot be measured on this machine",
+                    f"'{wanted.metric}' cannot be measured on this machine",
                     code="not-measurable",
                     help="leave it out of objectives and constraints, or run where the hardware counts it",
                 )
         self._proposals.measured(number, trial.metrics)
         # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
-        cheap = [constraint for constraint in self.constraints if METRICS[constraint.metric].cheap]
+        cheap = [constraint for constraint in self.constraints if constraint.means.cheap]
         over = [name for name, violation in trial.violations(cheap).items() if violation > 0]
         if not over and not passed:
             self._early_endings.before_training(trial)

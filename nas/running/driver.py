@@ -21,7 +21,7 @@ from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.measure import DeviceLock, environment, hardware_id
 from nas.measure.costs import Costs
-from nas.results import METRICS, State
+from nas.results import State
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
@@ -259,8 +259,7 @@ def _compare(
         detail = f"stored sha256 {stored['data']['sha256'][:12]}   now {described['sha256'][:12]}"
         text = f"study '{file.name}' was created with other data"
         raise Conflict(text, code="data-changed", where=f"{source}  task.corpus", detail=detail, help=help)
-    used = [o.metric for o in file.objectives] + [c.metric for c in file.constraints]
-    timed = [name for name in used if not METRICS[name].exact]
+    timed = [each.metric for each in file.judged() if not each.means.exact]
     if timed and hardware_id(stored["environment"]) != hardware_id(now):
         keys = ("cpu", "logical_cores", "gpus")
         detail = "\n".join(f"{key}: stored {stored['environment'][key]}   now {now[key]}" for key in keys)
@@ -271,7 +270,7 @@ def _compare(
 def _measure_front(study: StoredStudy, task: Task, device: str, observer: Observer) -> None:
     """Once more, now that nothing trains, until every member of the front has such a measurement."""
     record = study.record()
-    if all(METRICS[o.metric].exact for o in record.objectives):
+    if all(o.means.exact for o in record.objectives):
         return
     done = {int(k.partition(":")[2]) for k in study.store.attributes() if k.startswith("remeasured:")}
     lock = DeviceLock(device)

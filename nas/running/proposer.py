@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
-from nas.results import METRICS, Constraint, Objective, Rung, rungs_of
+from nas.results import Constraint, Objective, Rung, rungs_of
 from nas.running.architecture_features import Describe
 from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
@@ -170,7 +170,7 @@ class Proposer:
         return self._pareto.optimistic(self._mirror, self._trial(self._ids[number]), known)
 
     def _known(self, metrics: Mapping[str, float]) -> dict[str, Any]:
-        return {KNOWN_VALUES: [metrics.get(o.metric) if METRICS[o.metric].cheap else None for o in self.objectives]}
+        return {KNOWN_VALUES: [metrics.get(o.metric) if o.means.cheap else None for o in self.objectives]}
 
     def _at_rungs(self, rungs: Sequence[Rung]) -> dict[str, Any]:
         """Values by step; and the seconds that all steps would take, where times are measured anyway.
@@ -180,7 +180,7 @@ class Proposer:
         if not rungs:
             return {}
         values = [[rung.step, [rung.metrics.get(o.metric) for o in self.objectives]] for rung in rungs]
-        timed = not all(METRICS[o.metric].exact for o in self.objectives) and rungs[-1].seconds > 0
+        timed = not all(o.means.exact for o in self.objectives) and rungs[-1].seconds > 0
         seconds = MEASURING_SECONDS + rungs[-1].seconds / rungs[-1].step * self.steps
         return {RUNG_VALUES: values} | ({COST: seconds} if timed else {})
 

@@ -26,7 +26,7 @@ import moocore
 import numpy as np
 
 from nas.reasons import Reason, Verdict, over_limit
-from nas.results import METRICS, Constraint, Objective, Rung
+from nas.results import Constraint, Objective, Rung
 from nas.running.learning_curves import Curve, CurveEnds, Floats
 
 KEPT = 3
@@ -61,7 +61,7 @@ class Stopping:
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
         self.objectives = objectives
-        self.limits = [c for c in constraints if not METRICS[c.metric].cheap]
+        self.limits = [c for c in constraints if not c.means.cheap]
         self._courses: dict[int, Course] = {}
         self._ends_at: dict[tuple[str, int], CurveEnds] = {}
 
@@ -130,7 +130,7 @@ class Stopping:
         """The objectives in order, as they are where they are known. None where one is neither known nor guessed."""
         values: list[float | None] = [
             course.metrics.get(objective.metric)
-            if METRICS[objective.metric].cheap or course.complete
+            if objective.means.cheap or course.complete
             else guess(objective, course.curve(objective.metric, step), step)
             for objective in self.objectives
         ]

@@ -22,8 +22,9 @@ from pydantic import (
 
 from nas.architecture import Architecture, Family, first_error, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
-from nas.results import Constraint, Objective, metric
+from nas.results import Constraint, Metric, Objective, metric
 from nas.settings.baseline import BaselineSettings
+from nas.settings.metric_settings import MetricName, MetricSettings, own_metrics
 from nas.settings.study_settings import (
     ConstraintSettings,
     MeasureSettings,
@@ -50,6 +51,7 @@ class StudyFile(Table):
     space: AnySpace
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
+    metrics: dict[MetricName, MetricSettings] = Field(default_factory=dict, max_length=64)
     objectives: tuple[ObjectiveSettings, ...] = Field(min_length=1, max_length=4)
     constraints: tuple[ConstraintSettings, ...] = ()
     search: SearchSettings = SearchSettings()
@@ -58,6 +60,7 @@ class StudyFile(Table):
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
+        own = own_metrics(self.metrics)
         tables: dict[str, tuple[ObjectiveSettings | ConstraintSettings, ...]]
         tables = {"objectives": self.objectives, "constraints": self.constraints}
         for table, entries in tables.items():
@@ -65,7 +68,7 @@ class StudyFile(Table):
             for i, entry in enumerate(entries):
                 where = f"{table}[{i}].metric"
                 try:
-                    metric(entry.metric)
+                    metric(entry.metric, own)
                 except UsageError as error:
                     raise InvalidStudyFile(error.message, code=error.code, where=where, help=error.help) from None
                 if entry.metric in seen:
@@ -140,15 +143,28 @@ class StudyFile(Table):
         """As one writes it: the name, where there is one."""
         return family[0] if len(family) == 1 else list(family)
 
+    def own_metrics(self) -> dict[str, Metric]:
+        """Those that `[metrics.NAME]` tables declare."""
+        return own_metrics(self.metrics)
+
     def objective_list(self) -> tuple[Objective, ...]:
-        return tuple(Objective(o.metric, o.goal or metric(o.metric).goal) for o in self.objectives)
+        own = self.own_metrics()
+        goals = ((o, o.goal or metric(o.metric, own).goal) for o in self.objectives)
+        return tuple(Objective(o.metric, goal, own.get(o.metric)) for o, goal in goals)
 
     def constraint_list(self) -> tuple[Constraint, ...]:
-        return tuple(Constraint(c.metric, c.max, c.min) for c in self.constraints)
+        own = self.own_metrics()
+        return tuple(Constraint(c.metric, c.max, c.min, own.get(c.metric)) for c in self.constraints)
+
+    def judged(self) -> tuple[Objective | Constraint, ...]:
+        """Objectives and limits: whatever decides about a trial."""
+        return self.objective_list() + self.constraint_list()
 
     def resolved(self) -> dict[str, Any]:
         """Plain data with every default filled in, None left out (TOML has none)."""
         data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        if not self.metrics:
+            del data["metrics"]  # a study without any is stored as ever
         return data
 
     def to_toml(self) -> str:
@@ -225,6 +241,11 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
         message, help = "unknown value", nearest(str(value), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     if where == "task.kind":
         help = nearest(str(value), TASK_KINDS)
+    if name == "[key]":  # of a table whose keys are names
+        where, message = (
+            path_of(location[:-1]),
+            "a metric's name is letters, digits and '_', a letter first, at most 64",
+        )
     if name == "name" and first["type"] == "string_pattern_mismatch":
         message = "a name is letters, digits, '_', '-' and '.', at most 64 of them"
     shown = "" if isinstance(value, (dict, list, tuple)) and len(repr(value)) > 80 else f" = {value!r}"
@@ -237,7 +258,7 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if part in TAGS:
             model = TAGS[part]
-        elif isinstance(part, str):
+        elif isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
             model = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
     return list(model.model_fields)

@@ -88,6 +88,7 @@ class StoredStudy:
             data=attributes.get("data", {}),
             budget=attributes.get("budget", file.search.trials),
             created=attributes.get("created", 0.0),
+            own_metrics=file.own_metrics(),
             confirmed=_confirmed(attributes),
         )
 

@@ -275,3 +275,38 @@ def test_heads_of_their_own_size_need_not_divide_the_hidden_size():
         BASIC.replace("METRIC", "val_loss").replace("ENTRY", '{ kind = "softmax", heads = 3, head_size = 8 }')
     )
     assert file.spaces()["decoder"].attention[0]["heads"] == 3
+
+
+OWN = BASIC.replace("METRIC", "error").replace("ENTRY", SOFTMAX)
+
+
+def test_metrics_of_the_studys_own_are_objectives_and_limits_with_what_the_file_says_of_them():
+    tables = (
+        '[metrics.error]\ngoal = "max"\nunit = "%"\n[metrics.milliseconds]\ngoal = "min"\ncheap = true\nexact = true\n'
+    )
+    file = study_file.parse(f'{OWN}{tables}[[constraints]]\nmetric = "milliseconds"\nmax = 3\n')
+    (objective,), (limit,) = file.objective_list(), file.constraint_list()
+    assert (objective.goal, objective.label, objective.means.cheap) == ("max", "error (%)", False)
+    assert (limit.means.cheap, limit.means.exact) == (True, True)
+    assert study_file.parse(file.to_toml()) == file
+    assert "metrics" not in study_file.parse(MINIMAL).resolved()
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "help"),
+    [
+        ("[metrics.val_loss]\ngoal = 'max'", "'val_loss' is built in and cannot be declared anew", "another name"),
+        ("[metrics.error_p90]\ngoal = 'max'", "names that end in _p90 tell a metric's spread", "another name"),
+        ("[metrics.contended]\ngoal = 'max'", "'contended' is reserved", "another name"),
+        ("[metrics.error]\ngaol = 'max'", "unknown key 'gaol'", "did you mean 'goal'?"),
+        ("[metrics.error]\nunit = 'ms'", "'metrics.error.goal' is missing", ""),
+        ("[metrics.no-name]\ngoal = 'max'", "a metric's name is letters, digits and '_'", ""),
+        ("[metrics.eror]\ngoal = 'max'", "unknown metric 'error'", "did you mean 'eror'?"),
+    ],
+)
+def test_metrics_that_cannot_be_declared_so_are_refused_with_the_place(table, message, help):
+    with pytest.raises(InvalidStudyFile) as caught:
+        study_file.parse(f"{OWN}{table}\n", source="own.toml")
+    assert message in caught.value.message
+    assert caught.value.where.startswith("own.toml:")
+    assert help in caught.value.help

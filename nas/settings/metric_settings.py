@@ -1,0 +1,56 @@
+"""The `[metrics.NAME]` tables of a study file: what a body of one's own measures."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from nas.errors import InvalidStudyFile
+from nas.results import METRICS, Goal, Metric
+from nas.toml_table import Table
+
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+SPREADS = ("_p10", "_p90", "_p95", "_count")
+"""Endings under which the spread of a metric stands beside it."""
+RESERVED = ("contended", "trial", "number", "state", "reason")
+"""Columns of the report and marks of a trial."""
+
+
+class MetricSettings(Table):
+    """One metric. `cheap`: known without training. `exact`: without measuring noise. `log`: ratios of it count."""
+
+    goal: Goal
+    unit: str = Field(default="", max_length=24)
+    text: str = Field(default="", max_length=200)
+    cheap: bool = False
+    exact: bool = False
+    log: bool = False
+
+
+def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
+    """The metrics that these tables declare.
+
+    Raises InvalidStudyFile for a name that has a meaning already.
+    """
+    for name in tables:
+        ending = next((ending for ending in SPREADS if name.endswith(ending)), None)
+        if name in METRICS or name in RESERVED or ending:
+            text = f"'{name}' is built in and cannot be declared anew" if name in METRICS else f"'{name}' is reserved"
+            raise InvalidStudyFile(
+                f"names that end in {ending} tell a metric's spread" if ending else text,
+                code="metric-name",
+                where=f"metrics.{name}",
+                detail=_meaning(METRICS[name]) if name in METRICS else "",
+                help="leave the table out, or give the metric another name",
+            )
+    return {
+        name: Metric(name, table.goal, table.unit, table.text, table.cheap, table.exact, table.log)
+        for name, table in tables.items()
+    }
+
+
+def _meaning(metric: Metric) -> str:
+    return f"it means: {metric.text}{f', in {metric.unit}' if metric.unit else ''}, to be made {WORDS[metric.goal]}"
+
+
+WORDS: dict[Goal, str] = {"min": "small", "max": "large"}
