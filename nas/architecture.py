@@ -12,12 +12,15 @@ from functools import cached_property
 from itertools import groupby
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 
+from nas import bounds
+from nas.bounds import Hidden, Passes
 from nas.errors import InvalidArchitecture, nearest
-from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, Spec, having
+from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, having
+from nas.spec import Spec
 
 Family = Literal["decoder", "encoder", "encoder_decoder", "recurrent"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -111,11 +114,11 @@ class Architecture(Spec):
     """
 
     family: Family = "decoder"
-    hidden: PositiveInt
-    blocks: tuple[Block, ...] = Field(min_length=1)
-    encoder_blocks: tuple[Block, ...] = ()
+    hidden: Hidden
+    blocks: tuple[Block, ...] = Field(min_length=1, max_length=bounds.BLOCKS)
+    encoder_blocks: tuple[Block, ...] = Field(default=(), max_length=bounds.BLOCKS)
     tied: bool = True
-    repeat: PositiveInt = 1
+    repeat: Passes = 1
     pooling: Literal["mean", "first"] = "mean"
 
     @model_validator(mode="wrap")
@@ -139,6 +142,8 @@ class Architecture(Spec):
             yield "", "family='encoder_decoder' needs encoder_blocks", "give at least one"
         if self.pooling != "mean" and family != "encoder":
             yield "", f"pooling={self.pooling!r} does not belong to family={family!r}", "leave it out"
+        if problem := too_large(self.hidden, max(self.depth, len(self.encoder_blocks)), self.repeat):
+            yield "", *problem
         if family == "recurrent":
             yield from self._problems_of_recurrent()
         else:
@@ -188,6 +193,20 @@ class Architecture(Spec):
 
 LSTM_LAYER = Block.model_validate({"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}})
 """What the recurrent family is made of."""
+
+
+def too_large(hidden: int, blocks: int, repeat: int) -> Problem | None:
+    """What is wrong, and the fix, when a stack of so many blocks is beyond what `nas` builds (nas.bounds)."""
+    if hidden**2 * blocks > bounds.HIDDEN_SQUARED_BLOCKS:
+        most = bounds.HIDDEN_SQUARED_BLOCKS // hidden**2
+        return (
+            f"hidden={hidden} with {blocks} blocks is too large",
+            f"use at most {most} blocks, or a smaller hidden size",
+        )
+    if blocks * repeat > bounds.REPEATED_BLOCKS:
+        text = f"{blocks} blocks, passed {repeat} times, are more than {bounds.REPEATED_BLOCKS}"
+        return text, "use fewer blocks, or a smaller repeat"
+    return None
 
 
 def _runs(blocks: tuple[Block, ...]) -> str:

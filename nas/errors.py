@@ -17,6 +17,11 @@ first line alone, `render()` the whole message as a command prints it.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from nas.printable import on_one_line, printable
+
+LONGEST_NAME = 200
+"""Characters of a name that others are compared with: the time grows with their product."""
+
 
 class NasError(Exception):
     """The base: `code` is a short stable name in kebab case, `message` one line without a full stop."""
@@ -32,13 +37,13 @@ class NasError(Exception):
         self.code = code or type(self).code
 
     def render(self) -> str:
-        """The message as a command prints it: error[code], place, detail, help."""
-        lines = [f"error[{self.code}]: {self.message}"]
+        """The message as a command prints it: error[code], place, detail, help; whatever it quotes is escaped."""
+        lines = [f"error[{self.code}]: {on_one_line(self.message)}"]
         if self.where:
-            lines.append(f"  --> {self.where}")
-        lines += [f"      {line}" for line in self.detail.splitlines()]
+            lines.append(f"  --> {on_one_line(self.where)}")
+        lines += [f"      {line}" for line in printable(self.detail).splitlines()]
         if self.help:
-            first, *rest = self.help.splitlines()
+            first, *rest = printable(self.help).splitlines()
             lines += [f"  help: {first}", *(f"        {line}" for line in rest)]
         return "\n".join(lines)
 
@@ -83,6 +88,7 @@ class TooManyFailures(NasError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """ "did you mean 'x'? valid: a, b, c", or only the valid names when none is near."""
     valid = sorted(valid)
-    close = get_close_matches(name, valid, n=1, cutoff=0.5)
+    compared = [other for other in valid if len(other) <= LONGEST_NAME] if len(name) <= LONGEST_NAME else []
+    close = get_close_matches(name, compared, n=1, cutoff=0.5)
     listed = "one of " + ", ".join(valid)
     return f"did you mean '{close[0]}'? ({listed})" if close else listed

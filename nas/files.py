@@ -1,13 +1,30 @@
-"""Writing files whole or not at all."""
+"""Files: written whole or not at all; read only where they are regular files of a bounded size."""
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nas.errors import OutOfReach
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """An ordinary file as a whole. Raises OSError, and ValueError when it is larger, or no ordinary file.
+
+    Never waits: a pipe or a device of that name is refused. What the kernel makes up while it is read (/proc) says that
+    it has no size, and counts as empty.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is no ordinary file")
+        if found.st_size > most:
+            raise ValueError(f"it is larger than {most:,} bytes")
+        return file.read(found.st_size)
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -4,9 +4,13 @@ A kind is a frozen value with a name (`kind`), fields of its own, the forms it h
 one: a class here and its name in `Attention` below, a module in a file under `nas/attention/`, a line in its table.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from math import isqrt
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import Field
+
+from nas.bounds import ALL_HEADS, CONTEXT, CONV, Heads, HeadSize, Size, Tokens
+from nas.spec import Spec
 
 Form = Literal["causal", "bidirectional", "cross"]
 """Causal: a token sees itself and the past. Bidirectional: all tokens. Cross: the tokens of a memory."""
@@ -27,30 +31,6 @@ SCORED: tuple[Position, ...] = ("rope", "alibi", *EVERYWHERE)
 
 Problem = tuple[str, str]
 """(`field=value must ...`, the fix)."""
-
-
-class Spec(BaseModel):
-    """A frozen value that knows its canonical form."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def canonical(self) -> dict[str, Any]:
-        """Plain data with every field at its default left out, so that a new field keeps old ids."""
-        data: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            default = field.get_default(call_default_factory=True, validated_data=self.__dict__)
-            if name == "kind" or value != default:
-                data[name] = _plain(value)
-        return data
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Spec):
-        return value.canonical()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 class Kind(Spec):
@@ -83,8 +63,8 @@ class Headed(Kind):
     """Kinds with `heads` of equal size: by default the hidden size shared out among them, else `head_size` each."""
 
     positions = TURNED
-    heads: PositiveInt = 4
-    head_size: PositiveInt | None = None
+    heads: Heads = 4
+    head_size: HeadSize | None = None
 
     def size(self, hidden: int) -> int:
         """Values of a head at that hidden size."""
@@ -97,9 +77,11 @@ class Headed(Kind):
         if turned and self.head_size is not None and self.head_size % 2:
             return f"head_size={self.head_size} must be even for rotary positions", "use an even number"
         if turned and self.size(hidden) % 2:
-            even = [h for h in range(1, hidden + 1) if hidden % h == 0 and hidden // h % 2 == 0]
             text = f"heads={self.heads} gives heads of odd size {self.size(hidden)}, which rotary positions cannot turn"
-            return text, f"use one of {', '.join(map(str, even))}" if even else "use an even hidden size"
+            return text, "use an even hidden size" if hidden % 2 else f"use one of {_divisors(hidden // 2)}"
+        if self.heads * (self.head_size or 0) > ALL_HEADS:
+            text = f"heads={self.heads} × head_size={self.head_size} must be at most {ALL_HEADS}"
+            return text, "use fewer or smaller heads"
         return super().problem(hidden, position)
 
 
@@ -107,7 +89,7 @@ class Grouped(Headed):
     """Heads whose keys and values may be shared: kv_heads = heads (MHA), fewer (GQA), or 1 (MQA)."""
 
     positions = SCORED
-    kv_heads: PositiveInt = Field(default_factory=lambda data: data.get("heads", 4))
+    kv_heads: Heads = Field(default_factory=lambda data: data.get("heads", 4))
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
         if self.heads % self.kv_heads:
@@ -137,8 +119,8 @@ class Latent(Headed):
     """
 
     kind: Literal["latent"] = "latent"
-    latent: PositiveInt = 32
-    rope_size: PositiveInt | None = None
+    latent: Size = 32
+    rope_size: Size | None = None
 
     def turned_size(self, hidden: int) -> int:
         """Values that carry the position: `rope_size`, or half a head, at least 2 and even."""
@@ -196,8 +178,8 @@ class Window(Grouped):
     """
 
     kind: Literal["window"] = "window"
-    window: PositiveInt = 32
-    global_tokens: NonNegativeInt = 0
+    window: Tokens = 32
+    global_tokens: int = Field(default=0, ge=0, le=CONTEXT)
 
     def __str__(self) -> str:
         return super().__str__().removesuffix(" global_tokens=0")
@@ -210,9 +192,9 @@ class BlockSparse(Grouped):
     """
 
     kind: Literal["block_sparse"] = "block_sparse"
-    block: PositiveInt = 16
-    stride: int = Field(default=4, ge=2)
-    far: PositiveInt = 4
+    block: Tokens = 16
+    stride: int = Field(default=4, ge=2, le=CONTEXT)
+    far: Tokens = 4
 
 
 class Linear(Headed):
@@ -230,7 +212,7 @@ class Performer(Headed):
 
     kind: Literal["performer"] = "performer"
     forms = ("causal", "bidirectional", "cross")
-    features: PositiveInt = 32
+    features: Size = 32
 
 
 class Linformer(Headed):
@@ -239,7 +221,7 @@ class Linformer(Headed):
     kind: Literal["linformer"] = "linformer"
     forms = ("bidirectional",)
     positions = ("learned", "sinusoidal", "rope", "none")
-    rank: PositiveInt = 32
+    rank: Size = 32
 
 
 class Retention(Headed):
@@ -266,7 +248,7 @@ class GatedDelta(Headed):
     kind: Literal["gated_delta"] = "gated_delta"
     forms = ("causal",)
     positions = EVERYWHERE[::-1]
-    conv: NonNegativeInt = 4
+    conv: int = Field(default=4, ge=0, le=CONV)
 
 
 class NoAttention(Kind):
@@ -315,4 +297,6 @@ def having(form: Form) -> tuple[str, ...]:
 
 
 def _divisors(n: int) -> str:
-    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
+    """The divisors of n, from their pairs d · (n / d)."""
+    small = [d for d in range(1, isqrt(n) + 1) if n % d == 0]
+    return ", ".join(map(str, sorted({*small, *(n // d for d in small)})))

@@ -1,4 +1,7 @@
-"""TOML tables: the frozen base of every settings class, numbers, lists of choices, one dotted key, a key's line."""
+"""TOML tables: the frozen base of every settings class, numbers, lists of choices, one dotted key, a key's line.
+
+Whatever is beyond the bounds of `nas.bounds` is refused before it can take time or memory.
+"""
 
 import re
 import tomllib
@@ -7,12 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nas import bounds
 from nas.errors import UsageError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-MOST_IN_A_RANGE = 1000
 
-Count = Annotated[int, Field(strict=True, gt=0, le=10**9)]
+Count = Annotated[int, Field(strict=True, gt=0, le=bounds.STEPS)]
 """A whole number from 1 on: neither 2.0 nor true."""
 Number = Annotated[float, Field(strict=True)]
 """A number, not true; in a Table it is finite too."""
@@ -22,10 +25,13 @@ def duration(value: Any) -> Any:
     """ "90s", "30m", "1.5h", "2d" or a number of seconds → seconds. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([smhd]?)", value.strip(), re.ASCII)
     if not match or not float(match[1]):
         raise ValueError("expected a duration such as 90s, 30m or 1.5h")
-    return float(match[1]) * UNITS[match[2] or "s"]
+    seconds = float(match[1]) * UNITS[match[2] or "s"]
+    if seconds > bounds.SECONDS:
+        raise ValueError(f"expected at most {bounds.SECONDS // UNITS['d']}d")
+    return seconds
 
 
 class Table(BaseModel):
@@ -46,44 +52,92 @@ def as_range(value: Any) -> Any:
     low, high = value.get("low"), value.get("high")
     if set(value) != {"low", "high"} or type(low) is not int or type(high) is not int or low > high:
         raise ValueError("expected { low = 1, high = 4 } with low <= high")
-    if high - low >= MOST_IN_A_RANGE:
-        raise ValueError(f"expected at most {MOST_IN_A_RANGE:,} numbers from low to high")
+    if high - low >= bounds.CHOICES:
+        raise ValueError(f"expected at most {bounds.CHOICES:,} numbers from low to high")
     return tuple(range(low, high + 1))
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The choices, when there is one at least and none is given twice. Raises ValueError."""
+    """The choices, when there is one at least, and not too many, and none is given twice. Raises ValueError."""
     if not values:
         raise ValueError("expected at least one choice")
+    if len(values) > bounds.CHOICES:
+        raise ValueError(f"expected at most {bounds.CHOICES:,} choices, got {len(values):,}")
     if len(set(map(repr, values))) < len(values):
         raise ValueError("a choice is given twice")
     return values
 
 
+def tables_of(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ValueError for what is no TOML, and for what is beyond the bounds."""
+    if len(text) > bounds.FILE_BYTES:
+        raise ValueError(f"expected at most {bounds.FILE_BYTES:,} characters, got {len(text):,}")
+    for piece in re.split(r"[=,\[\]{}\n]", text):  # tomllib needs a minute for a key of 30,000 parts
+        if len(re.findall(r"\.[ \t]*[\w\"'-]", piece)) >= bounds.KEY_PARTS:
+            raise ValueError(f"expected at most {bounds.KEY_PARTS} names with dots between")
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"expected lists and tables at most {bounds.DEPTH} deep in each other") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python reads no longer ones
+        raise ValueError(f"expected whole numbers up to {bounds.WHOLE:,}") from None
+    check_values(data)
+    return data
+
+
+def check_values(data: Mapping[str, Any]) -> None:
+    """Raises ValueError for tables too deep in each other, and for whole numbers that TOML has not."""
+    level: list[Any] = [data]
+    for _ in range(bounds.DEPTH):
+        inside = [i for value in level for i in (value.values() if isinstance(value, Mapping) else value)]
+        if any(isinstance(i, int) and abs(i) > bounds.WHOLE for i in inside):
+            raise ValueError(f"expected whole numbers up to {bounds.WHOLE:,}")
+        level = [i for i in inside if isinstance(i, (Mapping, list))]
+    if level:
+        raise ValueError(f"expected lists and tables at most {bounds.DEPTH} deep in each other")
+
+
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key. The value is TOML; what is not TOML is taken as a string."""
+    """Set one dotted key. The value is TOML; what is not TOML is taken as a string. Raises UsageError."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"expected key=value, got '{override}'", where="-s", help="for example -s train.steps=100")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
+    where = f"-s {override}"
     *parents, last = key.strip().split(".")
+    if len(parents) >= bounds.DEPTH:
+        raise UsageError(f"expected a key of at most {bounds.DEPTH} names with dots between", where=where)
+    parsed = _value(value, where)
     place: Any = data
     for part in parents:
-        if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
+        if isinstance(place, list) and _is_index(part, place):
             place = place[int(part)]
         elif isinstance(place, dict) and isinstance(place.setdefault(part, {}), (dict, list)):
             place = place[part]
         else:
-            raise UsageError(f"'{key}' leads nowhere: '{part}' is not a table", where=f"-s {override}")
-    if isinstance(place, list) and last.isdecimal() and int(last) < len(place):
+            raise UsageError(f"'{key}' leads nowhere: '{part}' is not a table", where=where)
+    if isinstance(place, list) and _is_index(last, place):
         place[int(last)] = parsed
     elif isinstance(place, dict):
         place[last] = parsed
     else:
-        raise UsageError(f"'{key}' leads nowhere: expected an index below {len(place)}", where=f"-s {override}")
+        raise UsageError(f"'{key}' leads nowhere: expected an index below {len(place)}", where=where)
+
+
+def _value(text: str, where: str) -> Any:
+    """The value of an override. Raises UsageError for one that is beyond the bounds."""
+    try:
+        found = tables_of(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    except ValueError as error:
+        raise UsageError(str(error), where=where) from None
+    return found["value"] if len(found) == 1 else text  # a line feed may bring more keys
+
+
+def _is_index(part: str, place: list[Any]) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) <= len(str(len(place))) and int(part) < len(place)
 
 
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,14 +156,16 @@ def line_of(text: str, path: str) -> int | None:
     best, best_depth = None, 0
     table: list[str] = []
     counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
-            index = counts[header[1]] = counts.get(header[1], -1) + 1
-            table = here = [*header[1].split("."), str(index)]
-        elif header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$", line):
-            table = here = header[1].split(".")
-        elif key := re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line):
-            here = table + key[1].split(".")
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        header, _, rest = line.lstrip("[").partition("]")
+        header, name = header.strip(), line.partition("=")[0].rstrip()
+        if line.startswith("[[") and rest.startswith("]"):
+            index = counts[header] = counts.get(header, -1) + 1
+            table = here = [*header.split("."), str(index)]
+        elif line.startswith("[") and rest.lstrip()[:1] in ("", "#"):
+            table = here = header.split(".")
+        elif "=" in line and re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            here = table + name.split(".")
         else:
             continue
         if len(here) > best_depth and wanted[: len(here)] == here:

@@ -10,7 +10,20 @@ import nas
 
 ROOT = Path(nas.__path__[0])
 FLOORS = (
-    ("errors", "files", "kinds", "architecture", "reasons", "results", "pareto", "paired", "toml_table"),
+    (
+        "bounds",
+        "printable",
+        "errors",
+        "files",
+        "spec",
+        "kinds",
+        "architecture",
+        "reasons",
+        "results",
+        "pareto",
+        "paired",
+        "toml_table",
+    ),
     ("space", "settings", "data"),
     ("samplers", "attention", "models", "tasks", "measure", "training"),
     ("study", "running"),

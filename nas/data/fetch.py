@@ -6,22 +6,28 @@ in the cache. A connection that breaks loses nothing: the next try goes on where
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from nas import files
+from nas import bounds, files
 from nas.data.catalogue import Dataset
 from nas.data.normalise import pack
 from nas.errors import DataError, OutOfReach, nearest
 
 CHUNK = 1 << 16
+NEIGHBOURS = 1000
+"""Files in a folder that a misspelt name is compared with."""
+RATIO, UNPACKED = 100, 1 << 26
+"""A gzip file may unpack to so many times its size, or to so many bytes, whatever is more."""
 TIMEOUT_SECONDS = 30.0
 
 Progress = Callable[[str, int, int | None], None]
@@ -122,10 +128,8 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
     `help`: what to do where it cannot be unpacked.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe, which would be waited for, or a folder
-            raise OSError("not a file")
-        packed = path.read_bytes()
-        return gzip.decompress(packed) if path.suffix == ".gz" else packed
+        packed = files.read_bytes(path, bounds.TEXT_BYTES)
+        return _unpacked(packed) if path.suffix == ".gz" else packed
     except FileNotFoundError:
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -146,13 +150,26 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
         ) from None
 
 
+def _unpacked(packed: bytes) -> bytes:
+    """Raises ValueError for more than a text may have, before it fills the memory: a gzip file of 1 MiB can stand for
+    1 GiB of zeros, and no text shrinks to a hundredth of its size."""
+    parts, size, most = list[bytes](), 0, max(UNPACKED, RATIO * len(packed))
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        while part := file.read(1 << 20):
+            parts.append(part)
+            size += len(part)
+            if size > min(most, bounds.TEXT_BYTES):
+                raise ValueError(f"it unpacks to more than {min(most, bounds.TEXT_BYTES):,} bytes")
+    return b"".join(parts)
+
+
 def read_named(path: Path, known: Iterable[str]) -> bytes:
     """The same for what a study names. Raises DataError; `known`: data sets that could have been meant instead."""
     try:
         return read(path)
     except FileNotFoundError:
-        found = [str(file) for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
-        beside = get_close_matches(str(path), found, n=3)
+        others = islice(path.parent.glob("*"), NEIGHBOURS) if is_there(path.parent, folder=True) else ()
+        beside = get_close_matches(str(path), [str(file) for file in others if is_there(file)], n=3)
         raise DataError(
             f"no data set or file '{path}'",
             code="corpus-missing",

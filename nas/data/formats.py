@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from nas import bounds
 from nas.data import fetch
 from nas.errors import DataError
 
@@ -141,7 +142,7 @@ def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Plac
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         names = file.schema_arrow.names
-        rows = file.read(columns=[name for name in names if name in read]).to_pylist()
+        rows = _bounded(file, [name for name in names if name in read])
     except UnicodeDecodeError as error:
         raise DataError(
             "a text column of the Parquet file is not UTF-8",
@@ -159,6 +160,18 @@ def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Plac
             help="it may be cut off, or two columns have one name, or its values are none of Python: write it again",
         ) from None
     yield from _placed(rows, names, "")
+
+
+def _bounded(file: Any, columns: list[str]) -> list[Row]:
+    """The rows, read in parts. Raises ValueError once they are more than a table may have: equal values are packed to
+    next to nothing, so that the file's own size tells little."""
+    rows, size = list[Row](), 0
+    for part in file.iter_batches(batch_size=1000, columns=columns):
+        size += part.nbytes
+        if size > bounds.TEXT_BYTES or len(rows) > bounds.ROWS:
+            raise ValueError(f"it holds more than {bounds.ROWS:,} rows, or {bounds.TEXT_BYTES:,} bytes")
+        rows += part.to_pylist()
+    return rows
 
 
 def hugging_face(name: str, read: Collection[str]) -> list[Placed]:

@@ -8,9 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from nas import bounds
 from nas.data import fetch, formats
 from nas.data.catalogue import DATASETS
 from nas.data.formats import HUGGING_FACE, Placed, Row
@@ -78,9 +80,12 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
         path = Path(dataset.file) if dataset else fetch.path_of(corpus)
         content = fetch.content(dataset) if dataset else formats.content(path, DATASETS)
         source = dataset.urls[0] if dataset else path.name
-        placed = list(formats.parsed(content, path, own.values()))
+        placed = list(islice(formats.parsed(content, path, own.values()), bounds.ROWS + 1))
     if not placed:
         raise DataError("the table has no rows", code="corpus-empty", where=corpus, help="give a table with examples")
+    if len(placed) > bounds.ROWS:
+        text = f"the table has more than {bounds.ROWS:,} rows"
+        raise DataError(text, code="corpus-too-long", where=corpus, help="give a part of it")
     _check_columns(corpus, placed, wanted, own, names)
     rows = _checked(corpus, placed, wanted, own)
     if content is None:  # what else a row holds may be anything

@@ -1,12 +1,15 @@
 """The `[[baselines]]` tables of a study file: architectures in short."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from nas import bounds
 from nas.architecture import LSTM_LAYER, Architecture, Family
 from nas.kinds import Position
 from nas.toml_table import Count, Table
+
+Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
 
 
 class BaselineSettings(Table):
@@ -16,9 +19,9 @@ class BaselineSettings(Table):
     """
 
     family: Family | None = None
-    hidden: Count
-    depth: Count
-    encoder_depth: Count | None = None
+    hidden: Annotated[Count, Field(le=bounds.HIDDEN)]
+    depth: Depth
+    encoder_depth: Depth | None = None
     attention: dict[str, Any] | None = None
     feed_forward: dict[str, Any] = Field(default_factory=dict)
     cross: dict[str, Any] | None = None
@@ -26,7 +29,7 @@ class BaselineSettings(Table):
     norm: Literal["rms", "layer"] = "rms"
     residual: Literal["sequential", "parallel", "post"] = "sequential"
     tied: bool = True
-    repeat: Count = 1
+    repeat: Annotated[Count, Field(le=bounds.REPEATED_BLOCKS)] = 1
 
     def architecture(self, family: Family) -> Architecture:
         """With the study's first family, unless it names its own. Raises InvalidArchitecture."""

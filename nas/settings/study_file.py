@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from nas import bounds, files
 from nas.architecture import Architecture, Family, first_error, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
 from nas.results import Constraint, Metric, Objective, metric
@@ -33,10 +34,17 @@ from nas.settings.study_settings import (
     SearchSettings,
     TrainSettings,
 )
-from nas.settings.task_settings import TASK_KINDS, TASK_TABLES, TaskSettings, TextTask
+from nas.settings.task_settings import (
+    TASK_KINDS,
+    TASK_TABLES,
+    AssociativeRecall,
+    SelectiveCopy,
+    TaskSettings,
+    TextTask,
+)
 from nas.space.architecture_space import Space
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
-from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged
+from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged, tables_of
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """Metrics of generating, which an encoder does not do."""
@@ -56,7 +64,7 @@ class StudyFile(Table):
     constraints: tuple[ConstraintSettings, ...] = ()
     search: SearchSettings = SearchSettings()
     resources: ResourceSettings = ResourceSettings()
-    baselines: tuple[BaselineSettings, ...] = ()
+    baselines: tuple[BaselineSettings, ...] = Field(default=(), max_length=bounds.BASELINES)
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
@@ -75,6 +83,7 @@ class StudyFile(Table):
                     raise InvalidStudyFile(f"metric '{entry.metric}' is given twice", where=where, help="keep one")
                 seen.add(entry.metric)
         self._searchable()
+        self._small_enough()
         if self.measure.prompt is not None and self.family == ("encoder",):
             text = "an encoder reads its text at once and writes nothing, so it has no prompt"
             raise InvalidStudyFile(text, where="measure.prompt", help="leave it out")
@@ -134,6 +143,18 @@ class StudyFile(Table):
                 own = ", ".join(("val_loss", "val_accuracy", *task.metrics))
                 raise InvalidStudyFile(text, where=f"{where}.metric", help=f"use one of {own}")
 
+    def _small_enough(self) -> None:
+        """Raises InvalidStudyFile when what is read at once is beyond the bounds."""
+        sizes = [("context", self.task.context, bounds.TOKENS_AT_ONCE)]
+        if isinstance(self.task, (AssociativeRecall, SelectiveCopy)):
+            sizes.append(("vocabulary", self.task.vocabulary, bounds.NUMBERS_AT_ONCE))
+        for table, batch in (("train", self.train.batch), ("measure", self.measure.batch)):
+            for name, size, most in sizes:
+                if batch * size > most:
+                    text = f"batch {batch:,} × {name} {size:,} is more than {most:,}"
+                    help = f"use at most {most // size:,}, or a smaller {name}"
+                    raise InvalidStudyFile(text, where=f"{table}.batch", help=help)
+
     def spaces(self) -> dict[Family, SpaceSettings]:
         """The space of each family."""
         return by_family(self.family, self.space)
@@ -179,12 +200,12 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark at the front
+        text = files.read_bytes(path, bounds.FILE_BYTES).decode("utf-8-sig")  # some editors put a mark at the front
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
         found = "found there: " + ", ".join(near) if near else "`nas spaces` lists the study files at hand"
         raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None
     return parse(text, overrides, source=str(path), preset=preset)
 
@@ -192,9 +213,11 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
 def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", preset: str | None = None) -> StudyFile:
     """The same for a text at hand; `source` names it in errors."""
     try:
-        data = tomllib.loads(text)
+        data = tables_of(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidStudyFile(f"not valid TOML: {error}", where=source) from None
+    except ValueError as error:
+        raise InvalidStudyFile(str(error), where=source) from None
     try:
         data = _preset(data, preset)
     except InvalidStudyFile as error:

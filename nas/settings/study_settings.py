@@ -4,16 +4,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from nas import bounds
 from nas.results import Goal
 from nas.toml_table import Count, Number, Table, as_tuple, distinct, duration
 
-Rate = Annotated[Number, Field(gt=0)]
+Rate = Annotated[Number, Field(gt=0, le=bounds.RATE)]
+Batch = Annotated[Count, Field(le=bounds.TOKENS_AT_ONCE)]
 OptimiserName = Literal["muon", "adamw"]
 
 
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     if list(values) != sorted(set(values)) or not values or values[0] <= 0 or values[-1] != 1:
         raise ValueError("rungs are rising fractions of the steps, above 0, and the last is 1.0")
+    if len(values) > bounds.RUNGS:
+        raise ValueError(f"expected at most {bounds.RUNGS} rungs, got {len(values):,}")
     return values
 
 
@@ -21,24 +25,24 @@ class TrainSettings(Table):
     """One training run. `learning_rate`: none = the recipe's own, scaled by width; a list = searched."""
 
     steps: Count = 200
-    batch: Count = 16
+    batch: Batch = 16
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
     optimiser: OptimiserName = "muon"
     learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
     warmup: Number = Field(default=0.05, ge=0, lt=1)
-    clip: Number = Field(default=1.0, gt=0)
-    weight_decay: Number = Field(default=0.0, ge=0)
+    clip: Number = Field(default=1.0, gt=0, le=bounds.RATE)
+    weight_decay: Number = Field(default=0.0, ge=0, le=bounds.RATE)
     evaluation_tokens: Count = 65536
-    time_limit: Annotated[Number, BeforeValidator(duration)] | None = Field(default=None, gt=0)
+    time_limit: Annotated[Number, BeforeValidator(duration)] | None = Field(default=None, gt=0, le=bounds.SECONDS)
 
 
 class MeasureSettings(Table):
     """The workload that is timed: a prompt, then tokens one by one up to the context."""
 
-    batch: Count = 1
+    batch: Batch = 1
     prompt: Count | None = None
-    threads: Count = 1
-    repeats: Count = 30
+    threads: Annotated[Count, Field(le=bounds.THREADS)] = 1
+    repeats: Annotated[Count, Field(le=bounds.REPEATS)] = 30
 
 
 class ObjectiveSettings(Table):
@@ -61,7 +65,7 @@ class ConstraintSettings(Table):
 
 
 class SearchSettings(Table):
-    trials: Count = 24
+    trials: Annotated[Count, Field(le=bounds.TRIALS)] = 24
     sampler: Literal["auto", "pareto", "tpe", "nsga2", "gp", "random"] = "auto"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     stopping: bool = True
@@ -70,11 +74,13 @@ class SearchSettings(Table):
 
 class ResourceSettings(Table):
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: Number = Field(default=1.0, gt=0)
-    gpus_per_trial: Number = Field(default=0.0, ge=0)
+    cpus_per_trial: Number = Field(default=1.0, ge=bounds.LEAST_CPU, le=bounds.PROCESSORS)
+    gpus_per_trial: Number = Field(default=0.0, ge=0, le=bounds.PROCESSORS)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if 0 < self.gpus_per_trial < bounds.LEAST_GPU:
+            raise ValueError(f"gpus_per_trial above 0 must be at least {bounds.LEAST_GPU}")
         if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError("gpus_per_trial above 1 must be a whole number")
         return self

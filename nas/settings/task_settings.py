@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_serializer, model_validator
 
+from nas import bounds
 from nas.architecture import Family
 from nas.toml_table import Count, Number, Table
 
@@ -34,7 +35,9 @@ class TaskKind:
         return (*self.qualities, "generation_ms") if self.has_source else self.qualities
 
 
-Vocabulary = Annotated[Count, Field(le=1_000_000)]
+Vocabulary = Annotated[Count, Field(le=bounds.VOCABULARY)]
+Context = Annotated[Count, Field(le=bounds.CONTEXT)]
+Corpus = Annotated[str, Field(min_length=1, max_length=bounds.PATH)]
 SEQ2SEQ: tuple[Family, ...] = ("encoder_decoder", "recurrent")
 TASK_KINDS: dict[str, TaskKind] = {
     "language_modelling": TaskKind(
@@ -85,8 +88,8 @@ class TextTask(Table):
     kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
         "language_modelling"
     )
-    corpus: str = "python-docs"
-    context: Count = Field(default=64, ge=2)
+    corpus: Corpus = "python-docs"
+    context: Context = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
     subwords: Vocabulary | None = None
 
@@ -100,6 +103,8 @@ def _pairs(value: Any) -> Any:
         return value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
         raise ValueError('input should be a table of names, as { text = "tweet" }')
+    if len(value) > bounds.COLUMNS:
+        raise ValueError(f"expected at most {bounds.COLUMNS} columns, got {len(value):,}")
     return tuple(value.items())
 
 
@@ -107,9 +112,9 @@ class TableTask(Table):
     """Learned from the rows of a table."""
 
     kind: str
-    corpus: str
+    corpus: Corpus
     columns: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = ()
-    context: Count = Field(default=64, ge=2)
+    context: Context = Field(default=64, ge=2)
     subwords: Vocabulary = 2000
 
     @property
@@ -132,10 +137,10 @@ class AssociativeRecall(Table):
     """Keys with values, and then some of the keys again (nas.tasks.synthetic)."""
 
     kind: Literal["associative_recall"]
-    context: Count = 64
+    context: Context = 64
     vocabulary: Vocabulary = 256
     pairs: Count = 8
-    power: Annotated[Number, Field(gt=0)] = 0.01
+    power: Annotated[Number, Field(gt=0, le=100)] = 0.01
     random_gaps: bool = True
 
     @property
@@ -155,7 +160,7 @@ class SelectiveCopy(Table):
     """Tokens scattered among blanks, to be written down in order (nas.tasks.synthetic)."""
 
     kind: Literal["selective_copy"]
-    context: Count = 64
+    context: Context = 64
     vocabulary: Annotated[Vocabulary, Field(ge=3)] = 16
     copied: Count = 8
 

@@ -23,6 +23,7 @@ from nas.space.choosing import (
     Script,
 )
 from nas.space.settings import Menu, Rest, SpaceSettings, check_keys, crosses_of, menu
+from nas.space.size_limits import check_size
 
 
 class Space:
@@ -76,6 +77,7 @@ class _FamilySpace:
 
     def __init__(self, family: Family, settings: SpaceSettings, where: str) -> None:
         check_keys(family, settings, where)
+        check_size(settings, where)
         self.family, self.settings = family, settings
         self.hidden, self.depth = sorted(settings.hidden), sorted(settings.depth)
         self.encoder_depth = sorted(settings.encoder_depth or ())

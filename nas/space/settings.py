@@ -5,13 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
+from nas import bounds
 from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, first_error, path_of, sentence
 from nas.errors import InvalidStudyFile, nearest
 from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, Problem, having
 from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
 
+Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
 Choices = Mapping[str, Any]
 """One entry of `attention` or `cross`: a kind, and a value or a list of them for each of its fields."""
 
@@ -38,8 +40,10 @@ class SpaceSettings(Table):
     `attention`, `encoder_attention` and `cross` have a table an entry: its kind, and a list of choices for each field.
     """
 
-    depth: Annotated[tuple[Count, ...], BeforeValidator(as_range), AfterValidator(distinct)]
-    hidden: Annotated[tuple[Count, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+    depth: Annotated[tuple[Depth, ...], BeforeValidator(as_range), AfterValidator(distinct)]
+    hidden: Annotated[
+        tuple[Annotated[Count, Field(le=bounds.HIDDEN)], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
+    ]
     mixed: bool = False
     attention: tuple[dict[str, Any], ...] = ()
     feed_forward: FeedForwardChoices = FeedForwardChoices()
@@ -49,8 +53,12 @@ class SpaceSettings(Table):
         tuple[Literal["sequential", "parallel", "post"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ] = ("sequential",)
     tied: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (True,)
-    repeat: Annotated[tuple[Count, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (1,)
-    encoder_depth: Annotated[tuple[Count, ...], BeforeValidator(as_range), AfterValidator(distinct)] | None = None
+    repeat: Annotated[
+        tuple[Annotated[Count, Field(le=bounds.REPEATED_BLOCKS)], ...],
+        BeforeValidator(as_tuple),
+        AfterValidator(distinct),
+    ] = (1,)
+    encoder_depth: Annotated[tuple[Depth, ...], BeforeValidator(as_range), AfterValidator(distinct)] | None = None
     encoder_attention: tuple[dict[str, Any], ...] = ()
     cross: tuple[dict[str, Any], ...] = ()
 

@@ -73,6 +73,19 @@ def test_a_broken_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     assert refused(path).code == "corpus-not-text"
 
 
+@pytest.mark.parametrize("name", ["pipe", "pipe.gz"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert refused(tmp_path / name).code == "corpus-unreadable"
+
+
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    part = gzip.compress(bytes(1 << 24))  # 16 KiB
+    (tmp_path / "bomb.txt.gz").write_bytes(part * 6)
+    error = refused(tmp_path / "bomb.txt.gz")
+    assert (error.code, error.detail) == ("corpus-unreadable", "it unpacks to more than 67,108,864 bytes")
+
+
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path).code == "corpus-unreadable"
 

@@ -1,0 +1,74 @@
+"""The largest values that a study file, an architecture and a workload may have (docs/study_file.md, "Bounds").
+
+They stand far above what a small Transformer needs. A typing error in a number is then told at once, before anything is
+built, and no value makes `nas` wait, or fill the memory, only to read a file.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+HIDDEN = 16_384
+BLOCKS = 256
+"""Blocks of one stack."""
+HIDDEN_SQUARED_BLOCKS = 2**30
+"""Hidden size × hidden size × blocks: about 13 billion weights in blocks of the usual form."""
+REPEATED_BLOCKS = 1_024
+"""Blocks × repeat: how many blocks a token passes."""
+HEADS = 1_024
+HEAD_SIZE = 4_096
+ALL_HEADS = 65_536
+"""heads × head_size."""
+FEATURES = 4_096
+"""Sizes inside one attention: `latent`, `rope_size`, `features`, `rank`."""
+CONV = 256
+
+CONTEXT = 131_072
+TOKENS_AT_ONCE = 2**24
+"""batch × context."""
+NUMBERS_AT_ONCE = 2**30
+"""batch × vocabulary, of tasks that draw their symbols."""
+VOCABULARY = 1_000_000
+STEPS = 10**9
+RUNGS = 100
+REPEATS = 100_000
+TRIALS = 1_000_000
+THREADS = 1_024
+PROCESSORS = 10_000
+LEAST_CPU, LEAST_GPU = 0.05, 0.01
+"""Of a CPU or a GPU, for one trial: what is smaller lets thousands of trials start side by side."""
+RATE = 1_000.0
+"""Learning rate, weight decay, clip."""
+SECONDS = 366 * 86_400
+"""Of a duration: one year."""
+
+CHOICES = 1_000
+"""In one list."""
+COMBINATIONS = 10_000
+"""Of the choices in all attention entries of a stack, the hidden sizes and the positions."""
+FORMS = 1_000
+"""Of the choices of feed_forward, norm and residual."""
+BASELINES = 100
+PATH = 4_096
+"""Characters of the path or name of a corpus."""
+COLUMNS = 100
+
+FILE_BYTES = 128 * 1024
+"""Of a study file, and of one -s."""
+DEPTH = 16
+"""Tables and lists in each other."""
+KEY_PARTS = 100
+"""Names with dots between, in one key."""
+WHOLE = 2**63 - 1
+
+TEXT_BYTES = 2**30
+"""Of a corpus, unpacked."""
+ROWS = 2_000_000
+"""Of a table."""
+
+Size = Annotated[int, Field(gt=0, le=FEATURES)]
+Heads = Annotated[int, Field(gt=0, le=HEADS)]
+HeadSize = Annotated[int, Field(gt=0, le=HEAD_SIZE)]
+Tokens = Annotated[int, Field(gt=0, le=CONTEXT)]
+Hidden = Annotated[int, Field(gt=0, le=HIDDEN)]
+Passes = Annotated[int, Field(gt=0, le=REPEATED_BLOCKS)]

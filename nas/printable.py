@@ -1,0 +1,43 @@
+"""Text from outside, made fit for people to read: control characters are escaped, and long lines lose their middle.
+
+Names, keys, cells, reasons and messages of other programs may hold anything. On a terminal an escape sequence among
+them would move the cursor or hide what is shown, so everything that people read passes through here. What programs
+read (JSON, CSV, files) stays exact.
+"""
+
+import re
+
+MOST_IN_A_LINE = 1000
+"""Characters of a line that are shown."""
+MOST_LINES = 200
+"""Lines of one text that are shown."""
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters besides tab and line feed, separators of lines, marks that turn the direction of writing, and
+halves of characters, which no stream can write."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped as Python writes them; long lines and long texts shortened."""
+    lines = text.split("\n")
+    left_out = len(lines) - MOST_LINES
+    shown = [_shortened(CONTROLS.sub(_escaped, line)) for line in lines[:MOST_LINES]]
+    return "\n".join([*shown, f"... ({left_out:,} more lines)"] if left_out > 0 else shown)
+
+
+def on_one_line(text: str) -> str:
+    """The same, with line feeds and tabs escaped too: a name cannot begin a line of its own."""
+    return printable(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _shortened(line: str) -> str:
+    """The beginning and the end of a long line: a message tells what is wrong behind the value that it quotes."""
+    left_out = len(line) - MOST_IN_A_LINE
+    if left_out <= 0:
+        return line
+    beginning, end = MOST_IN_A_LINE * 3 // 5, MOST_IN_A_LINE * 2 // 5
+    return f"{line[:beginning]} ... ({left_out:,} characters left out) ... {line[-end:]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -1,0 +1,29 @@
+"""Frozen values with a canonical form, of which architectures are made."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """A frozen value that knows its canonical form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain data with every field at its default left out, so that a new field keeps old ids."""
+        data: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            default = field.get_default(call_default_factory=True, validated_data=self.__dict__)
+            if name == "kind" or value != default:
+                data[name] = _plain(value)
+        return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.canonical()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
