@@ -51,6 +51,20 @@ def real_bytes(held: object) -> int:
     return sum(storages(held).values())
 
 
+def assert_likeliest(chosen: torch.Tensor, logits: torch.Tensor) -> None:
+    """Each chosen token is the likeliest; of two that rounding alone tells apart, either may be chosen."""
+    taken = logits.gather(-1, chosen[..., None])[..., 0]
+    torch.testing.assert_close(taken, logits.max(-1).values, atol=1e-4, rtol=1e-4)
+
+
+def log_chances(model: nn.Module, source: torch.Tensor, text: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    """The log-probability of each text up to its first `stop`, by one full pass."""
+    before = torch.cat((torch.full((len(text), 1), start), text[:, :-1]), dim=1)
+    each = model(source, before).log_softmax(-1).gather(-1, text[..., None])[..., 0]
+    ended = (text == stop).int()
+    return (each * (ended.cumsum(1) - ended == 0)).sum(1)
+
+
 def loss_after(model: nn.Module, loss: Callable[[int], torch.Tensor], steps: int, rate: float = 1e-2) -> float:
     """The last loss of a short training; `loss` is given the number of the step."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate)

@@ -73,7 +73,8 @@ def test_with_enough_beams_it_finds_the_best_of_all_sequences(stop, penalty):
         for table_VV, text in zip(table, found, strict=True):
             everything = [cut(text, stop) for text in product(range(V), repeat=STEPS)]
             best = max(everything, key=lambda text: score(table_VV, text, penalty))
-            assert text == filled(best, STEPS)
+            assert text == filled(cut(text, stop), STEPS)
+            assert score(table_VV, cut(text, stop), penalty) == pytest.approx(score(table_VV, best, penalty), abs=1e-4)
 
 
 @given(
@@ -87,8 +88,11 @@ def test_with_enough_beams_it_finds_the_best_of_all_sequences(stop, penalty):
 def test_equals_a_slow_search_of_each_sequence_alone(seed, beams, steps, penalty, stops):
     table, stop = table_of(seed, batch=3, vocabulary=4), STOP if stops else None
     beam = Beam(beams, penalty)
-    expected = [filled(slow_search(table_VV, beam, steps, stop), steps) for table_VV in table]
-    assert searched(table, beam, steps, stop) == expected
+    for table_VV, text in zip(table, searched(table, beam, steps, stop), strict=True):
+        assert text == filled(cut(text, stop), steps)
+        # Texts of the same transitions in another order are equally likely: which is found is up to rounding.
+        found, expected = cut(text, stop), slow_search(table_VV, beam, steps, stop)
+        assert score(table_VV, found, penalty) == pytest.approx(score(table_VV, expected, penalty), abs=1e-4)
 
 
 def test_one_beam_takes_the_likeliest_token_each_time():
@@ -96,7 +100,8 @@ def test_one_beam_takes_the_likeliest_token_each_time():
     for table_VV, text in zip(table, searched(table, Beam(1, 0.6), steps=7), strict=True):
         last = 0
         for u, token in enumerate(text):
-            assert token == (STOP if STOP in text[:u] else table_VV[last].argmax())
+            assert STOP in text[:u] or table_VV[last, token] >= table_VV[last].max() - 1e-6
+            assert STOP not in text[:u] or token == STOP
             last = token
 
 
@@ -144,7 +149,9 @@ def test_searches_with_a_decoder_too():
         texts = torch.tensor(list(product(range(V), repeat=STEPS)))
         full = torch.cat((prompt[b].expand(27, 4), texts), dim=1)
         each = torch.log_softmax(model(full), dim=-1)[:, 3:6].gather(2, texts[..., None])
-        assert torch.equal(found[b], texts[each.sum((1, 2)).argmax()])
+        chances = each.sum((1, 2))
+        written = chances[(texts == found[b]).all(1)].squeeze()
+        torch.testing.assert_close(written, chances.max(), atol=1e-4, rtol=1e-4)
 
 
 def test_says_what_it_cannot_do():

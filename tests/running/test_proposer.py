@@ -147,17 +147,23 @@ def test_what_is_expected_is_told_by_the_names_of_the_objectives_once_there_is_a
         assert proposal.predicted["val_loss"] == pytest.approx(loss(proposal.architecture, RUNGS[-1]), rel=0.3)
 
 
-def test_what_a_rung_told_changes_what_comes_next():
-    def after(rungs: Sequence[int]) -> dict[str, Any]:
+def test_what_a_rung_told_of_one_trial_changes_what_is_expected_of_a_like_one():
+    def bound(told: float | None) -> float:
         rows = Rows(proposer())
         rows.run(13)
         number, proposal = rows.start()
-        rows.measure(number, proposal.architecture)
-        for step in rungs:  # much better than all that was seen
-            rows.proposer.reached(number, Rung(step, step / 10, {"val_loss": 0.01}))
-        return next_of(rows.proposer, 14, rows.taken)
+        metrics = rows.measure(number, proposal.architecture)
+        rows.proposer.adopt(number + 1, rows.proposer.fixed(proposal.params))
+        if told is not None:
+            rows.proposer.reached(number, Rung(RUNGS[0], RUNGS[0] / 10, {"val_loss": told}))
+        values = rows.proposer.optimistic(number + 1, metrics)
+        assert values is not None
+        return values[0]
 
-    assert after([]) != after(RUNGS[:1])
+    nothing = bound(None)
+    # Far better and far worse than all that was seen.
+    assert bound(0.01) < nothing / 2
+    assert bound(9.0) > 2 * nothing
 
 
 def test_an_optimistic_bound_comes_with_the_model_and_keeps_what_is_measured():
