@@ -1,4 +1,4 @@
-"""A new kind is a spec, a file and a line: the example of the README, put into a copy of the package, works."""
+"""A new kind is a spec, a file and a line: the example of docs/extending.md, put into a copy of the package, works."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 import nas
 
 PACKAGE = Path(nas.__path__[0])
-PAGE = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (PACKAGE.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 SPEC, MODULE, LINE, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 USE = """

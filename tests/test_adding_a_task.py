@@ -1,4 +1,4 @@
-"""A new task is a file and a line: the example of the README, put into a copy of the package, is searched and told."""
+"""A new task is a file and a line: the example of docs/extending.md, put into a copy of the package, is searched."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import nas
 
 PACKAGE = Path(nas.__path__[0])
-PAGE = (PACKAGE.parent / "README.md").read_text(encoding="utf-8").partition("## Adding a task")[2]
+PAGE = (PACKAGE.parent / "docs" / "extending.md").read_text(encoding="utf-8").partition("## Adding a task")[2]
 MODULE, LINE, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 STUDY = """
@@ -39,7 +39,7 @@ def package(tmp_path: Path) -> Path:
     copy = tmp_path / "nas"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "tasks" / "correction.py").write_text(MODULE)
-    table = copy / "task_settings.py"
+    table = copy / "settings" / "task_settings.py"
     text = table.read_text(encoding="utf-8")
     table.write_text(re.sub(r"^(TASK_KINDS: .*?)^}", rf"\1{LINE}}}", text, count=1, flags=re.DOTALL | re.MULTILINE))
     return copy
