@@ -30,9 +30,10 @@ def test_every_package_that_is_imported_is_declared():
     texts = [*project["dependencies"], *project["optional-dependencies"]["hf"]]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     # Typing of pydantic's errors lives in its core, which pydantic pins to the very version.
+    brought_by = packages_distributions()
     missing = {
         name
         for name in imported() - {"pydantic_core"}
-        if not declared & {canonicalize_name(d) for d in packages_distributions().get(name, [name])}
+        if not declared & {canonicalize_name(d) for d in brought_by.get(name, [name])}
     }
     assert not missing
