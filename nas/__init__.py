@@ -1,0 +1,111 @@
+"""Search small-Transformer architectures for the best trade-offs of quality, latency and memory on this machine.
+
+    study = nas.search("search_spaces/tiny_lm.toml", trials=24)
+    study.front(where=["decode_ms_per_token<=0.3"])
+    model = study.train(12)
+
+Importing it is cheap: torch, ray and optuna are loaded when something needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.api.checking import check
+    from nas.api.machine import Finding, doctor
+    from nas.api.model import Model, load_model
+    from nas.api.searching import resume, search
+    from nas.api.spaces import spaces
+    from nas.api.starter import write_starter
+    from nas.api.study import Study, open_study, studies
+    from nas.architecture import Architecture
+    from nas.errors import (
+        Conflict,
+        DataError,
+        InvalidArchitecture,
+        InvalidStudyFile,
+        NasError,
+        NothingFeasible,
+        OutOfReach,
+        TooManyFailures,
+        UsageError,
+    )
+    from nas.models import build
+    from nas.results import Rung, TrialResult
+    from nas.samplers.pareto_sampler import ParetoSampler
+    from nas.settings.study_file import StudyFile, load
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "Architecture",
+    "Conflict",
+    "DataError",
+    "Finding",
+    "InvalidArchitecture",
+    "InvalidStudyFile",
+    "Model",
+    "NasError",
+    "NothingFeasible",
+    "OutOfReach",
+    "ParetoSampler",
+    "Rung",
+    "Study",
+    "StudyFile",
+    "TooManyFailures",
+    "TrialResult",
+    "UsageError",
+    "__version__",
+    "build",
+    "check",
+    "doctor",
+    "load",
+    "load_model",
+    "open_study",
+    "resume",
+    "search",
+    "spaces",
+    "studies",
+    "write_starter",
+]
+
+_HOMES = {
+    "nas.api.checking": ("check",),
+    "nas.api.machine": ("Finding", "doctor"),
+    "nas.api.model": ("Model", "load_model"),
+    "nas.api.searching": ("resume", "search"),
+    "nas.api.spaces": ("spaces",),
+    "nas.api.starter": ("write_starter",),
+    "nas.api.study": ("Study", "open_study", "studies"),
+    "nas.architecture": ("Architecture",),
+    "nas.errors": (
+        "Conflict",
+        "DataError",
+        "InvalidArchitecture",
+        "InvalidStudyFile",
+        "NasError",
+        "NothingFeasible",
+        "OutOfReach",
+        "TooManyFailures",
+        "UsageError",
+    ),
+    "nas.models": ("build",),
+    "nas.results": ("Rung", "TrialResult"),
+    "nas.samplers.pareto_sampler": ("ParetoSampler",),
+    "nas.settings.study_file": ("StudyFile", "load"),
+}
+"""Module → the names that it gives to `nas`; a test holds this to the imports above and to `__all__`."""
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nas' has no attribute '{name}'")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ import random
 import time
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
 from nas.report.words import lost
-from nas.running.placement import resolve_device
+from nas.running.placement import place, resolve_device
+from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import Task, model_of, open_task
+from nas.training.torch_state import borrowed_torch
 from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
 
 DRAWN, SHOWN = 32, 5
@@ -24,24 +27,31 @@ TIMED_SECONDS = 1.2
 """How long each of two architectures is trained for the estimate."""
 
 
+def check(file: StudyFile | Path | str) -> dict[str, Any]:
+    """Check a study file, and tell what it describes, as `nas check --json` would: see `describe`.
+
+    Raises InvalidStudyFile with the line of what is wrong, DataError where its data is not what it says.
+    """
+    settings = file if isinstance(file, StudyFile) else study_file.load(file)
+    return describe(settings, place(settings).slots)
+
+
 def describe(file: StudyFile, slots: int) -> dict[str, Any]:
-    """{space_size, samples: [{architecture, architecture_id, params}], seconds, lost}, as plain data.
+    """{space_size, samples: [{architecture, architecture_id, params}], seconds, too_long}, as plain data.
 
     `seconds` estimates the training of all trials, `slots` side by side. The samples follow from the study's seed.
-    `lost`: what of the examples models do not see, or cannot tell, or nothing.
+    `too_long`: what of the examples models do not see (they are longer than the context) or cannot tell; or nothing.
     """
     space, task = Space(file.spaces()), open_task(file.task)
-    generator = random.Random(file.search.seed)
+    generator, threads = random.Random(file.search.seed), max(1, int(file.resources.cpus_per_trial))
     drawn = [space.sample(generator) for _ in range(DRAWN)]
     params = {architecture.id: parameters(architecture, task) for architecture in drawn}
     distinct = list({architecture.id: architecture for architecture in drawn}.values())
     samples = [{"architecture": a.canonical(), "architecture_id": a.id, "params": params[a.id]} for a in distinct]
-    return {
-        "space_size": space.size(),
-        "samples": samples[:SHOWN],
-        "seconds": _seconds(file, task, sorted(drawn, key=lambda a: params[a.id]), params, slots),
-        "lost": lost(task.describe(), task.context),
-    }
+    with borrowed_torch(threads):
+        seconds = _seconds(file, task, sorted(drawn, key=lambda a: params[a.id]), params, slots)
+    told = {"space_size": space.size(), "samples": samples[:SHOWN], "seconds": seconds}
+    return told | {"too_long": lost(task.describe(), task.context)}
 
 
 def parameters(architecture: Architecture, task: Task) -> int:
@@ -53,7 +63,6 @@ def parameters(architecture: Architecture, task: Task) -> int:
 
 def _seconds(file: StudyFile, task: Task, by_size: list[Architecture], params: dict[str, int], slots: int) -> float:
     """Trials × steps × the mean time of a step, which is taken to be a line through the median and the largest."""
-    torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     median, largest = by_size[len(by_size) // 2], by_size[-1]
     short, long = _step_seconds(file, task, median), _step_seconds(file, task, largest)
     run = params[largest.id] - params[median.id]

@@ -24,6 +24,11 @@ class Finding:
     fix: str = ""
 
 
+def doctor() -> list[Finding]:
+    """Look at this machine: every finding, in the order in which a search needs things."""
+    return list(examine())
+
+
 def examine() -> Iterator[Finding]:
     """Every finding, in the order in which a search needs things."""
     yield Finding("python", "ok", platform.python_version())

@@ -48,8 +48,8 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
         "time": f"about {span(described['seconds'])} (an estimate) to train {steps}; measuring comes on top",
     }
     console.print(pairs(facts))
-    if described["lost"]:
-        console.print(described["lost"])
+    if described["too_long"]:
+        console.print(described["too_long"])
     shown = table("parameters", "some of its architectures", numbers=("parameters",))
     for sample in described["samples"]:
         shown.add_row(f"{sample['params']:,}", str(Architecture.model_validate(sample["architecture"])))

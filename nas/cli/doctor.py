@@ -15,11 +15,11 @@ def doctor(json: Json = False) -> None:
 
     Exit codes: 0; 1 when something fails.
     """
-    from nas.api.machine import examine
+    from nas.api import machine
     from nas.cli.output import emit
     from nas.cli.tables import answers, table
 
-    findings = list(examine())
+    findings = machine.doctor()
     failed = sum(finding.level == "fail" for finding in findings)
     if json:
         for finding in findings:

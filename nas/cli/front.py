@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.options import StudyName
+from nas.cli.options import StudyName, naming_options
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def front(study: StudyName, where: Where = None, format: Format = "table") -> No
     if format == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", where="--format", help="redirect it: ... > front.parquet")
     stored = open_study(study)
-    record = within(stored.record(), where or [])
+    with naming_options():
+        record = within(stored.record(), where or [])
     if format == "table":
         _print_table(record)
     else:

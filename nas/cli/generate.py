@@ -1,17 +1,11 @@
 """`nas generate`: text from a trained trial."""
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
-from nas.cli.options import MOST_SEED, StudyName, TrialNumber
+from nas.cli.options import MOST_SEED, StudyName, TrialNumber, naming_options
 from nas.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from nas.models import Decoder
-    from nas.models.seq2seq import Seq2Seq
 
 
 def generate(
@@ -32,28 +26,12 @@ def generate(
     Exit codes: 0; 2 when there are no weights, the prompt holds a character that the model never saw, or the model
     does not generate.
     """
-    import torch
-
-    from nas.models.seq2seq import Seq2Seq
-    from nas.study import open_study
-    from nas.study.trained_weights import weights_of
-    from nas.training.model_folder import load_weights
+    from nas.api.study import open_study
 
     stored = open_study(study)
     if stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
-    module, coder = load_weights(weights_of(stored, trial))
-    prompt_1T = torch.tensor([coder.encode(prompt)], dtype=torch.long)
-    if isinstance(module, Seq2Seq):
-        text_U = answer(module, prompt_1T, min(tokens, module.context), beams, coder.symbols)
-    else:
-        model, generator = cast("Decoder", module), torch.Generator().manual_seed(seed)
-        text_U = model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist()
-    typer.echo(coder.decode(text_U))
-
-
-def answer(model: "Seq2Seq", source_1S: "Tensor", steps: int, beams: int, symbols: list[str]) -> list[int]:
-    """What the model answers, up to its end."""
-    start, stop = symbols.index("<start>"), symbols.index("<end>")
-    written: list[int] = model.generate(source_1S, steps, start, stop, beams)[0].tolist()
-    return written[: written.index(stop)] if stop in written else written
+    with naming_options():
+        model = stored.model(trial)
+        text = model.generate(prompt, tokens, temperature=temperature, top_k=top_k, beams=beams, seed=seed)
+    typer.echo(text)

@@ -1,7 +1,5 @@
 """`nas list`: the studies at hand."""
 
-from typing import Any
-
 from nas.cli.options import Json
 
 
@@ -12,11 +10,12 @@ def list_studies(json: Json = False) -> None:
 
     Exit code 0.
     """
+    from nas.api.study import studies
     from nas.cli.output import emit, people
     from nas.cli.tables import answers, moment, table
     from nas.study.stored_study import runs_folder
 
-    rows = [_row(path.parent.name) for path in sorted(runs_folder().glob("*/study.db"))]
+    rows = studies()
     if json:
         for row in rows:
             emit("study", **row)
@@ -33,15 +32,3 @@ def list_studies(json: Json = False) -> None:
             progress, running = f"{row['trained']} of {row['budget']}", "yes" if row["running"] else "no"
             shown.add_row(row["study"], progress, str(len(row["front"])), running, moment(row["created"]))
     answers().print(shown)
-
-
-def _row(name: str) -> dict[str, Any]:
-    from nas.errors import NasError
-    from nas.study import open_study
-    from nas.study.standing import standing
-
-    try:
-        now = standing(open_study(name))
-    except NasError as error:
-        return {"study": name, "error": error.message}
-    return {key: now[key] for key in ("study", "trained", "budget", "front", "running", "created")}

@@ -1,5 +1,7 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,20 @@ def out_folder(text: str) -> Path:
     if not text:
         raise UsageError("--out is empty", where="--out", help="name a folder, or leave --out out")
     return Path(text)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Errors name parameters as the command line does: `max_fail_rate` is --max-fail-rate."""
+    try:
+        yield
+    except UsageError as error:
+        name = error.where
+        if not name.isidentifier():
+            raise
+        option = "-s" if name == "overrides" else f"--{name.replace('_', '-')}"
+        message = option + error.message.removeprefix(name) if error.message.startswith(f"{name} ") else error.message
+        raise type(error)(message, code=error.code, where=option, detail=error.detail, help=error.help) from None
 
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")]

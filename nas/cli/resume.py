@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Json, StudyName, Verbose
-from nas.cli.search import Cpus, Executor, Gpus, MaxFailRate, NoProgress, Time, Trials, checked, run_and_report
+from nas.cli.search import Cpus, Executor, Gpus, MaxFailRate, NoProgress, Time, Trials, launch_of, run_and_report
 from nas.errors import UsageError
 
 
@@ -28,13 +28,11 @@ def resume(
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """
-    from nas.study import open_study
+    from nas.api.searching import stored_settings
 
     if retry not in (None, "failed"):
         raise UsageError(f"unknown kind of trial '{retry}'", where="--retry", help="the only one is: failed")
-    stored = open_study(study)
-    file = stored.file
-    stored.store.close()
-    source = str(stored.folder / "study.toml")
-    launch = checked(source, trials, time, cpus, gpus, executor, max_fail_rate, retry_failed=retry is not None)
-    run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=stored.folder)
+    file, folder = stored_settings(study)
+    source = str(folder / "study.toml")
+    launch = launch_of(source, trials, time, cpus, gpus, executor, max_fail_rate, retry_failed=retry is not None)
+    run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=folder)

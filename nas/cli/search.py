@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import Json, Overrides, Preset, Verbose
-from nas.errors import NothingFeasible, TooManyFailures, UsageError
+from nas.cli.options import Json, Overrides, Preset, Verbose, naming_options
 
 if TYPE_CHECKING:
     from nas.running.driver import Launch, Outcome
@@ -26,7 +25,6 @@ Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in 
 MaxFailRate = Annotated[
     float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
 ]
-MOST_PROCESSORS = 10_000
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Plain lines instead of a live display.")]
 
 
@@ -55,14 +53,14 @@ def search(
 
     name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name], preset)
-    launch = checked(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
+    launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
     if dry_run:
         _dry_run(settings, launch, json)
     else:
         run_and_report(settings, launch, json=json, live=not no_progress, verbose=verbose)
 
 
-def checked(
+def launch_of(
     source: str,
     trials: int | None,
     time: str | None,
@@ -73,34 +71,21 @@ def checked(
     retry_failed: bool = False,
 ) -> "Launch":
     """The options as a Launch. Raises UsageError with the option's name."""
-    from nas.running.driver import Launch
-    from nas.toml_table import duration
+    from nas.api.searching import checked
 
-    if trials is not None and trials <= 0:
-        raise UsageError(f"--trials must be above 0, got {trials}", where="--trials")
-    for option, value in (("--cpus", cpus), ("--gpus", gpus)):
-        if value is not None and not 0 < value <= MOST_PROCESSORS:
-            text = f"{option} must be above 0 and at most {MOST_PROCESSORS:,}, got {value:g}"
-            raise UsageError(text, where=option, help="leave it out for all that this machine has")
-    if executor not in ("ray", "serial"):
-        raise UsageError(f"unknown executor '{executor}'", where="--executor", help="one of ray, serial")
-    if not 0 <= max_fail_rate <= 1:
-        raise UsageError(f"a share from 0 to 1, got {max_fail_rate:g}", where="--max-fail-rate")
-    try:
-        seconds = None if time is None else float(duration(time))
-    except ValueError as error:
-        raise UsageError(f"{error}, got '{time}'", where="--time") from None
-    return Launch(
-        executor="serial" if executor == "serial" else "ray",
-        trials=trials,
-        seconds=seconds,
-        cpus=cpus,
-        gpus=gpus,
-        max_fail_rate=max_fail_rate,
-        retry_failed=retry_failed,
-        source=source,
-        command=shlex.join(["nas", *sys.argv[1:]]),
-    )
+    command = shlex.join(["nas", *sys.argv[1:]])
+    with naming_options():
+        return checked(
+            trials,
+            time,
+            cpus,
+            gpus,
+            executor,
+            max_fail_rate,
+            retry_failed=retry_failed,
+            source=source,
+            command=command,
+        )
 
 
 def run_and_report(
@@ -110,13 +95,14 @@ def run_and_report(
 
     `folder`: where the study lives, when not under `runs/`.
     """
+    from nas.cli.output import logged
     from nas.cli.progress import Progress
     from nas.running import driver
     from nas.running.study_log import keep_log
     from nas.study.stored_study import runs_folder
 
     folder = folder or runs_folder() / file.name
-    with keep_log(folder, verbose), Progress(file, json=json, live=live) as progress:
+    with logged(verbose), keep_log(folder), Progress(file, json=json, live=live) as progress:
         outcome = driver.run(file, folder, launch, progress)
     _finish(outcome, json)
 
@@ -124,9 +110,9 @@ def run_and_report(
 def _finish(outcome: "Outcome", json: bool) -> None:
     from nas import pareto
     from nas import report as reports
+    from nas.api.searching import refuse_bad_end
     from nas.cli.output import emit, people
     from nas.report.folder import report_folder
-    from nas.running.budget import End
 
     record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
@@ -145,15 +131,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
         console.print(f"Report: {page}", soft_wrap=True)
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
-    if outcome.end is End.FAILURES:
-        failed = [t for t in record.trials if t.state == "FAIL"]
-        reasons = ", ".join(sorted({t.reason for t in failed}))
-        study = outcome.study.address
-        help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
-        raise TooManyFailures(f"{len(failed)} trials failed ({reasons})", help=help)
-    if outcome.end is not None and not front:
-        limits = "; ".join(map(str, record.constraints)) or "none"
-        raise NothingFeasible("no trained trial meets the constraints", detail=f"constraints: {limits}")
+    refuse_bad_end(outcome)
 
 
 def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-FOLDER = Path("search_spaces")
-
 
 def spaces() -> None:
     """List the study files in search_spaces/.
@@ -12,24 +10,20 @@ def spaces() -> None:
 
     Exit code 0.
     """
+    from nas.api import spaces as files
     from nas.cli.output import people
     from nas.cli.tables import answers, table
-    from nas.errors import NasError
-    from nas.settings import study_file
-    from nas.space.architecture_space import Space
 
-    files = sorted(FOLDER.glob("*.toml"))
-    if not files:
-        people().print(f"No study file in {FOLDER}/: nas init {FOLDER}/mine.toml   writes one to start from")
+    rows, folder = files.spaces(), files.FOLDER
+    if not rows:
+        people().print(f"No study file in {folder}/: nas init {folder}/mine.toml   writes one to start from")
         return
-    shown = table(f"{FOLDER}/", "size", "objectives", "task", numbers=("size",))
-    for path in files:
-        try:
-            file = study_file.load(path)
-        except NasError as error:
-            shown.add_row(path.name, "", f"broken: {error.message}", "")
+    shown = table(f"{folder}/", "size", "objectives", "task", numbers=("size",))
+    for row in rows:
+        name = Path(row["file"]).name
+        if "error" in row:
+            shown.add_row(name, "", f"broken: {row['error']}", "")
         else:
-            objectives = "\n".join(f"{o.goal} {o.metric}" for o in file.objective_list())
-            task = f"{file.task.kind}\n{file.task.data}, context {file.task.context}"
-            shown.add_row(path.name, f"{Space(file.spaces()).size():,}", objectives, task)
+            task = f"{row['task']}\n{row['data']}, context {row['context']}"
+            shown.add_row(name, f"{row['size']:,}", "\n".join(row["objectives"]), task)
     answers().print(shown)

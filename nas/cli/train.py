@@ -2,25 +2,18 @@
 
 import math
 import signal
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas import paired
-from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, out_folder
+from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, naming_options, out_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from nas.results import Rung, TrialResult
-    from nas.tasks import Task
-    from nas.tasks.base import Scores
-    from nas.training.recipe import Recipe
-    from nas.training.trainer import Trainer
 
 
 def train(
@@ -47,151 +40,62 @@ def train(
     Exit codes: 0; 1 when training diverges; 2 for a trial or a key that there is not; 4 when the data or the folder is
     another's; 130 and 143 interrupted, saved.
     """
-    from nas.cli.output import people
-    from nas.running.proposer import seed_of
-    from nas.running.study_log import keep_log
-    from nas.study import open_study
-    from nas.tasks import floors_of
-    from nas.training.model_folder import WEIGHTS
-    from nas.training.recipe import recipe_of, same_task
-    from nas.training.training_folder import refuse_foreign, stored_in
+    from nas.api.study import open_study
+    from nas.cli.output import logged, people
 
-    stored = open_study(study)
-    chosen = stored.trial(trial)
-    seed = seed_of(stored.file.search.seed, trial) if seed is None else seed
-    recipe = recipe_of(stored.file, chosen, steps, overrides or [])
-    folder = out or stored.folder / "trained" / recipe.folder_name(trial, seed)
-    if out:
-        refuse_foreign(out)
-    identity = {"study": stored.name, "trial": trial, "architecture_id": chosen.architecture_id}
-    identity |= {"seed": seed, "steps": recipe.steps, "changed": recipe.changed}
     console = people()
-    if (folder / WEIGHTS).exists():
-        trained = stored_in(folder, identity)
-        console.print("Trained already.")
-    else:
-        with keep_log(folder, verbose):
-            data = stored.record().data
-            task = same_task(stored.name, recipe.file, data)
-            same = (recipe.file.task, recipe.evaluation_tokens) == (
-                stored.file.task,
-                stored.file.train.evaluation_tokens,
-            )
-            floors = data["floors"] if same else floors_of(task, recipe.evaluation_tokens)
-            trainer = _trainer(recipe, chosen, task, seed, folder, device)
-            trained = _train(trainer, folder, identity | {"floors": floors}, console)
-    _print(trained, console)
-    typer.echo(folder)
+    shown, stored = _Shown(console), open_study(study)
+    with logged(verbose), _exit_codes(), naming_options(), shown.bar:
+        model = stored.train(
+            trial, steps=steps, seed=seed, overrides=overrides or [], out=out, device=device, observer=shown
+        )
+    _print(model.details, console)
+    typer.echo(model.folder)
 
 
-def _trainer(
-    recipe: "Recipe", trial: "TrialResult", task: "Task", seed: int, folder: Path, device: str | None
-) -> "Trainer":
-    """With as many threads as in the search."""
-    import torch
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """A signal ends the command with 128 + its number, once the training is saved."""
 
-    from nas.measure import DeviceLock
-    from nas.running.placement import resolve_device
-    from nas.training.trainer import Trainer
-    from nas.training.training_folder import CHECKPOINT
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise typer.Exit(128 + number)
 
-    file = recipe.file
-    torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
-    device = device or resolve_device(file, None)[0]
-    return Trainer(
-        trial.model,
-        task,
-        file.train,
-        seed=seed,
-        device=device,
-        checkpoint=folder / CHECKPOINT,
-        learning_rate=recipe.learning_rate,
-        lock=DeviceLock(device),
-    )
+    heard = (n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN)
+    former = {number: signal.signal(number, leave) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
-def _train(trainer: "Trainer", folder: Path, identity: dict[str, Any], console: "Console") -> dict[str, Any]:
-    """To the last step, then test and save. Exits with 128 + the signal when one came, everything saved."""
-    from nas.tasks.base import WHOLE
-    from nas.training.model_folder import save_weights
-    from nas.training.trainer import TrainingInterrupted
-    from nas.training.training_folder import CHECKPOINT
+class _Shown:
+    """Shows the events of a training: a bar on a terminal, and a line for each rung."""
 
-    settings, task = trainer.settings, trainer.task
-    if trainer.step:
-        console.print(f"Going on from step {trainer.step} of {settings.steps}.")
-    with _Watch(trainer, console) as watch:
-        try:
-            while not trainer.done:
-                watch.reached(trainer.run_to_next_rung())
-        except TrainingInterrupted:
-            console.print(f"Saved at step {trainer.step} of {settings.steps}; the same command goes on from there.")
-            raise typer.Exit(128 + watch.signal) from None
-    tested = task.examine(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
-    trained = identity | {
-        "metrics": {**trainer.rungs[-1].metrics, **tested.metrics},
-        "differences": _differences(tested.scores, task.guesses("test")),
-    }
-    save_weights(
-        folder,
-        trainer.model,
-        trainer.architecture,
-        coder=task.coder,
-        context=task.context,
-        head=task.head,
-        metrics=trained,
-    )
-    (folder / CHECKPOINT).unlink()
-    return trained
-
-
-def _differences(scores: "Scores", guesses: Mapping[str, "Scores"]) -> dict[str, dict[str, dict[str, float]]]:
-    """Floor → metric → how much better the model does the same examples (nas.paired)."""
-    return {
-        name: {metric: asdict(paired.difference(scores[metric], values)) for metric, values in guessed.items()}
-        for name, guessed in guesses.items()
-    }
-
-
-class _Watch:
-    """Looks on before every step: moves the bar, and says stop once a signal has come. A second one acts as ever."""
-
-    def __init__(self, trainer: "Trainer", console: "Console") -> None:
+    def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-        self.trainer, self.console, self.signal = trainer, console, 0
+        self.console = console
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task = self.bar.add_task("", total=trainer.settings.steps)
-        self.former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.task = self.bar.add_task("", total=None)
 
-    def __enter__(self) -> Self:
-        self.trainer.should_stop = self._before_step
-        for number in self.former:
-            signal.signal(number, self._signalled)
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
-        for number, handler in self.former.items():
-            signal.signal(number, handler)
-
-    def reached(self, rung: "Rung") -> None:
+    def __call__(self, event: dict[str, Any]) -> None:
         from nas.cli.tables import number
 
-        loss, total = number(rung.metrics["val_loss"]), self.trainer.settings.steps
-        self.console.print(f"step {rung.step} of {total}: val_loss {loss}, {rung.seconds:.1f} s of training")
-
-    def _before_step(self) -> bool:
-        self.bar.update(self.task, completed=self.trainer.step)
-        return self.signal != 0
-
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(number, self.former[signal.Signals(number)])
+        step, steps = event.get("step", 0), event.get("steps", 0)
+        match event["type"]:
+            case "loaded":
+                self.console.print("Trained already.")
+            case "begun" if step:
+                self.console.print(f"Going on from step {step} of {steps}.")
+            case "step":
+                self.bar.update(self.task, completed=step, total=steps)
+            case "rung":
+                loss, seconds = number(event["metrics"]["val_loss"]), event["seconds"]
+                self.console.print(f"step {step} of {steps}: val_loss {loss}, {seconds:.1f} s of training")
+            case "interrupted":
+                self.console.print(f"Saved at step {step} of {steps}; the same command goes on from there.")
 
 
 def _print(trained: Mapping[str, Any], console: "Console") -> None:

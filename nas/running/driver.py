@@ -33,6 +33,7 @@ from nas.space.settings import difference
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of, open_task
+from nas.training.torch_state import borrowed_torch
 
 # The corpus is compared by its hash, so that its file may move.
 FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
@@ -61,6 +62,8 @@ class Launch:
     source: str = "the study file"
     """Where the settings come from, for errors."""
     command: str = ""
+    hosted: bool = False
+    """Whether it runs within somebody's program, and not as a command; see StopControl."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,14 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
     placement = place(file, launch.cpus, launch.gpus)
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
     task = open_task(file.task)
-    with driver_lock(folder):
+    with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task)
         try:
             control = StopControl(
-                folder, launch.seconds, lambda level: observer({"type": "stopping", "level": level.name})
+                folder,
+                launch.seconds,
+                lambda level: observer({"type": "stopping", "level": level.name}),
+                hosted=launch.hosted,
             )
             with control.signals():
                 end = _search(StoredStudy(folder, store), file, launch, placement, control, observer, task)

@@ -10,6 +10,7 @@ NOW reaches trials in other processes as a file in the study's folder, which the
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,12 +38,21 @@ def request_stop(folder: Path, now: bool) -> None:
 
 
 class StopControl:
-    """The state of one launch. `seconds`: the time budget. `on_change` is called with each new level."""
+    """The state of one launch. `seconds`: the time budget. `on_change` is called with each new level.
+
+    `hosted`: the search runs within somebody's program. There the first Ctrl-C asks for NOW, and a second one is the
+    program's own.
+    """
 
     def __init__(
-        self, folder: Path, seconds: float | None = None, on_change: Callable[[Level], None] = lambda level: None
+        self,
+        folder: Path,
+        seconds: float | None = None,
+        on_change: Callable[[Level], None] = lambda level: None,
+        *,
+        hosted: bool = False,
     ) -> None:
-        self.folder, self.on_change = folder, on_change
+        self.folder, self.on_change, self.hosted = folder, on_change, hosted
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
         """The signal that ended the search, if one did: the exit code is 128 + this."""
@@ -69,15 +79,18 @@ class StopControl:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Own SIGINT and SIGTERM while the search runs; the former handlers come back afterwards."""
-        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._handling = True
+        """Own SIGINT and SIGTERM while the search runs; the former handlers come back afterwards.
+
+        Python allows handlers in the main thread alone; in another one, signals stay the program's.
+        """
+        self._handling = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if self._handling else ()
+        self._former = {number: signal.getsignal(number) for number in numbers}
         self.install_handlers()
         try:
             yield
         finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+            self._give_back()
             for name in (NOW_FILE, FINISH_FILE):
                 (self.folder / name).unlink(missing_ok=True)
 
@@ -87,11 +100,22 @@ class StopControl:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._handle)
 
+    def _give_back(self) -> None:
+        """The handlers that were there before."""
+        self._handling = False
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._level is Level.NOW and self.hosted:
+            self._give_back()
+            signal.raise_signal(number)
+            return
         if self._level is Level.NOW:
             os._exit(128 + number)
         self.signal = number
-        self.raise_to(Level.NOW if number == signal.SIGTERM else Level(self._level + 1))
+        at_once = self.hosted or number == signal.SIGTERM
+        self.raise_to(Level.NOW if at_once else Level(self._level + 1))
 
     def _time_is_up(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline

@@ -5,25 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
 
 @contextmanager
-def keep_log(folder: Path, verbose: int) -> Iterator[None]:
-    """Log to the folder while it lasts, and with -v to standard error too. The file appears with its first line."""
-    handlers: list[logging.Handler] = [_Late(folder / "nas.log")]
-    if verbose:
-        handlers.append(logging.StreamHandler())
-    log = logging.getLogger("nas")
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    log.propagate = False
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
+def keep_log(folder: Path) -> Iterator[None]:
+    """Log to the folder while it lasts. The file appears with its first line; the logger is as before afterwards."""
+    log, handler = logging.getLogger("nas"), _Late(folder / "nas.log")
+    level = log.level
+    log.setLevel(min(level or logging.INFO, logging.INFO))
+    handler.setFormatter(logging.Formatter(FORMAT))
+    log.addHandler(handler)
     try:
         yield
     finally:
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
+        log.removeHandler(handler)
+        handler.close()
+        log.setLevel(level)
 
 
 class _Late(logging.FileHandler):

@@ -58,11 +58,11 @@ def _parse(text: str, metrics: Iterable[str]) -> Limit:
     except ValueError:
         bound = None
     if match is None or bound is None or bound != bound:
-        help = 'for example --where "decode_ms_per_token<=0.8"; operators: <=, <, >=, >, =='
-        raise UsageError(f"expected METRIC OPERATOR NUMBER, got '{text}'", where="--where", help=help)
+        help = 'for example "decode_ms_per_token<=0.8"; operators: <=, <, >=, >, =='
+        raise UsageError(f"expected METRIC OPERATOR NUMBER, got '{text}'", where="where", help=help)
     if match[1] not in metrics:
         help = nearest(match[1], metrics)
-        raise UsageError(f"unknown metric '{match[1]}'", code="unknown-metric", where="--where", help=help)
+        raise UsageError(f"unknown metric '{match[1]}'", code="unknown-metric", where="where", help=help)
     return Limit(match[1], match[2], bound)
 
 
@@ -80,7 +80,7 @@ def _nothing(eligible: tuple[TrialResult, ...], limits: list[Limit]) -> NothingF
             lines.append(f"{limit}: the nearest is {trial.metrics[limit.metric]:g} (trial {trial.number})")
     return NothingFeasible(
         f"none of {len(eligible)} feasible trials is within {' and '.join(map(str, limits))}",
-        where="--where",
+        where="where",
         detail="\n".join(lines),
         help="loosen a limit, or search on with it as a constraint",
     )

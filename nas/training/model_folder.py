@@ -14,11 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas import files, models
+from nas import files
 from nas.architecture import Architecture
-from nas.errors import DataError
 from nas.models import TOKENS, Head
-from nas.tasks.coders import Coder, restored
+from nas.tasks.coders import Coder
 
 WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",
@@ -80,39 +79,6 @@ def save_weights(
     files.write_json(folder / VOCABULARY, {"context": context, "head": asdict(head), **coder.saved()})
     files.write_json(folder / METRICS, dict(metrics))
     write_tensors(folder / WEIGHTS, tensors_of(model), {"architecture": architecture.id})
-
-
-def load_weights(folder: Path, device: str = "cpu") -> tuple[nn.Module, Coder]:
-    """(the model in evaluation mode, what turns texts into its tokens and back).
-
-    Raises DataError when a file is missing, broken or of another model.
-    """
-    try:
-        text = (folder / ARCHITECTURE).read_text(encoding="utf-8")
-        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-        tensors, metadata = read_tensors(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            "no trained weights to load",
-            code="weights-missing",
-            where=str(folder),
-            detail=str(error),
-            help="`nas train STUDY TRIAL` writes them",
-        ) from error
-    architecture = Architecture.model_validate_json(text)
-    coder = restored(vocabulary)
-    stored = vocabulary.get("head", {})
-    head = Head(**stored | {"classes": tuple(stored.get("classes", ()))})
-    model = models.build(architecture, vocabulary=len(coder.symbols), context=vocabulary["context"], head=head)
-    if metadata.get("architecture") != architecture.id or not copy_into(tensors_of(model), tensors):
-        raise DataError(
-            "these weights belong to another architecture",
-            code="weights-mismatch",
-            where=str(folder),
-            detail=f"{ARCHITECTURE} is {architecture.id}, {WEIGHTS} says {metadata.get('architecture')}",
-            help="train again: `nas train STUDY TRIAL` writes all files anew",
-        )
-    return model.to(device).eval(), coder
 
 
 def copy_into(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:

@@ -47,13 +47,13 @@ def recipe_of(searched: StudyFile, trial: TrialResult, steps: int | None, overri
         if key in KEPT or not (key.startswith("train.") or key == "task.split"):
             raise UsageError(
                 f"nothing but [train] and task.split can be changed, so not '{override}'",
-                where="-s",
+                where="overrides",
                 help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
             )
     try:
         file = study_file.parse(searched.to_toml(), overrides)
     except InvalidStudyFile as error:
-        raise UsageError(error.message, where="-s", help=error.help) from None
+        raise UsageError(error.message, where="overrides", help=error.help) from None
     settings, first = file.train, searched.train
     rate = trial.learning_rate if settings.learning_rate == first.learning_rate else only_rate(settings)
     update: dict[str, Any] = {"steps": steps or first.steps, "time_limit": None}

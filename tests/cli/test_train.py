@@ -10,7 +10,7 @@ import pytest
 from nas.running.proposer import seed_of
 from nas.study import open_study
 from nas.tasks.language_modelling import LanguageModelling
-from nas.training.model_folder import load_weights
+from nas.training.trained_model import read_model
 
 DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
@@ -49,7 +49,8 @@ def test_trains_tests_and_keeps_everything(nas, runs):
     assert (stored["trial"], stored["seed"], stored["steps"]) == (0, seed, 6)
     assert {"val_loss", "test_loss", "test_accuracy"} <= set(stored["metrics"])
     assert set(stored["floors"]) == {"val", "test"}
-    model, coder = load_weights(folder)
+    trained = read_model(folder)
+    model, coder = trained.module, trained.coder
     assert len(coder.symbols) == 38
     assert model(torch_tokens()).shape == (1, 3, 38)
     assert "step 3 of 6: val_loss" in ran.err

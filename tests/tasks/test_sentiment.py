@@ -15,6 +15,7 @@ from nas.settings.study_settings import TrainSettings
 from nas.settings.task_settings import TableTask
 from nas.tasks import model_of, open_task, table
 from nas.training import model_folder as artifact
+from nas.training.trained_model import read_model
 from nas.training.trainer import Trainer
 
 GOOD, BAD = ("lovely", "happy", "great"), ("awful", "sad", "poor")
@@ -127,7 +128,8 @@ def test_a_trained_classifier_is_saved_with_its_classes(corpus, tmp_path):
     trainer.run_to_next_rung()
     folder, about = tmp_path / "weights", {"coder": task.coder, "context": task.context, "head": task.head}
     artifact.save_weights(folder, trainer.model, trainer.architecture, metrics={}, **about)
-    model, coder = artifact.load_weights(folder)
+    trained = read_model(folder)
+    model, coder = trained.module, trained.coder
     inputs, _ = task.batch(torch.Generator().manual_seed(0), 4)
     with torch.inference_mode():
         assert torch.equal(model(*inputs), trainer.model.eval()(*inputs))

@@ -22,6 +22,7 @@ from nas.tasks import Task, open_task
 from nas.training import model_folder as artifact
 from nas.training import optimiser
 from nas.training import trainer as train
+from nas.training.trained_model import read_model
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}, "feed_forward": {"kind": "swiglu", "ratio": 1}}
@@ -293,7 +294,8 @@ def test_weights_are_saved_and_loaded(trainer: Callable[..., Trainer], task: Tas
         *("architecture.json", "metrics.json", "model.safetensors", "vocabulary.json")
     ]
     assert json.loads((folder / "metrics.json").read_text()) == rung.metrics
-    model, coder = artifact.load_weights(folder)
+    trained = read_model(folder)
+    model, coder = trained.module, trained.coder
     assert coder.symbols == task.coder.symbols
     assert not model.training
     (tokens_BT,), _ = task.batch(torch.Generator().manual_seed(0), 2, "cpu")
@@ -309,7 +311,7 @@ def test_an_incomplete_folder_of_weights_is_refused(
     artifact.save_weights(tmp_path, run.model, ARCHITECTURE, coder=task.coder, context=8, metrics={})
     (tmp_path / name).unlink()
     with pytest.raises(DataError) as caught:
-        artifact.load_weights(tmp_path)
+        read_model(tmp_path)
     assert name in caught.value.detail
 
 
@@ -321,4 +323,4 @@ def test_weights_beside_another_architecture_are_refused(
     other = Architecture.model_validate({"hidden": 32, "blocks": [BLOCK]})
     files.write_json(tmp_path / "architecture.json", other.model_dump(mode="json"))
     with pytest.raises(DataError, match="another architecture"):
-        artifact.load_weights(tmp_path)
+        read_model(tmp_path)

@@ -1,0 +1,205 @@
+"""Searching from Python: the options checked, the search run, and its end told as a Study or as an error."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from nas import pareto
+from nas.api.study import Study
+from nas.errors import NothingFeasible, TooManyFailures, UsageError
+from nas.running import driver
+from nas.running.budget import End
+from nas.running.driver import Launch, Outcome
+from nas.running.stop_control import request_stop
+from nas.running.study_log import keep_log
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
+from nas.study import stored_study
+from nas.study.stored_study import runs_folder
+from nas.toml_table import duration
+
+MOST_PROCESSORS = 10_000
+
+Observer = Callable[[dict[str, Any]], None]
+Executor = Literal["ray", "serial"]
+
+
+def search(
+    file: StudyFile | Path | str,
+    *,
+    study: str | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    executor: Executor = "ray",
+    max_fail_rate: float = 0.5,
+    observer: Observer | None = None,
+) -> Study:
+    """Search the space of a study file, or go on with the study that it made, and return the study.
+
+    `study` is another name for it, `trials` how many are trained in all (earlier launches counted), `time` how long at
+    most ("30m", or seconds). `observer` is called with every event, a plain dict with a `type`, in the thread that
+    searches. Nothing is printed, and no report is written: `Study.write_report()` does that.
+
+    Ctrl-C, and an interrupted notebook cell, save what runs; then KeyboardInterrupt is raised, and `resume` goes on.
+    In another thread than the main one no signal is touched: `Study.stop()` ends the search.
+
+    Raises UsageError, InvalidStudyFile or DataError for what cannot be, Conflict when the study was made with other
+    settings or another driver searches it, OutOfReach when disk, database or Ray refuse, TooManyFailures, and
+    NothingFeasible when the search ended and no trained trial meets the constraints.
+    """
+    renamed = [] if study is None else [f"name={study!r}"]
+    if isinstance(file, StudyFile):
+        settings, source = study_file.parse(file.to_toml(), renamed) if renamed else file, "the study file"
+    else:
+        settings, source = study_file.load(file, renamed), str(file)
+    launch = checked(
+        trials, time, cpus, gpus, executor, max_fail_rate, source=source, command="nas.search(...)", hosted=True
+    )
+    return _search(settings, runs_folder() / settings.name, launch, observer)
+
+
+def resume(
+    study: str | Path | Study,
+    *,
+    trials: int | None = None,
+    retry_failed: bool = False,
+    time: str | float | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    executor: Executor = "ray",
+    max_fail_rate: float = 0.5,
+    observer: Observer | None = None,
+) -> Study:
+    """Go on with a stored study, however its last driver ended. The rest is as in `search`.
+
+    A larger `trials` than the stored one extends the study. `retry_failed` runs trials that failed once more, first.
+    """
+    file, folder = stored_settings(study.folder if isinstance(study, Study) else study)
+    launch = checked(
+        trials,
+        time,
+        cpus,
+        gpus,
+        executor,
+        max_fail_rate,
+        retry_failed=retry_failed,
+        source=str(folder / "study.toml"),
+        command="nas.resume(...)",
+        hosted=True,
+    )
+    return _search(file, folder, launch, observer)
+
+
+def stored_settings(study: str | Path) -> tuple[StudyFile, Path]:
+    """The settings of a stored study, and its folder."""
+    stored = stored_study.open_study(study)
+    try:
+        return stored.file, stored.folder
+    finally:
+        stored.store.close()
+
+
+def checked(
+    trials: int | None,
+    time: str | float | None,
+    cpus: float | None,
+    gpus: float | None,
+    executor: str,
+    max_fail_rate: float,
+    *,
+    retry_failed: bool = False,
+    source: str,
+    command: str,
+    hosted: bool = False,
+) -> Launch:
+    """The options as a Launch. Raises UsageError whose `where` is the option's name."""
+    if trials is not None and trials <= 0:
+        raise UsageError(f"trials must be above 0, got {trials}", where="trials")
+    for option, value in (("cpus", cpus), ("gpus", gpus)):
+        if value is not None and not 0 < value <= MOST_PROCESSORS:
+            text = f"{option} must be above 0 and at most {MOST_PROCESSORS:,}, got {value:g}"
+            raise UsageError(text, where=option, help="leave it out for all that this machine has")
+    if executor not in ("ray", "serial"):
+        raise UsageError(f"unknown executor '{executor}'", where="executor", help="one of ray, serial")
+    if not 0 <= max_fail_rate <= 1:
+        raise UsageError(f"a share from 0 to 1, got {max_fail_rate:g}", where="max_fail_rate")
+    return Launch(
+        executor="serial" if executor == "serial" else "ray",
+        trials=trials,
+        seconds=_seconds(time),
+        cpus=cpus,
+        gpus=gpus,
+        max_fail_rate=max_fail_rate,
+        retry_failed=retry_failed,
+        source=source,
+        command=command,
+        hosted=hosted,
+    )
+
+
+def _seconds(time: str | float | None) -> float | None:
+    try:
+        seconds = None if time is None else float(duration(time))
+    except ValueError as error:
+        raise UsageError(f"{error}, got '{time}'", where="time") from None
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"a time must be above 0 and finite, got {seconds:g}", where="time")
+    return seconds
+
+
+def _search(file: StudyFile, folder: Path, launch: Launch, observer: Observer | None) -> Study:
+    """Run it, and hand a signal that came meanwhile on to the program that this runs in."""
+    watched = _Watched(observer, folder)
+    with keep_log(folder):
+        outcome = driver.run(file, folder, launch, watched)
+    if watched.error is not None:
+        raise watched.error
+    if outcome.signal is not None and threading.current_thread() is threading.main_thread():
+        _deliver(outcome)
+    refuse_bad_end(outcome)
+    return Study(stored_study.open_study(folder), str(outcome.end) if outcome.end else None)
+
+
+class _Watched:
+    """Calls the observer; one that raises ends the search as `Study.stop(now=True)` does, and its error is kept."""
+
+    def __init__(self, observer: Observer | None, folder: Path) -> None:
+        self.observer, self.folder = observer, folder
+        self.error: Exception | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.observer is None or self.error is not None:
+            return
+        try:
+            self.observer(event)
+        except Exception as error:  # noqa: BLE001  whatever it is, what runs is saved before it is raised
+            logging.getLogger("nas").warning("the observer raised %r: the search stops", error)
+            self.error = error
+            request_stop(self.folder, now=True)
+
+
+def _deliver(outcome: Outcome) -> None:
+    """Raise the signal once more, now that all is saved: the program's own handler decides what becomes of it."""
+    try:
+        signal.raise_signal(outcome.signal or 0)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"What ran is saved: nas.resume({outcome.study.address!r}) goes on.")
+        raise
+
+
+def refuse_bad_end(outcome: Outcome) -> None:
+    """Raises TooManyFailures or NothingFeasible where a search ended so."""
+    record, study = outcome.study.record(), outcome.study.address
+    if outcome.end is End.FAILURES:
+        failed = [t for t in record.trials if t.state == "FAIL"]
+        reasons = ", ".join(sorted({t.reason for t in failed}))
+        help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
+        raise TooManyFailures(f"{len(failed)} trials failed ({reasons})", help=help)
+    if outcome.end is not None and not pareto.front_of(record):
+        limits = "; ".join(map(str, record.constraints)) or "none"
+        raise NothingFeasible("no trained trial meets the constraints", detail=f"constraints: {limits}")

@@ -1,0 +1,82 @@
+"""Training the architecture of a stored trial by itself, as `Study.train` and `nas train` do."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.api.model import Model, load_model
+from nas.errors import UsageError
+from nas.measure import DeviceLock
+from nas.results import TrialResult
+from nas.running.held_signals import held_signals
+from nas.running.placement import resolve_device
+from nas.running.proposer import seed_of
+from nas.running.study_log import keep_log
+from nas.study.stored_study import StoredStudy
+from nas.tasks import Task, floors_of
+from nas.training.model_folder import WEIGHTS
+from nas.training.recipe import Recipe, recipe_of, same_task
+from nas.training.standalone import train_and_test
+from nas.training.torch_state import borrowed_torch
+from nas.training.trainer import Trainer
+from nas.training.training_folder import CHECKPOINT, refuse_foreign, stored_in
+
+
+def train(
+    stored: StoredStudy,
+    number: int,
+    steps: int | None,
+    seed: int | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    device: str | None,
+    observer: Callable[[dict[str, Any]], None] | None,
+) -> Model:
+    """See `nas.api.study.Study.train`."""
+    chosen = stored.trial(number)
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise UsageError(f"unknown device '{device[:80]}'", where="device", help="one of cpu, cuda, cuda:N")
+    if steps is not None and steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}", where="steps")
+    seed = seed_of(stored.file.search.seed, number) if seed is None else seed
+    recipe = recipe_of(stored.file, chosen, steps, overrides)
+    folder = out or stored.folder / "trained" / recipe.folder_name(number, seed)
+    if out:
+        refuse_foreign(out)
+    identity = {"study": stored.name, "trial": number, "architecture_id": chosen.architecture_id}
+    identity |= {"seed": seed, "steps": recipe.steps, "changed": recipe.changed}
+    tell = observer or (lambda event: None)
+    if (folder / WEIGHTS).exists():
+        stored_in(folder, identity)
+        tell({"type": "loaded", "folder": str(folder)})
+        return load_model(folder)
+    threads = max(1, int(recipe.file.resources.cpus_per_trial))  # as in the search
+    with held_signals() as held, keep_log(folder), borrowed_torch(threads):
+        task, floors = _task(stored, recipe)
+        trainer = _trainer(recipe, chosen, task, seed, folder, device)
+        train_and_test(trainer, folder, identity | {"floors": floors}, tell, lambda: held.number != 0)
+    return load_model(folder)
+
+
+def _task(stored: StoredStudy, recipe: Recipe) -> tuple[Task, Any]:
+    """The task, and its floors: those that the study has stored where it is examined as in the search."""
+    data = stored.record().data
+    task = same_task(stored.name, recipe.file, data)
+    searched = (stored.file.task, stored.file.train.evaluation_tokens)
+    same = (recipe.file.task, recipe.evaluation_tokens) == searched
+    return task, data["floors"] if same else floors_of(task, recipe.evaluation_tokens)
+
+
+def _trainer(recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: Path, device: str | None) -> Trainer:
+    device = device or resolve_device(recipe.file, None)[0]
+    return Trainer(
+        trial.model,
+        task,
+        recipe.file.train,
+        seed=seed,
+        device=device,
+        checkpoint=folder / CHECKPOINT,
+        learning_rate=recipe.learning_rate,
+        lock=DeviceLock(device),
+    )
