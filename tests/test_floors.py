@@ -16,6 +16,7 @@ FLOORS = (
         "errors",
         "files",
         "spec",
+        "kind_base",
         "kinds",
         "architecture",
         "reasons",
@@ -81,6 +82,11 @@ def test_imports_run_to_a_lower_floor_or_sideways_along_the_order(module):
 
 def test_only_commands_go_through_the_front_door():
     assert {part(module) for module, imports in GRAPH.items() if "nas" in imports} <= {"cli", "bench"}
+
+
+def test_no_file_is_too_long_to_be_read_at_once():
+    lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in SOURCES.items()}
+    assert {module: length for module, length in lengths.items() if length > 320} == {}
 
 
 def test_no_circles():

@@ -66,7 +66,9 @@ def test_what_is_not_text_is_refused(tmp_path: Path, content: bytes, code: str, 
     assert error.help
 
 
-@pytest.mark.parametrize("content", [b"plain text", gzip.compress(b"text" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"plain text", gzip.compress(b"text" * 99)[:-9]], ids=["no archive", "its end lost"]
+)
 def test_a_broken_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "text.gz"
     path.write_bytes(content)
