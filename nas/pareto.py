@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas.results import StudyRecord, TrialResult
+from nas.samplers import point_sets
 
 Floats = NDArray[np.float64]
 
@@ -53,9 +54,8 @@ def reference_point(values_NM: ArrayLike, goals: Sequence[str]) -> list[float]:
 
 def _beyond(best_M: Floats, worst_M: Floats, goals: Sequence[str]) -> list[float]:
     """The reference point of rows between these bounds, both minimised; the point itself in the objectives' units."""
-    span = np.where(worst_M > best_M, worst_M - best_M, np.maximum(np.abs(worst_M), 1e-9))
     signs = np.array([1.0 if goal == "min" else -1.0 for goal in goals])
-    return [float(v) for v in (worst_M + 0.1 * span) * signs]
+    return [float(v) for v in point_sets.reference_point(best_M, worst_M) * signs]
 
 
 def hypervolume(values_NM: ArrayLike, goals: Sequence[str], reference: Sequence[float]) -> float:

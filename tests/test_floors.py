@@ -14,6 +14,7 @@ FLOORS = (
         "bounds",
         "printable",
         "errors",
+        "samplers",
         "files",
         "spec",
         "kind_base",
@@ -26,7 +27,7 @@ FLOORS = (
         "toml_table",
     ),
     ("space", "settings", "data"),
-    ("samplers", "attention", "models", "tasks", "measure", "training"),
+    ("attention", "models", "tasks", "measure", "training"),
     ("study", "running"),
     ("report", "api", "bench", "cli"),
 )

@@ -14,7 +14,7 @@ from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.results import Rung
 from nas.running.events import Completed, Event, Job, Measured, Reached
-from nas.samplers.candidates import Drawing, drawn
+from nas.samplers.candidates import RandomChooser, draw_candidate
 from nas.settings.study_file import StudyFile, parse
 from nas.space.architecture_space import Space
 
@@ -85,8 +85,8 @@ class Formulas:
         """So many distinct architectures as whole rows of the database: most complete, some stopped at a rung."""
         generator, space, rows = random.Random(seed), Space(self.file.spaces()), dict[str, FrozenTrial]()
         while len(rows) < count:
-            candidate = drawn(space.suggest, Drawing(generator))
-            architecture: Architecture = candidate.meaning
+            candidate = draw_candidate(space.suggest, RandomChooser(generator))
+            architecture: Architecture = candidate.configuration
             metrics, rungs = self.measured(architecture), self.rungs(architecture)
             complete = generator.random() >= PRUNED
             reached = rungs if complete else rungs[: generator.choice((1, 2))]

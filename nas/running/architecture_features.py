@@ -25,7 +25,7 @@ Describe = Callable[[Architecture], Mapping[str, float]]
 
 
 class Features:
-    """Of the architectures of one space. A column that is the same all over the space is left out."""
+    """Turns the architectures of one space into rows. A column that is the same all over the space is left out."""
 
     def __init__(self, space: Space, describe: Describe | None, seed: int) -> None:
         self.describe = describe

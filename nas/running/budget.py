@@ -22,9 +22,10 @@ class End(StrEnum):
 
 
 @dataclass
-class Counts:
-    """Finished rows by outcome. `trained`: COMPLETE, or PRUNED at a rung; `stopped` are those of the second kind.
+class OutcomeCounts:
+    """Counts finished rows by outcome.
 
+    `trained`: COMPLETE, or PRUNED at a rung; `stopped` are those of the second kind.
     Never trained: `infeasible` and `skipped`.
     """
 
@@ -48,7 +49,7 @@ class Counts:
 
 @dataclass
 class Failures:
-    """Those of one launch: a study that failed too often may be resumed, and is judged anew.
+    """Counts the failures of one launch: a study that failed too often may be resumed, and is judged anew.
 
     Too many: more than `limit` of the trials that ended, once five have failed; or ten in a row, unless any share
     is allowed.

@@ -25,7 +25,7 @@ from nas.errors import NasError, OutOfReach, UsageError
 from nas.reasons import Reason, over_limit
 from nas.results import Rung
 from nas.running.architecture_features import Describe
-from nas.running.budget import ASKS_PER_TRIAL, Counts, End, Failures
+from nas.running.budget import ASKS_PER_TRIAL, End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
 from nas.running.proposer import Proposer, seed_of
@@ -65,7 +65,7 @@ class Coordinator:
     ) -> None:
         self.store, self.file, self.budget, self.observer = store, file, budget, observer
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
-        self.counts, self.failures, self.running = Counts(), Failures(max_fail_rate), dict[int, RunningTrial]()
+        self.counts, self.failures, self.running = OutcomeCounts(), Failures(max_fail_rate), dict[int, RunningTrial]()
         self.end: End | None = None
         space = Space(file.spaces())
         proposer = Proposer(
@@ -130,7 +130,7 @@ class Coordinator:
             log.warning("trial %d: a late report of attempt %d is ignored", job.number, job.attempt)
             return False
         try:
-            return self._take(trial, event)
+            return self._handle(trial, event)
         except NasError:
             self._give_up(trial)
             raise
@@ -156,12 +156,12 @@ class Coordinator:
             if row.state is TrialState.RUNNING:
                 self.store.release(row.number)
         for row in self.store.rows():
-            self._take_in(row)
+            self._update(row)
         self._budget_is_out()
 
-    def _take_in(self, row: FrozenTrial) -> None:
-        self._queue.take_in(row)
-        self._early_endings.take_in(row)
+    def _update(self, row: FrozenTrial) -> None:
+        self._queue.update(row)
+        self._early_endings.update(row)
         if row.state.is_finished():
             self.counts.add(row.state, bool(row.user_attrs.get("rungs")), row.user_attrs.get("reason", ""))
 
@@ -183,17 +183,17 @@ class Coordinator:
         )
         job = trial.job
         architecture = {"architecture_id": attributes["architecture_id"], "architecture": job.architecture}
-        self._say("started", number, attempt=job.attempt, slot=job.slot, **architecture)
+        self._notify("started", number, attempt=job.attempt, slot=job.slot, **architecture)
         return job
 
     def _free_slot(self) -> int:
         used = {trial.job.slot for trial in self.running.values()}
         return next(slot for slot in range(len(used) + 1) if slot not in used)
 
-    def _say(self, kind: str, number: int, **facts: Any) -> None:
+    def _notify(self, kind: str, number: int, **facts: Any) -> None:
         self.observer({"type": kind, "trial": number, **facts})
 
-    def _take(self, trial: RunningTrial, event: Event) -> bool:
+    def _handle(self, trial: RunningTrial, event: Event) -> bool:
         match event:
             case Measured(metrics):
                 return self._measured(trial, metrics)
@@ -235,7 +235,7 @@ class Coordinator:
         if not over and not passed:
             self._early_endings.before_training(trial)
         self.store.note(number, "metrics", trial.metrics)
-        self._say("measured", number, metrics=dict(metrics))
+        self._notify("measured", number, metrics=dict(metrics))
         if over:
             self._finish(trial, TrialState.PRUNED, reason=over_limit(over[0]))
         return not over and not self._ends(trial, step=0)
@@ -246,7 +246,7 @@ class Coordinator:
                 self._early_endings.at_rung(trial)
             self.store.note(trial.job.number, "rungs", [asdict(known) for known in trial.rungs])
             self._proposals.reached(trial.job.number, rung)
-            self._say("rung", trial.job.number, **asdict(rung))
+            self._notify("rung", trial.job.number, **asdict(rung))
         return not self._ends(trial, rung.step)
 
     def _ends(self, trial: RunningTrial, step: int) -> bool:
@@ -289,13 +289,13 @@ class Coordinator:
         self._early_endings.ended(trial, state, all(violation <= 0 for violation in violations.values()))
         del self.running[number]
         outcome = {"state": state.name, "reason": reason, "metrics": trial.metrics, "violations": violations}
-        self._say("finished", number, **outcome, counts=asdict(self.counts))
+        self._notify("finished", number, **outcome, counts=asdict(self.counts))
 
     def _release(self, trial: RunningTrial) -> None:
         number = trial.job.number
         del self.running[number]
         self.store.release(number)
-        self._say("released", number)
+        self._notify("released", number)
         self._queue.put_back(number)
 
     def _give_up(self, trial: RunningTrial) -> None:

@@ -13,25 +13,28 @@ from nas.reasons import Reason, Verdict
 from nas.results import rungs_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
-from nas.running.stopping_rule import Course, Stopping
+from nas.running.stopping_rule import StoppingRule, TrialProgress
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store
 
 
 class EarlyEndings:
-    """Of one study. Baselines are never ended early, and trials that are tried again are not skipped."""
+    """Decides which trials of a study end early.
+
+    Baselines never are, and trials that are tried again are not skipped.
+    """
 
     def __init__(self, store: Store, file: StudyFile, proposals: ProposerThread) -> None:
         self.store, self.settings, self.proposals = store, file.search, proposals
-        self.stopping = Stopping(file.objective_list(), file.constraint_list())
+        self.stopping = StoppingRule(file.objective_list(), file.constraint_list())
 
-    def take_in(self, row: FrozenTrial) -> None:
+    def update(self, row: FrozenTrial) -> None:
         """A row of the database as it now stands."""
         rungs = rungs_of(row.user_attrs)
         if rungs and row.state is not TrialState.FAIL:
             feasible = all(violation <= 0 for violation in row.constraints.values())
             metrics, complete = row.user_attrs.get("metrics", {}), row.state is TrialState.COMPLETE
-            self.stopping.know(row.number, Course(metrics, rungs, complete, feasible))
+            self.stopping.update(row.number, TrialProgress(metrics, rungs, complete, feasible))
 
     def before_training(self, trial: RunningTrial) -> None:
         """It is measured for the first time: to be skipped when even an optimistic guess at it is dominated."""
@@ -41,12 +44,12 @@ class EarlyEndings:
         if bound is None:
             return
         self.store.note(trial.job.number, "bound", bound)
-        if not trial.baseline and not trial.retry and self.stopping.beaten(bound):
+        if not trial.baseline and not trial.retry and self.stopping.dominated(bound):
             self._decide(trial, Verdict(0, Reason.SKIPPED))
 
     def at_rung(self, trial: RunningTrial) -> None:
         """It has reached one more rung, and not the last."""
-        self.stopping.know(trial.job.number, trial.course())
+        self.stopping.update(trial.job.number, trial.progress())
         if self.settings.stopping and not trial.baseline and not trial.verdict:
             self._decide(trial, self.stopping.verdict(trial.job.number))
 
@@ -55,7 +58,7 @@ class EarlyEndings:
         if state is TrialState.FAIL:
             self.stopping.forget(trial.job.number)
         elif state is TrialState.COMPLETE:
-            self.stopping.know(trial.job.number, trial.course(complete=True, feasible=feasible))
+            self.stopping.update(trial.job.number, trial.progress(complete=True, feasible=feasible))
 
     def _decide(self, trial: RunningTrial, verdict: Verdict | None) -> None:
         trial.verdict = verdict

@@ -1,4 +1,8 @@
-"""Where a learning curve may end, judged by the curves that were seen to their end.
+"""Forecasts where a learning curve ends, with bounds, to decide which trials stop early.
+
+Complete curves of the same study are the evidence. The stopping rule asks for prediction bounds: how good may this
+trial still become? (The sampler carries a rung to the end for another purpose: nas.samplers.rung_regression gives its
+surrogate one more observation with its noise, by a straight line that two trials suffice for.)
 
 A curve at a rung is known by its value there and at the rung before. Let g be what it still gains: the logarithm of
 (end / value), or the difference where values may be 0 or below. Of whole curves g is known, and is regressed on the
@@ -51,9 +55,11 @@ class Forecast:
     high: float
 
 
-class CurveEnds:
-    """Where curves end that stand at one rung, by whole ones: the value of each at the rung before, at the rung, at the
-    end. Those that are not finite are left out.
+class CurveForecaster:
+    """Forecasts the ends of curves that stand at one rung, from complete curves.
+
+    `whole_N3`: the value of each complete curve at the rung before, at the rung, at the end. Curves with values that
+    are not finite are left out.
     """
 
     def __init__(self, whole_N3: Floats) -> None:

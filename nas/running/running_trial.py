@@ -7,7 +7,7 @@ from typing import Any, Self
 from nas.reasons import Verdict
 from nas.results import Constraint, Rung, rungs_of
 from nas.running.events import Job
-from nas.running.stopping_rule import Course
+from nas.running.stopping_rule import TrialProgress
 
 
 @dataclass
@@ -44,9 +44,9 @@ class RunningTrial:
             retry="retry_of" in attributes,
         )
 
-    def course(self, *, complete: bool = False, feasible: bool = True) -> Course:
+    def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:
         """As the stopping rule sees it, now."""
-        return Course(dict(self.metrics), tuple(self.rungs), complete, feasible)
+        return TrialProgress(dict(self.metrics), tuple(self.rungs), complete, feasible)
 
     def keep(self, rung: Rung) -> bool:
         """Whether the rung is new: a resumed trial tells those again that were saved before the row heard of them."""

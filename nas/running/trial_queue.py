@@ -14,7 +14,7 @@ from nas.study.store import Store
 
 
 class TrialQueue:
-    """Of one driver, `owner`. `rows`: how many the study has."""
+    """Hands out the rows of one driver, `owner`. `rows`: how many the study has."""
 
     def __init__(
         self, store: Store, space: Space, proposals: ProposerThread, owner: str, clock: Callable[[], float] = time.time
@@ -24,7 +24,7 @@ class TrialQueue:
         self._waiting: dict[int, FrozenTrial] = {}
         self._taken: set[str] = set()
 
-    def take_in(self, row: FrozenTrial) -> None:
+    def update(self, row: FrozenTrial) -> None:
         """A row of the database as it now stands."""
         self.rows = max(self.rows, row.number + 1)
         self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
@@ -47,7 +47,7 @@ class TrialQueue:
         number = self.store.add(TrialState.WAITING, params, distributions, row, {})
         if proposal:
             self.proposals.adopt(number, proposal)
-        self.take_in(self.store.row(number))
+        self.update(self.store.row(number))
         return number
 
     def claim(self, slot: int) -> tuple[int, dict[str, Any]] | None:

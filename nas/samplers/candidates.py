@@ -15,7 +15,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 SpaceFunction = Callable[[Any], Any]
-"""Draws one configuration with a chooser that suggests as an Optuna trial does, and returns what it means."""
+"""Asks a chooser, which suggests as an Optuna trial does, and returns the configuration that its choices make."""
 MOST_CHOICES = 32
 """An integer of more values is a range, which decides nothing."""
 Key = frozenset[tuple[str, Hashable]]
@@ -24,11 +24,11 @@ PLAIN = (str, int, float, bool, type(None))
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration: its parameters, and what the space made of them."""
+    """Holds one point of a space: its parameters, and the configuration that the space made of them."""
 
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
-    meaning: Any
+    configuration: Any
 
     @cached_property
     def key(self) -> Key:
@@ -40,8 +40,8 @@ def key_of(params: Mapping[str, Any]) -> Key:
     return frozenset((name, value if isinstance(value, PLAIN) else repr(value)) for name, value in params.items())
 
 
-class Drawing:
-    """A chooser that takes what is wanted where that is on offer, and draws all else.
+class RandomChooser:
+    """Chooses the wanted values where they are on offer, and draws all others.
 
     Draws are uniform over the options, the range, or its logarithm.
     """
@@ -104,15 +104,15 @@ def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
             raise TypeError(f"no way to draw from {type(distribution).__name__}")
 
 
-def drawn(space: SpaceFunction, chooser: Drawing) -> Candidate:
-    """What the space gives when it is asked by this chooser."""
-    meaning = space(chooser)
-    return Candidate(chooser.params, chooser.distributions, meaning)
+def draw_candidate(space: SpaceFunction, chooser: RandomChooser) -> Candidate:
+    """The candidate that this chooser draws from the space."""
+    configuration = space(chooser)
+    return Candidate(chooser.params, chooser.distributions, configuration)
 
 
-def replayed(space: SpaceFunction, params: Mapping[str, Any]) -> Candidate:
+def replay_candidate(space: SpaceFunction, params: Mapping[str, Any]) -> Candidate:
     """The candidate with these parameters."""
-    return drawn(space, Drawing(random.Random(0), params))
+    return draw_candidate(space, RandomChooser(random.Random(0), params))
 
 
 def neighbour(space: SpaceFunction, parent: Candidate, generator: random.Random) -> Candidate:
@@ -122,11 +122,13 @@ def neighbour(space: SpaceFunction, parent: Candidate, generator: random.Random)
     in 50 trainings; all that differ in one choice, and climbing on from the best of them, .960.
     """
     redrawn = generator.sample(sorted(parent.params), min(len(parent.params), generator.choice((1, 2, 2, 3))))
-    return drawn(space, Drawing(generator, {name: v for name, v in parent.params.items() if name not in redrawn}))
+    return draw_candidate(
+        space, RandomChooser(generator, {name: v for name, v in parent.params.items() if name not in redrawn})
+    )
 
 
-class Shape:
-    """Parameters that some trials had and others had not. `seen`: the values of each choice in these trials."""
+class ParameterSet:
+    """Gathers the trials that have the same parameters. `seen`: the values of each choice in these trials."""
 
     def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
         self.distributions = distributions
@@ -138,7 +140,7 @@ class Shape:
             if params[name] not in values:
                 values.append(params[name])
 
-    def decide_against(self, other: "Shape") -> None:
+    def decide_against(self, other: "ParameterSet") -> None:
         """The first choice of which the two have no value in common decides which of them it is."""
         for name, values in self.seen.items():
             if name in other.seen and not any(value in other.seen[name] for value in values):
@@ -149,31 +151,33 @@ class Shape:
         return all(name not in wanted or wanted[name] in self.seen[name] for name in self.deciding)
 
 
-def space_of(trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]]) -> SpaceFunction | None:
+def space_from_trials(
+    trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]],
+) -> SpaceFunction | None:
     """Where no space is told: what can be gathered of it from trials (parameters, distributions). None of no trials.
 
     Where trials differ in which parameters they have, a choice that decides this keeps to what went with these.
     """
-    found: dict[frozenset[str], Shape] = {}
+    found: dict[frozenset[str], ParameterSet] = {}
     for params, distributions in trials:
         if distributions:
-            found.setdefault(frozenset(distributions), Shape(distributions)).add(params)
-    shapes = list(found.values())
-    for shape, other in itertools.permutations(shapes, 2):
-        shape.decide_against(other)
+            found.setdefault(frozenset(distributions), ParameterSet(distributions)).add(params)
+    sets = list(found.values())
+    for one, other in itertools.permutations(sets, 2):
+        one.decide_against(other)
 
-    def space(chooser: Drawing) -> Mapping[str, Any]:
-        allowed = [shape for shape in shapes if shape.allows(chooser.wanted)] or shapes
-        fitting = [shape for shape in allowed if shape.distributions.keys() == chooser.wanted.keys()]
-        shape = fitting[0] if fitting else chooser.generator.choice(allowed)
-        for name, distribution in shape.distributions.items():
-            if name in shape.deciding and chooser.wanted.get(name) not in shape.seen[name]:
-                chooser.take(name, distribution, chooser.generator.choice(shape.seen[name]))
+    def space(chooser: RandomChooser) -> Mapping[str, Any]:
+        allowed = [each for each in sets if each.allows(chooser.wanted)] or sets
+        fitting = [each for each in allowed if each.distributions.keys() == chooser.wanted.keys()]
+        chosen = fitting[0] if fitting else chooser.generator.choice(allowed)
+        for name, distribution in chosen.distributions.items():
+            if name in chosen.deciding and chooser.wanted.get(name) not in chosen.seen[name]:
+                chooser.take(name, distribution, chooser.generator.choice(chosen.seen[name]))
             else:
                 chooser.choose(name, distribution)
         return chooser.params
 
-    return space if shapes else None
+    return space if sets else None
 
 
 def _is_choice(distribution: BaseDistribution) -> bool:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.samplers.candidates import Candidate, Key, SpaceFunction, replayed
+from nas.samplers.candidates import Candidate, Key, SpaceFunction, replay_candidate
 from nas.samplers.encoding import MOST_CACHED, CandidateRows
-from nas.samplers.hypervolume_improvement import Floats
-from nas.samplers.trial_history import Growing, Past, TrialHistory
+from nas.samplers.point_sets import Floats
+from nas.samplers.trial_history import GrowingArray, ObservedTrial, TrialHistory
 
 
 class DesignMatrix:
-    """Of one study. Without `space`, candidates are their parameters.
+    """Turns the trials and candidates of one study into rows. Without `space`, candidates are their parameters.
 
     `yardstick`: what columns are scaled over, once and for all, so that a kernel keeps its meaning; without any, the
     `first` described trials.
@@ -38,8 +38,8 @@ class DesignMatrix:
         self.history, self.space, self.yardstick, self.first = history, space, yardstick, first
         self._cheap, self._own_rows = cheap, CandidateRows(features)
         self._cheap_values: dict[Key, dict[int, float]] = {}
-        self._past: dict[int, tuple[Past, Candidate | None]] = {}
-        self._mask = Growing(1)
+        self._observed: dict[int, tuple[ObservedTrial, Candidate | None]] = {}
+        self._mask = GrowingArray(1)
         self._scale: tuple[Floats, Floats] | None = None
 
     @property
@@ -47,21 +47,21 @@ class DesignMatrix:
         """Of the columns: rises when a parameter turns up that was not known."""
         return self._own_rows.version
 
-    def candidate(self, past: Past) -> Candidate | None:
+    def candidate(self, trial: ObservedTrial) -> Candidate | None:
         """What was tried; None if it is not described."""
-        known = self._past.get(past.number)
-        if known is None or (known[0].params, known[0].distributions) != (past.params, past.distributions):
-            self._past[past.number] = known = (past, self._found(past))
+        known = self._observed.get(trial.number)
+        if known is None or (known[0].params, known[0].distributions) != (trial.params, trial.distributions):
+            self._observed[trial.number] = known = (trial, self._found(trial))
         return known[1]
 
-    def candidates(self, pasts: Sequence[Past]) -> list[Candidate]:
+    def candidates(self, trials: Sequence[ObservedTrial]) -> list[Candidate]:
         """Of those that are described."""
-        return [candidate for candidate in map(self.candidate, pasts) if candidate]
+        return [candidate for candidate in map(self.candidate, trials) if candidate]
 
     def mask_N(self) -> NDArray[np.bool_]:
         """Which of the finished trials are described."""
-        for past in self.history.done[len(self._mask) :]:
-            self._mask.append([float(self.candidate(past) is not None)])
+        for trial in self.history.done[len(self._mask) :]:
+            self._mask.append([float(self.candidate(trial) is not None)])
         return self._mask.array()[:, 0] > 0
 
     def cheap_of(self, candidate: Candidate) -> Mapping[int, float]:
@@ -71,21 +71,21 @@ class DesignMatrix:
                 self._cheap_values.clear()
             told: list[float | None] = [None] * len(self.history.directions)
             for m, function in self._cheap.items():
-                told[m] = function(candidate.meaning)
+                told[m] = function(candidate.configuration)
             internal = self.history.internal(told)
             self._cheap_values[candidate.key] = {m: internal[m] for m in self._cheap}
         return self._cheap_values[candidate.key]
 
     def rows(self, candidates: Sequence[Candidate]) -> Floats:
         """(C, D): features, and the cheap objectives beside them, since latency tells much about quality."""
-        centre_K, scale_K = self._scale or self._settle()
+        centre_K, scale_K = self._scale or self._set_scale()
         return np.concatenate(
             [self._own_rows.of(candidates), (self._cheap_CK(candidates) - centre_K) / scale_K], axis=1
         )
 
-    def _settle(self) -> tuple[Floats, Floats]:
+    def _set_scale(self) -> tuple[Floats, Floats]:
         yardstick = self.yardstick or self.candidates(self.history.done)[: self.first]
-        self._own_rows.settle(yardstick)
+        self._own_rows.scale_over(yardstick)
         cheap_CK = self._cheap_CK(yardstick)
         known = cheap_CK[np.isfinite(cheap_CK).all(axis=1)]
         nothing_K = np.zeros(len(self._cheap))
@@ -98,12 +98,12 @@ class DesignMatrix:
             len(candidates), len(self._cheap)
         )
 
-    def _found(self, past: Past) -> Candidate | None:
-        if not past.params:
+    def _found(self, trial: ObservedTrial) -> Candidate | None:
+        if not trial.params:
             return None
-        found = Candidate(past.params, past.distributions, past.params)
+        found = Candidate(trial.params, trial.distributions, trial.params)
         if self.space:
-            found = replayed(self.space, past.params)
-            if any(name not in past.params or past.params[name] != value for name, value in found.params.items()):
+            found = replay_candidate(self.space, trial.params)
+            if any(name not in trial.params or trial.params[name] != value for name, value in found.params.items()):
                 return None
         return found if all(map(math.isfinite, self.cheap_of(found).values())) else None

@@ -11,14 +11,14 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from nas.samplers.candidates import Candidate, Key
-from nas.samplers.hypervolume_improvement import Floats
+from nas.samplers.point_sets import Floats
 
 MOST_CACHED = 20_000
 """Candidates whose numbers are kept."""
 
 
 class Encoding:
-    """Of the parameters that these distributions tell of, whatever depends on what."""
+    """Turns the parameters of these distributions into columns, whichever depend on which."""
 
     def __init__(self, distributions: Iterable[Mapping[str, BaseDistribution]]) -> None:
         self.known: dict[str, BaseDistribution] = {}
@@ -40,8 +40,8 @@ class Encoding:
 
 
 class CandidateRows:
-    """Candidates as rows of numbers, each worked out once. Parameters are scaled over a yardstick, own features
-    (`custom`, of a candidate's meaning) taken as they are. `version` rises when an unknown parameter turns up.
+    """Turns candidates into rows of numbers, each once. Parameters are scaled over a yardstick, own features
+    (`custom`, of a candidate's configuration) taken as they are. `version` rises when an unknown parameter turns up.
     """
 
     def __init__(self, custom: Callable[[Any], Sequence[float]] | None) -> None:
@@ -51,7 +51,7 @@ class CandidateRows:
         self._rows: dict[Key, Floats] = {}
         self._scale_D: Floats = np.ones(())
 
-    def settle(self, yardstick: Sequence[Candidate]) -> None:
+    def scale_over(self, yardstick: Sequence[Candidate]) -> None:
         """Scale over these from now on."""
         self._yardstick = yardstick
         self.of(yardstick)
@@ -59,7 +59,7 @@ class CandidateRows:
     def of(self, candidates: Sequence[Candidate]) -> Floats:
         """(C, D), of at least one."""
         if self.custom is None:
-            self._know(candidates)
+            self._add_columns(candidates)
         if len(self._rows) > MOST_CACHED:
             self._rows.clear()
         new = [c for c in candidates if c.key not in self._rows]
@@ -67,7 +67,7 @@ class CandidateRows:
             self._rows |= {c.key: row for c, row in zip(new, self._raw(new), strict=True)}
         return np.array([self._rows[c.key] for c in candidates]) / self._scale_D
 
-    def _know(self, candidates: Sequence[Candidate]) -> None:
+    def _add_columns(self, candidates: Sequence[Candidate]) -> None:
         unknown = [c.distributions for c in candidates if not c.distributions.keys() <= self._encoding.known.keys()]
         if unknown:
             self._encoding = Encoding([self._encoding.known, *unknown])
@@ -77,7 +77,7 @@ class CandidateRows:
     def _raw(self, candidates: Sequence[Candidate]) -> Floats:
         if self.custom is None:
             return self._encoding.rows(c.params for c in candidates)
-        return np.array([self.custom(c.meaning) for c in candidates], dtype=float)
+        return np.array([self.custom(c.configuration) for c in candidates], dtype=float)
 
 
 def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any]) -> list[float]:

@@ -16,13 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import moocore
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
-Floats = NDArray[np.float64]
-Indexes = NDArray[np.intp]
+from nas.samplers.point_sets import Floats, Indexes, farthest_first, nondominated
 
 FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14}
 """Points of the front that are kept by number of objectives: at most about 700 boxes."""
@@ -47,7 +44,7 @@ class Belief(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class Exact:
     """The value itself."""
 
     value_C: Floats
@@ -137,19 +134,8 @@ def thin(front_NM: Floats, reference_M: Floats) -> Floats:
         return inside
     span = np.ptp(inside, axis=0)
     scaled = inside / np.where(span > 0, span, 1.0)
-    chosen = list(dict.fromkeys(int(i) for i in scaled.argmin(axis=0)))
-    distance = np.linalg.norm(scaled[:, None] - scaled[chosen][None], axis=2).min(axis=1)
-    while len(chosen) < limit:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
-    return inside[sorted(chosen)]
-
-
-def nondominated(values_NM: Floats) -> Indexes:
-    """Indexes of the non-dominated rows, all minimised; of equal ones the first."""
-    if not len(values_NM):
-        return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(moocore.is_nondominated(values_NM))
+    extremes = list(dict.fromkeys(int(i) for i in scaled.argmin(axis=0)))
+    return inside[sorted(farthest_first(scaled, extremes, limit))]
 
 
 Ranks = tuple[int, ...]

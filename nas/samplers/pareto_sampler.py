@@ -24,9 +24,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas.errors import UsageError
-from nas.samplers.candidates import PLAIN, Candidate, Drawing, SpaceFunction, drawn, key_of, neighbour
+from nas.samplers.candidates import PLAIN, Candidate, RandomChooser, SpaceFunction, draw_candidate, key_of, neighbour
 from nas.samplers.hypervolume_improvement import FRONT_LIMITS
-from nas.samplers.study_model import Quantities, StudyModel
+from nas.samplers.study_model import CheapFunctions, StudyModel
 from nas.samplers.trial_history import ENQUEUED, PROPOSED, TrialHistory
 
 STARTUP = 10
@@ -73,7 +73,7 @@ class ParetoSampler(BaseSampler):
         self.space, self.startup = space, startup
         self.seed = random.SystemRandom().getrandbits(31) if seed is None else seed
         self.stream: str | None = None
-        self._quantities = Quantities(cheap or {}, limits or {}, cost)
+        self._functions = CheapFunctions(cheap or {}, limits or {}, cost)
         self._features, self._logarithmic = features, logarithmic
         self._start_anew()
 
@@ -116,7 +116,7 @@ class ParetoSampler(BaseSampler):
     ) -> Any:
         """Of what the space did not tell: a uniform draw."""
         generator = self._generator(trial, param_name)
-        return Drawing(generator).choose(param_name, param_distribution)
+        return RandomChooser(generator).choose(param_name, param_distribution)
 
     def reseed_rng(self) -> None:
         """Nothing to do: draws depend on the trial, so that workers which share a seed differ."""
@@ -150,19 +150,19 @@ class ParetoSampler(BaseSampler):
     def _pool(self, space: SpaceFunction, model: StudyModel, generator: random.Random) -> list[Candidate]:
         """Draws of the space, and of what is near the front: new ones, if there are any left."""
         found = list(model.base)
-        found += [drawn(space, Drawing(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
+        found += [draw_candidate(space, RandomChooser(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
         if parents := model.parents():
             found += [neighbour(space, parents[i % len(parents)], generator) for i in range(NEIGHBOURS)]
         free = self._free(found, model)
         if not free:
-            found += [drawn(space, Drawing(generator)) for _ in range(BASE_POOL)]
+            found += [draw_candidate(space, RandomChooser(generator)) for _ in range(BASE_POOL)]
             free = self._free(found, model)
         return free or [c for c in {c.key: c for c in found}.values() if model.may_be_proposed(c)]
 
     def _free(self, candidates: Sequence[Candidate], model: StudyModel) -> list[Candidate]:
         """The distinct ones that no trial has, and that may be proposed."""
         history = model.history
-        taken = history.taken | {key_of(past.params) for past in history.open}
+        taken = history.taken | {key_of(trial.params) for trial in history.open}
         distinct = {candidate.key: candidate for candidate in candidates}
         return [c for key, c in distinct.items() if key not in taken and model.may_be_proposed(c)]
 
@@ -174,12 +174,12 @@ class ParetoSampler(BaseSampler):
             self._study = (study._storage, study._study_id)
             base = self._base() if self.space else []
             history = TrialHistory(study.directions, logarithmic)
-            self._model = StudyModel(history, self._quantities, self._features, self.space, base, self.startup)
+            self._model = StudyModel(history, self._functions, self._features, self.space, base, self.startup)
         self._model.history.update(study, trial.number)
         return self._model
 
     def _check(self, objectives: int, scales: int) -> None:
-        most, cheap = max(FRONT_LIMITS), list(self._quantities.cheap)
+        most, cheap = max(FRONT_LIMITS), list(self._functions.cheap)
         if objectives > most:
             raise UsageError(f"the pareto sampler takes at most {most} objectives, not {objectives}")
         if scales != objectives or not set(cheap) <= set(range(objectives)):
@@ -190,7 +190,7 @@ class ParetoSampler(BaseSampler):
         """Draws that stay the same for the whole study, so that they are made and described once."""
         assert self.space is not None
         generator = random.Random(f"{self.seed}:base")
-        found = (drawn(self.space, Drawing(generator)) for _ in range(BASE_POOL))
+        found = (draw_candidate(self.space, RandomChooser(generator)) for _ in range(BASE_POOL))
         return list({candidate.key: candidate for candidate in found}.values())
 
     def _generator(self, trial: FrozenTrial, purpose: str) -> random.Random:

@@ -1,4 +1,7 @@
-"""What a value at a rung says of the value after all training: y_full ≈ a + ρ · y_rung, for each rung.
+"""Carries a value at a rung to the end of training, as an observation for the surrogate: y_full ≈ a + ρ · y_rung.
+
+A trial that ended at a rung teaches the sampler so, with the spread of the line as its noise. (The stopping rule
+carries a rung to the end for another purpose: it bounds how good a curve may still become.)
 
 The first-order autoregressive model of Kennedy & O'Hagan 2000 (Biometrika 87, 1), from cheap to costly: the trials that
 were trained to the end and told that rung settle a and ρ, and their residuals how far it can be trusted.
@@ -57,7 +60,7 @@ class Moments:
 
 @dataclass
 class RungRegression:
-    """The rungs of one objective, gathered from trials that were trained to the end."""
+    """Regresses final values of one objective on those at each rung, over trials that were trained to the end."""
 
     moments: dict[float, Moments] = field(default_factory=dict)
 

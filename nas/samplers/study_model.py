@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_of
+from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_from_trials
 from nas.samplers.design_matrix import DesignMatrix
 from nas.samplers.encoding import MOST_CACHED
-from nas.samplers.hypervolume_improvement import Floats, Indexes, Known, LogNormal, expected_improvement, nondominated
+from nas.samplers.hypervolume_improvement import Exact, LogNormal, expected_improvement
+from nas.samplers.point_sets import Floats, Indexes, nearest_distance, nondominated, reference_point
 from nas.samplers.surrogate import Observations, Surrogate, kernel, thinned
-from nas.samplers.trial_history import Past, TrialHistory
+from nas.samplers.trial_history import ObservedTrial, TrialHistory
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 BOUND_SDS = 2.33
@@ -30,8 +31,8 @@ COST_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Quantities:
-    """What is known of a candidate's meaning without training."""
+class CheapFunctions:
+    """Functions of a candidate's configuration that need no training."""
 
     cheap: Mapping[int, Callable[[Any], float]]
     limits: Mapping[str, Callable[[Any], float]]
@@ -44,14 +45,14 @@ class StudyModel:
     def __init__(
         self,
         history: TrialHistory,
-        quantities: Quantities,
+        functions: CheapFunctions,
         features: Callable[[Any], Sequence[float]] | None,
         space: SpaceFunction | None,
         base: Sequence[Candidate],
         startup: int,
     ) -> None:
-        self.history, self.quantities, self.startup = history, quantities, startup
-        self.described = DesignMatrix(history, quantities.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
+        self.history, self.functions, self.startup = history, functions, startup
+        self.design = DesignMatrix(history, functions.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
         self._costs: dict[Key, float] = {}
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
@@ -59,82 +60,79 @@ class StudyModel:
     @property
     def ready(self) -> bool:
         """Whether enough is trained for a model."""
-        described_N, complete_N = self.described.mask_N(), self.history.complete_N
+        described_N, complete_N = self.design.mask_N(), self.history.complete_N
         informed = int((described_N & (complete_N | self.history.at_rung_N)).sum())
         return informed >= self.startup and int((described_N & complete_N).sum()) >= FEWEST_COMPLETE
 
     def may_be_proposed(self, candidate: Candidate) -> bool:
         """Whether its cheap objectives are known, and its known limits are kept."""
-        if not all(map(math.isfinite, self.described.cheap_of(candidate).values())):
+        if not all(map(math.isfinite, self.design.cheap_of(candidate).values())):
             return False
-        return all(limit(candidate.meaning) <= 0 for limit in self.quantities.limits.values())
+        return all(limit(candidate.configuration) <= 0 for limit in self.functions.limits.values())
 
     def furthest(self, pool: Sequence[Candidate], generator: random.Random) -> Candidate:
         """The candidate least like the trials so far, for what it costs; the cheapest or any one at the very first."""
-        rows_CD = self.described.rows(pool)
+        rows_CD = self.design.rows(pool)
         cost_C = self.cost(pool, rows_CD)
-        tried = self.described.candidates((*self.history.done, *self.history.open))
+        tried = self.design.candidates((*self.history.done, *self.history.open))
         if not tried:
-            return pool[int(cost_C.argmin())] if self.quantities.cost else generator.choice(pool)
-        distance_C = np.full(len(pool), np.inf)
-        for row_D in self.described.rows(tried):
-            distance_C = np.minimum(distance_C, np.linalg.norm(rows_CD - row_D, axis=1))
-        unlike_C = distance_C / cost_C
+            return pool[int(cost_C.argmin())] if self.functions.cost else generator.choice(pool)
+        unlike_C = nearest_distance(rows_CD, self.design.rows(tried)) / cost_C
         return pool[int(unlike_C.argmax())] if unlike_C.any() else generator.choice(pool)
 
     def parents(self) -> list[Candidate]:
         """Those of the trials near the front, best layer first, the newest of a layer first."""
-        eligible = np.flatnonzero(self.history.eligible_N & self.described.mask_N())
+        eligible = np.flatnonzero(self.history.eligible_N & self.design.mask_N())
         near = eligible[_near_front(self.history.values_NM[eligible], FEWEST_PARENTS)][:MOST_PARENTS]
-        return self.described.candidates([self.history.done[i] for i in near])
+        return self.design.candidates([self.history.done[i] for i in near])
 
     def shown_space(self) -> SpaceFunction | None:
         """What the finished trials show of it."""
-        return space_of((past.params, past.distributions) for past in self.history.done if past.complete)
+        return space_from_trials((trial.params, trial.distributions) for trial in self.history.done if trial.complete)
 
     def scorer(self) -> "Scorer":
         """What candidates are held against, as things stand."""
         surrogates = self._surrogates()
         return Scorer(self, surrogates, self._front(surrogates))
 
-    def bound(self, past: Past, known: Sequence[float | None]) -> list[float] | None:
+    def bound(self, trial: ObservedTrial, known: Sequence[float | None]) -> list[float] | None:
         """The objectives of a trial at their known values, else as good as they may hardly be. None of a trial that is
         not described, and while too few are trained."""
-        candidate, complete_N = self.described.candidate(past), self.history.complete_N & self.described.mask_N()
+        candidate, complete_N = self.design.candidate(trial), self.history.complete_N & self.design.mask_N()
         if candidate is None or not self.ready or int(complete_N.sum()) < FEWEST_FOR_BOUND:
             return None
-        row_1D = self.described.rows([candidate])
+        row_1D = self.design.rows([candidate])
         values = list(self.history.internal(known))
         for m, value in enumerate(values):
-            if math.isnan(value) and m in self.quantities.cheap:
-                values[m] = self.described.cheap_of(candidate)[m]
+            if math.isnan(value) and m in self.functions.cheap:
+                values[m] = self.design.cheap_of(candidate)[m]
             elif math.isnan(value):
                 values[m] = float(self._surrogate(m).predict(row_1D).below(BOUND_SDS)[0])
         return self.history.external(values)
 
     def _surrogates(self) -> dict[int, Surrogate]:
         """For each objective that is not cheap."""
-        return {m: self._surrogate(m) for m in range(len(self.history.directions)) if m not in self.quantities.cheap}
+        return {m: self._surrogate(m) for m in range(len(self.history.directions)) if m not in self.functions.cheap}
 
     def _surrogate(self, m: int) -> Surrogate:
         """Trials under way count as far as they have come; of which nothing is known, as if they turned out as
         expected, so that the next proposal is another."""
         seen, waiting, going = self._observed(m), list[Candidate](), list[tuple[Candidate, float, float]]()
-        for past in self.history.open:
-            candidate, told = self.described.candidate(past), self.history.expected(past, m)
+        for trial in self.history.open:
+            candidate, told = self.design.candidate(trial), self.history.expected(trial, m)
             if candidate and told:
                 going.append((candidate, *told))
             elif candidate:
                 waiting.append(candidate)
         if going:
             y_P, spread_P = np.array([told for _, *told in going]).T
-            rows_PD = self.described.rows([candidate for candidate, _, _ in going])
+            rows_PD = self.design.rows([candidate for candidate, _, _ in going])
             seen = seen.joined(Observations(rows_PD, y_P, spread_P))
         fitted = self._kernel(f"objective {m}", self.history.values_NM[:, m])
         surrogate = Surrogate(seen, fitted)
         if not waiting:
             return surrogate
-        rows_PD = self.described.rows(waiting)
+        rows_PD = self.design.rows(waiting)
         believed = Observations(rows_PD, surrogate.smoothed(rows_PD), np.zeros(len(waiting)))
         return Surrogate(seen.joined(believed), fitted)
 
@@ -144,19 +142,19 @@ class StudyModel:
 
     def _told(self, y_N: Floats, spread_N: Floats | None = None, count: int | None = None) -> Observations:
         """The first `count` that are not NaN, of many a part."""
-        told = np.flatnonzero(np.isfinite(y_N) & self.described.mask_N())[:count]
+        told = np.flatnonzero(np.isfinite(y_N) & self.design.mask_N())[:count]
         kept = told[thinned(y_N[told])]
         spread_P = np.zeros(len(kept)) if spread_N is None else spread_N[kept]
-        candidates = self.described.candidates([self.history.done[i] for i in kept])
-        return Observations(self.described.rows(candidates), y_N[kept], spread_P)
+        candidates = self.design.candidates([self.history.done[i] for i in kept])
+        return Observations(self.design.rows(candidates), y_N[kept], spread_P)
 
     def _kernel(self, what: str, y_N: Floats) -> Any:
         """Fitted anew when a tenth more trials have told a value, to the first so many, whenever it is asked.
 
         Only values that are known to the end are given here: what a rung stands for changes with later trials.
         """
-        count = scheduled(int((np.isfinite(y_N) & self.described.mask_N()).sum()))
-        state = (count, self.described.version)
+        count = scheduled(int((np.isfinite(y_N) & self.design.mask_N()).sum()))
+        state = (count, self.design.version)
         if what not in self._kernels or self._kernels[what][0] != state:
             self._kernels[what] = (state, kernel(self._told(y_N, count=count)))
         return self._kernels[what][1]
@@ -165,14 +163,14 @@ class StudyModel:
         """Near the front, with the noise of training taken off; trials under way as they are expected to turn out."""
         eligible = np.flatnonzero(self.history.eligible_N)
         near = eligible[_near_front(self.history.values_NM[eligible], FRONT_POOL)]
-        pasts = [*(self.history.done[i] for i in near), *(past for past in self.history.open if past.feasible)]
-        values_PM = np.array([past.values_M for past in pasts]).reshape(-1, len(self.history.directions))
-        candidates = self.described.candidates(pasts)
+        trials = [*(self.history.done[i] for i in near), *(trial for trial in self.history.open if trial.feasible)]
+        values_PM = np.array([trial.values_M for trial in trials]).reshape(-1, len(self.history.directions))
+        candidates = self.design.candidates(trials)
         if candidates:
-            described = [i for i, past in enumerate(pasts) if self.described.candidate(past)]
-            for m in self.quantities.cheap:
-                values_PM[described, m] = [self.described.cheap_of(candidate)[m] for candidate in candidates]
-            rows_PD = self.described.rows(candidates)
+            described = [i for i, trial in enumerate(trials) if self.design.candidate(trial)]
+            for m in self.functions.cheap:
+                values_PM[described, m] = [self.design.cheap_of(candidate)[m] for candidate in candidates]
+            rows_PD = self.design.rows(candidates)
             for m, surrogate in surrogates.items():
                 values_PM[described, m] = surrogate.smoothed(rows_PD)
         known_PM: Floats = values_PM[np.isfinite(values_PM).all(axis=1)]
@@ -184,8 +182,8 @@ class StudyModel:
         log_C = np.zeros(len(rows_CD))
         for name in self.history.constraints:
             violations_N = self.history.violations_N(name)
-            told_N = np.isfinite(violations_N) & self.described.mask_N()
-            if name not in self.quantities.limits and (violations_N[told_N] > LIMIT).any():
+            told_N = np.isfinite(violations_N) & self.design.mask_N()
+            if name not in self.functions.limits and (violations_N[told_N] > LIMIT).any():
                 fitted = self._kernel(f"limit {name}", violations_N)
                 log_C += Surrogate(self._told(violations_N), fitted, LIMIT).predict(rows_CD).log_below(LIMIT)
         return log_C
@@ -194,10 +192,10 @@ class StudyModel:
         """What each candidate's improvement is divided by: as predicted from what others took, else as told, else 1."""
         with np.errstate(divide="ignore", invalid="ignore"):
             log_N = np.log(self.history.cost_N)
-        if (np.isfinite(log_N) & self.described.mask_N()).sum() >= FEWEST_COMPLETE:
+        if (np.isfinite(log_N) & self.design.mask_N()).sum() >= FEWEST_COMPLETE:
             cost_C = np.exp(Surrogate(self._told(log_N), self._kernel("cost", log_N)).smoothed(rows_CD))
-        elif self.quantities.cost:
-            cost_C = np.array([self._told_cost(self.quantities.cost, candidate) for candidate in pool])
+        elif self.functions.cost:
+            cost_C = np.array([self._told_cost(self.functions.cost, candidate) for candidate in pool])
         else:
             return np.ones(len(pool))
         weighted: Floats = cost_C**COST_WEIGHT
@@ -208,7 +206,7 @@ class StudyModel:
         if len(self._costs) > MOST_CACHED:
             self._costs.clear()
         if candidate.key not in self._costs:
-            self._costs[candidate.key] = cost(candidate.meaning)
+            self._costs[candidate.key] = cost(candidate.configuration)
         return self._costs[candidate.key]
 
 
@@ -221,7 +219,7 @@ class Scorer:
 
     def scores(self, pool: Sequence[Candidate]) -> Floats:
         """(C,), logarithms; −∞ of those that cannot improve on the front."""
-        rows_CD = self.model.described.rows(pool)
+        rows_CD = self.model.design.rows(pool)
         improvement_C = expected_improvement(self._beliefs(pool, rows_CD), self.front_NM, self.reference_M)
         with np.errstate(divide="ignore"):
             score_C: Floats = np.log(np.maximum(improvement_C, 0.0)) - np.log(self.model.cost(pool, rows_CD))
@@ -229,27 +227,25 @@ class Scorer:
 
     def expected(self, candidate: Candidate) -> list[float]:
         """What is expected of its objectives."""
-        beliefs = self._beliefs([candidate], self.model.described.rows([candidate]))
+        beliefs = self._beliefs([candidate], self.model.design.rows([candidate]))
         return self.model.history.external([float(belief.mean()[0]) for belief in beliefs])
 
-    def _beliefs(self, pool: Sequence[Candidate], rows_CD: Floats) -> list[Known | LogNormal]:
-        cheap = [self.model.described.cheap_of(candidate) for candidate in pool]
+    def _beliefs(self, pool: Sequence[Candidate], rows_CD: Floats) -> list[Exact | LogNormal]:
+        cheap = [self.model.design.cheap_of(candidate) for candidate in pool]
         return [
             self.surrogates[m].predict(rows_CD)
             if m in self.surrogates
-            else Known(np.array([each[m] for each in cheap]))
+            else Exact(np.array([each[m] for each in cheap]))
             for m in range(len(self.model.history.directions))
         ]
 
     def _reference(self) -> Floats:
-        """A tenth of the range beyond the worst known of each objective: what is worst there may be best elsewhere."""
-        history, reference = self.model.history, []
-        base = [self.model.described.cheap_of(candidate) for candidate in self.model.base]
+        """Beyond the worst known value of each objective: what is worst there may be best elsewhere."""
+        history, columns = self.model.history, list[Floats]()
+        base = [self.model.design.cheap_of(candidate) for candidate in self.model.base]
         for m, column in enumerate(history.values_NM[history.complete_N].T):
-            values = column if m in self.surrogates else np.concatenate([column, [each[m] for each in base]])
-            worst, width = float(values.max()), float(np.ptp(values))
-            reference.append(worst + (0.1 * width or max(abs(worst) * 1e-3, 1e-9)))
-        return np.array(reference)
+            columns.append(column if m in self.surrogates else np.concatenate([column, [each[m] for each in base]]))
+        return reference_point(np.array([c.min() for c in columns]), np.array([c.max() for c in columns]))
 
 
 def scheduled(count: int) -> int:

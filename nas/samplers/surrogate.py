@@ -24,7 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
-from nas.samplers.hypervolume_improvement import Floats, Indexes, LogNormal, exp
+from nas.samplers.hypervolume_improvement import LogNormal, exp
+from nas.samplers.point_sets import Floats, Indexes
 
 MOST_POINTS = 128
 

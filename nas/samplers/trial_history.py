@@ -25,7 +25,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.samplers.candidates import Key, key_of
-from nas.samplers.hypervolume_improvement import LARGEST_LOG, Floats
+from nas.samplers.hypervolume_improvement import LARGEST_LOG
+from nas.samplers.point_sets import Floats
 from nas.samplers.rung_regression import RungRegression
 
 KNOWN_VALUES, RUNG_VALUES, COST = "known_values", "rung_values", "training_cost"
@@ -33,9 +34,10 @@ PROPOSED, ENQUEUED = "proposed_params", "fixed_params"
 
 
 @dataclass(frozen=True)
-class Past:
-    """One trial. NaN stands where nothing is known; `complete`: trained to the end, with finite values.
+class ObservedTrial:
+    """Holds what one trial tells, finished or under way.
 
+    NaN stands where nothing is known; `complete`: trained to the end, with finite values.
     `rungs`: (budget, values) of all rungs, the last one last.
     """
 
@@ -53,8 +55,8 @@ class Past:
         return all(v <= 0 for v in self.violations.values())
 
 
-class Growing:
-    """Rows that are only ever appended, as one array."""
+class GrowingArray:
+    """Appends rows to one array."""
 
     def __init__(self, width: int) -> None:
         self._array, self._new = np.empty((0, width)), list[Sequence[float]]()
@@ -73,26 +75,26 @@ class Growing:
 
 
 class TrialHistory:
-    """`done` are the finished trials in order of finish, `open` those under way, as of the last `update`.
+    """Keeps the finished trials (`done`, in order of finish) and those under way (`open`) as of the last `update`.
 
     N in shapes counts `done`, M objectives.
     """
 
     def __init__(self, directions: Sequence[StudyDirection], logarithmic: Sequence[bool]) -> None:
         self.directions, self.logarithmic = directions, logarithmic
-        self.done, self.open = list[Past](), list[Past]()
+        self.done, self.open = list[ObservedTrial](), list[ObservedTrial]()
         self.taken: set[Key] = set()
         """Parameters of all trials, failed ones too."""
         self.curves = [RungRegression() for _ in directions]
         self.constraints: dict[str, None] = {}
         """Names, in order of appearance."""
-        self._seen, self._settled = set[int](), 0
-        self._values, self._last = Growing(len(directions)), Growing(1 + len(directions))
-        self._marks = Growing(3)
+        self._seen, self._first_open = set[int](), 0
+        self._values, self._last = GrowingArray(len(directions)), GrowingArray(1 + len(directions))
+        self._marks = GrowingArray(3)
 
     def update(self, study: Study, besides: int) -> None:
         """Take in what is new; the trial of that number is the one being sampled."""
-        unread = study.get_trials(deepcopy=False)[self._settled :]
+        unread = study.get_trials(deepcopy=False)[self._first_open :]
         trials = [t for t in unread if t.number not in self._seen and t.number != besides]
         finished = [t for t in trials if t.state.is_finished()]
         for trial in sorted(finished, key=lambda t: (t.datetime_complete, t.number)):
@@ -100,10 +102,10 @@ class TrialHistory:
             self.taken.add(key_of(trial.params))
             if trial.state is not TrialState.FAIL:
                 self._keep(self.read(trial))
-        while self._settled in self._seen:
-            self._settled += 1
+        while self._first_open in self._seen:
+            self._first_open += 1
         under_way = [self.read(t) for t in trials if not t.state.is_finished()]
-        self.open = [past for past in under_way if past.params]
+        self.open = [trial for trial in under_way if trial.params]
 
     @property
     def values_NM(self) -> Floats:
@@ -128,7 +130,7 @@ class TrialHistory:
         return self._marks.array()[:, 2]
 
     def violations_N(self, name: str) -> Floats:
-        return np.array([past.violations.get(name, math.nan) for past in self.done])
+        return np.array([trial.violations.get(name, math.nan) for trial in self.done])
 
     def extrapolated(self, m: int) -> tuple[Floats, Floats]:
         """One objective of each finished trial, and how far that can be trusted (a standard deviation), (N,) each.
@@ -147,14 +149,14 @@ class TrialHistory:
                 spread_N[here_N] = line.spread
         return y_N, spread_N
 
-    def expected(self, past: Past, m: int) -> tuple[float, float] | None:
-        """The same of one trial under way."""
-        if math.isfinite(past.values_M[m]):
-            return past.values_M[m], 0.0
-        if not past.rungs or not math.isfinite(past.rungs[-1][1][m]):
+    def expected(self, trial: ObservedTrial, m: int) -> tuple[float, float] | None:
+        """One objective of a trial under way as it may end, and the spread; None where nothing tells."""
+        if math.isfinite(trial.values_M[m]):
+            return trial.values_M[m], 0.0
+        if not trial.rungs or not math.isfinite(trial.rungs[-1][1][m]):
             return None
-        line = self.curves[m].line(past.rungs[-1][0])
-        return (line.offset + line.slope * past.rungs[-1][1][m], line.spread) if line else None
+        line = self.curves[m].line(trial.rungs[-1][0])
+        return (line.offset + line.slope * trial.rungs[-1][1][m], line.spread) if line else None
 
     def internal(self, values: Sequence[float | None]) -> tuple[float, ...]:
         """Objectives as told → minimised, on their scales. What is infinitely bad stays so; NaN for None and all else
@@ -167,28 +169,28 @@ class TrialHistory:
         signed = [-v if d is StudyDirection.MAXIMIZE else v for v, d in zip(values, self.directions, strict=True)]
         return [math.exp(min(v, LARGEST_LOG)) if log else v for v, log in zip(signed, self.logarithmic, strict=True)]
 
-    def _keep(self, past: Past) -> None:
-        self.done.append(past)
-        self.constraints |= dict.fromkeys(past.violations)
-        self._values.append(past.values_M)
-        self._marks.append((float(past.complete), float(past.feasible), past.cost))
+    def _keep(self, trial: ObservedTrial) -> None:
+        self.done.append(trial)
+        self.constraints |= dict.fromkeys(trial.violations)
+        self._values.append(trial.values_M)
+        self._marks.append((float(trial.complete), float(trial.feasible), trial.cost))
         nothing = (math.nan, (math.nan,) * len(self.curves))
-        budget, values_M = past.rungs[-1] if past.rungs else nothing
+        budget, values_M = trial.rungs[-1] if trial.rungs else nothing
         self._last.append((budget, *values_M))
-        if past.complete:
+        if trial.complete:
             for m, curve in enumerate(self.curves):
-                for at, rung_M in past.rungs:
+                for at, rung_M in trial.rungs:
                     if math.isfinite(rung_M[m]):
-                        curve.add(at, rung_M[m], past.values_M[m])
+                        curve.add(at, rung_M[m], trial.values_M[m])
 
-    def read(self, trial: FrozenTrial) -> Past:
+    def read(self, trial: FrozenTrial) -> ObservedTrial:
         """What a trial tells, as it now stands."""
         told: Sequence[float | None]
         complete = trial.state is TrialState.COMPLETE
         told = trial.values if complete else trial.user_attrs.get(KNOWN_VALUES) or ()
         values_M = self.internal(told)
         ahead = {} if trial.state.is_finished() else trial.system_attrs
-        return Past(
+        return ObservedTrial(
             number=trial.number,
             params={**ahead.get(PROPOSED, {}), **ahead.get(ENQUEUED, {}), **trial.params},
             distributions=trial.distributions,

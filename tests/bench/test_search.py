@@ -296,7 +296,7 @@ def test_a_training_that_blows_up_is_a_result_and_is_not_repeated(file, tmp_path
 
 @pytest.mark.alone
 def test_a_real_comparison(file, tmp_path, monkeypatch, capsys):
-    """CurveEnds after two trials a run instead of after its minutes. About 50 seconds on two cores, most of it Ray."""
+    """Ends after two trials a run instead of after its minutes. About 50 seconds on two cores, most of it Ray."""
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(launches, "run", partial(launches.run, trials=2))
     out = tmp_path / "out"

@@ -13,7 +13,7 @@ import numpy as np
 
 from nas import pareto
 from nas.results import Objective, Rung
-from nas.running.stopping_rule import Course, Stopping
+from nas.running.stopping_rule import StoppingRule, TrialProgress
 
 SIZES, DEPTHS, KINDS = 8, 4, 5
 SHARES = (0.25, 0.5, 1.0)
@@ -23,7 +23,7 @@ RANDOM_FIRST, VARIATIONS = 12, 0.7
 LOSS_LATENCY = (Objective("val_loss", "min"), Objective("decode_ms_per_token", "min"))
 Model = tuple[int, int, int]
 """Size, depth, kind."""
-EarlyEndings = Callable[[Stopping, dict[int, Course], int], bool]
+EarlyEndings = Callable[[StoppingRule, dict[int, TrialProgress], int], bool]
 """Whether the trial of that number goes on from the last rung that it has reached, given what is known of all."""
 
 
@@ -33,12 +33,12 @@ class Trial:
     losses: tuple[float, ...]
     """At each rung."""
 
-    def course(self, rungs: int) -> Course:
+    def course(self, rungs: int) -> TrialProgress:
         """After so many of them."""
         reached = [Rung(STEPS[i], STEPS[i] / 10, {"val_loss": self.losses[i]}) for i in range(rungs)]
         complete = rungs == len(STEPS)
         final = {"val_loss": self.losses[-1]} if complete else {}
-        return Course({**self.cheap, **final}, reached, complete)
+        return TrialProgress({**self.cheap, **final}, reached, complete)
 
     def final(self, objectives: Sequence[Objective]) -> list[float]:
         return [self.cheap.get(o.metric, self.losses[-1]) for o in objectives]
@@ -117,7 +117,7 @@ def search(
     trials: Sequence[Trial], objectives: Sequence[Objective], goes_on: EarlyEndings, workers: int = 1
 ) -> Outcome:
     """All of them, so many side by side and all equally fast."""
-    stopping, known, stopped, trained = Stopping(objectives, ()), dict[int, Course](), list[int](), 0.0
+    stopping, known, stopped, trained = StoppingRule(objectives, ()), dict[int, TrialProgress](), list[int](), 0.0
     waiting = list(range(len(trials)))
     running = [(SHARES[0], number, 1) for number in waiting[:workers]]
     waiting = waiting[workers:]
@@ -126,7 +126,7 @@ def search(
         time, number, rungs = running.pop(0)
         trained += SHARES[rungs - 1] - (SHARES[rungs - 2] if rungs > 1 else 0.0)
         known[number] = trials[number].course(rungs)
-        stopping.know(number, known[number])
+        stopping.update(number, known[number])
         ends = rungs == len(SHARES)
         if not ends and goes_on(stopping, known, number):
             running.append((time + SHARES[rungs] - SHARES[rungs - 1], number, rungs + 1))
@@ -142,9 +142,9 @@ def search(
     return Outcome(1 - trained / len(trials), lost, tuple(stopped), len(set(best) & set(stopped)), len(best))
 
 
-def ours(stopping: Stopping, known: dict[int, Course], number: int) -> bool:
+def ours(stopping: StoppingRule, known: dict[int, TrialProgress], number: int) -> bool:
     return stopping.verdict(number) is None
 
 
-def never_stopped(stopping: Stopping, known: dict[int, Course], number: int) -> bool:
+def never_stopped(stopping: StoppingRule, known: dict[int, TrialProgress], number: int) -> bool:
     return True

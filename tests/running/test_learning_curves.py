@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from nas.running.learning_curves import FEWEST, Curve, CurveEnds, Forecast
+from nas.running.learning_curves import FEWEST, Curve, CurveForecaster, Forecast
 
 NAN = math.nan
 
 
 def forecast(curve: Curve, rows: np.ndarray) -> Forecast | None:
-    told, expected = CurveEnds(rows).forecast(curve), CurveEnds(rows).expected(curve)
+    told, expected = CurveForecaster(rows).forecast(curve), CurveForecaster(rows).expected(curve)
     assert expected == (told and told.expected)
     return told
 

@@ -103,7 +103,7 @@ def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again
 
 
 class Rendezvous:
-    """CurveEnds only when as many trials as there are slots run at the same time."""
+    """Ends only when as many trials as there are slots run at the same time."""
 
     def __init__(self, job: Job, folder: Path, together: int):
         self.folder, self.together, self.told = folder, together, False

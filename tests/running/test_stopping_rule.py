@@ -8,27 +8,29 @@ import pytest
 
 from nas.reasons import Verdict
 from nas.results import Constraint, Objective, Rung
-from nas.running.stopping_rule import NEVER_STOPPED, Course, Stopping, ordered
+from nas.running.stopping_rule import NEVER_STOPPED, StoppingRule, TrialProgress, ordered
 from tests.running.curves import LOSS_LATENCY, STEPS, EarlyEndings, Family, Outcome, Trial, never_stopped, ours, search
 
 GAIN = 0.7
 
 
-def course(at: float, latency: float, *, final: float | None = None, feasible: bool = True, **metrics: float) -> Course:
+def course(
+    at: float, latency: float, *, final: float | None = None, feasible: bool = True, **metrics: float
+) -> TrialProgress:
     """A trial that stands at this loss at the first rung, or has come to `final`."""
     rungs = [Rung(STEPS[0], 10.0, {"val_loss": at, "train_seconds": 10.0})]
     known = {"decode_ms_per_token": latency, **metrics}
     if final is None:
-        return Course(known, rungs)
-    return Course({**known, "val_loss": final, "train_seconds": 40.0}, rungs, complete=True, feasible=feasible)
+        return TrialProgress(known, rungs)
+    return TrialProgress({**known, "val_loss": final, "train_seconds": 40.0}, rungs, complete=True, feasible=feasible)
 
 
-def study(*others: Course, objectives=LOSS_LATENCY, constraints=()) -> Stopping:
+def study(*others: TrialProgress, objectives=LOSS_LATENCY, constraints=()) -> StoppingRule:
     """Eight trials that came to 0.7 of what they had at the first rung, at 1.4 to 2.1 and 2.0 ms, then these."""
-    stopping = Stopping(objectives, constraints)
+    stopping = StoppingRule(objectives, constraints)
     whole = [course(at, 2.0, final=GAIN * at) for at in (2.0, 2.2, 2.4, 2.6, 2.7, 2.8, 2.9, 3.0)]
     for number, known in enumerate([*whole, *others], start=20):
-        stopping.know(number, known)
+        stopping.update(number, known)
     return stopping
 
 
@@ -46,31 +48,31 @@ def test_what_may_reach_the_front_goes_on(at, latency, why):
 
 def test_a_goal_to_make_large_counts_the_other_way():
     objectives = (Objective("val_accuracy", "max"),)
-    stopping = Stopping(objectives, ())
+    stopping = StoppingRule(objectives, ())
     for number in range(20):
         rungs = [Rung(STEPS[0], 10.0, {"val_accuracy": 0.4})]
-        stopping.know(20 + number, Course({"val_accuracy": 0.5 + 0.01 * min(number, 4)}, rungs, complete=True))
+        stopping.update(20 + number, TrialProgress({"val_accuracy": 0.5 + 0.01 * min(number, 4)}, rungs, complete=True))
     for accuracy, goes_on in ((0.2, False), (0.4, True), (0.5, True)):
-        stopping.know(40, Course({}, [Rung(STEPS[0], 10.0, {"val_accuracy": accuracy})]))
+        stopping.update(40, TrialProgress({}, [Rung(STEPS[0], 10.0, {"val_accuracy": accuracy})]))
         assert (stopping.verdict(40) is None) is goes_on
 
 
 def test_nobody_is_stopped_while_few_trials_are_known():
-    stopping = Stopping(LOSS_LATENCY, ())
+    stopping = StoppingRule(LOSS_LATENCY, ())
     for number in range(5):
-        stopping.know(number, course(2.0, 2.0, final=1.4))
-        stopping.know(6, course(9.0, 9.0))
+        stopping.update(number, course(2.0, 2.0, final=1.4))
+        stopping.update(6, course(9.0, 9.0))
         assert stopping.verdict(6) is None
-    stopping.know(5, course(2.0, 2.0, final=1.4))
+    stopping.update(5, course(2.0, 2.0, final=1.4))
     assert stopping.verdict(6)
 
 
 def test_what_is_over_a_limit_dominates_nobody():
     stopping = study(course(2.5, 3.0))
     for number in range(20, 28):
-        stopping.know(number, course(2.5, 2.0, final=1.75, feasible=False))
+        stopping.update(number, course(2.5, 2.0, final=1.75, feasible=False))
     assert stopping.verdict(28) is None
-    assert not stopping.beaten([1.8, 3.0])
+    assert not stopping.dominated([1.8, 3.0])
 
 
 def test_a_trial_that_failed_tells_nothing():
@@ -82,14 +84,14 @@ def test_a_trial_that_failed_tells_nothing():
 
 def test_a_rung_without_the_objective_stops_nobody():
     stopping = study()
-    stopping.know(28, Course({"decode_ms_per_token": 3.0}, [Rung(STEPS[0], 10.0, {})]))
+    stopping.update(28, TrialProgress({"decode_ms_per_token": 3.0}, [Rung(STEPS[0], 10.0, {})]))
     assert stopping.verdict(28) is None
 
 
 def test_one_trial_in_ten_is_never_stopped():
     stopping = study()
     for number in range(30, 50):
-        stopping.know(number, course(2.5, 3.0))
+        stopping.update(number, course(2.5, 3.0))
         assert (stopping.verdict(number) is None) == (number % NEVER_STOPPED == 9)
 
 
@@ -124,9 +126,9 @@ def test_the_order_of_arrival_changes_nothing():
     known = {n: trial.course(3 if n < 25 else 1 + n % 2) for n, trial in enumerate(trials)}
     found = set()
     for seed in range(4):
-        stopping = Stopping(LOSS_LATENCY, ())
+        stopping = StoppingRule(LOSS_LATENCY, ())
         for number in random.Random(seed).sample(sorted(known), len(known)):
-            stopping.know(number, known[number])
+            stopping.update(number, known[number])
         found.add(tuple(stopping.verdict(number) is None for number in range(25, 40)))
     assert len(found) == 1
     assert set(*found) == {True, False}
@@ -138,15 +140,15 @@ def test_layers_come_first_and_a_layer_is_spread_out():
     assert ordered(rows) == [2, 5, 4, 3, 0, 1]
 
 
-def test_values_that_dominate_nothing_and_equal_ones_are_not_beaten():
+def test_values_that_dominate_nothing_and_equal_ones_are_not_dominated():
     stopping = study()
-    assert not stopping.beaten([1.4, 2.0])
-    assert stopping.beaten([1.4, 2.1])
-    assert not stopping.beaten([1.3, 9.0])
-    assert not stopping.beaten([float("nan"), 9.0])
+    assert not stopping.dominated([1.4, 2.0])
+    assert stopping.dominated([1.4, 2.1])
+    assert not stopping.dominated([1.3, 9.0])
+    assert not stopping.dominated([float("nan"), 9.0])
 
 
-def by_order_alone(stopping: Stopping, known: dict[int, Course], number: int) -> bool:
+def by_order_alone(stopping: StoppingRule, known: dict[int, TrialProgress], number: int) -> bool:
     """Successive halving over several objectives, by the values at the rung: what our rule is held against."""
     step = known[number].rungs[-1].step
     peers = {n: c for n, c in known.items() if c.has_reached(step)}
@@ -178,7 +180,7 @@ def test_halving_alone_saves_more_and_loses_the_front():
 
 
 def test_the_first_layer_of_a_rung_always_goes_on():
-    def checked(stopping: Stopping, known: dict[int, Course], number: int) -> bool:
+    def checked(stopping: StoppingRule, known: dict[int, TrialProgress], number: int) -> bool:
         goes_on = ours(stopping, known, number)
         step = known[number].rungs[-1].step
         peers = {n: c for n, c in known.items() if c.has_reached(step)}
@@ -188,7 +190,7 @@ def test_the_first_layer_of_a_rung_always_goes_on():
         assert goes_on or dominated
         return goes_on
 
-    def values(course: Course, step: int) -> list[float]:
+    def values(course: TrialProgress, step: int) -> list[float]:
         end = course.metrics["val_loss"] if course.complete else course.curve("val_loss", step).at
         return [end, course.metrics["decode_ms_per_token"]]
 

@@ -10,7 +10,15 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from nas.samplers.candidates import Drawing, draw, drawn, key_of, neighbour, replayed, space_of
+from nas.samplers.candidates import (
+    RandomChooser,
+    draw,
+    draw_candidate,
+    key_of,
+    neighbour,
+    replay_candidate,
+    space_from_trials,
+)
 from nas.samplers.encoding import CandidateRows, Encoding
 
 DISTRIBUTIONS = [
@@ -37,7 +45,7 @@ def tree(chooser: Any) -> dict[str, Any]:
 
 def draws(space: Any, count: int, seed: int = 0) -> list[Any]:
     generator = random.Random(seed)
-    return [drawn(space, Drawing(generator)) for _ in range(count)]
+    return [draw_candidate(space, RandomChooser(generator)) for _ in range(count)]
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
@@ -59,13 +67,13 @@ def test_draws_are_uniform_over_options_steps_and_logarithms():
 
 def test_a_candidate_is_replayed_from_its_parameters():
     for candidate in draws(tree, 50):
-        again = replayed(tree, candidate.params)
+        again = replay_candidate(tree, candidate.params)
         assert again == candidate
-        assert again.meaning == candidate.params
+        assert again.configuration == candidate.params
 
 
 def test_what_is_not_on_offer_is_drawn_anew():
-    again = replayed(tree, {"kind": "deep", "norm": "z", "depth": 60, "rate": "fast"})
+    again = replay_candidate(tree, {"kind": "deep", "norm": "z", "depth": 60, "rate": "fast"})
     assert again.params["kind"] == "deep"
     assert again.params["norm"] in ("x", "y")
     assert again.params["depth"] in range(1, 7)
@@ -75,7 +83,7 @@ def test_one_name_has_one_value_however_often_it_is_asked_for():
     def twice(chooser: Any) -> tuple[Any, Any]:
         return chooser.suggest_int("n", 0, 1000), chooser.suggest_int("n", 0, 1000)
 
-    assert all(a == b for a, b in (candidate.meaning for candidate in draws(twice, 20)))
+    assert all(a == b for a, b in (candidate.configuration for candidate in draws(twice, 20)))
 
 
 def test_keys_tell_parameters_apart_whatever_their_values():
@@ -84,39 +92,39 @@ def test_keys_tell_parameters_apart_whatever_their_values():
 
 
 def test_neighbours_differ_in_a_few_choices_and_what_depends_on_them():
-    parent = replayed(tree, {"kind": "deep", "rate": 0.01, "depth": 3, "norm": "x"})
+    parent = replay_candidate(tree, {"kind": "deep", "rate": 0.01, "depth": 3, "norm": "x"})
     generator = random.Random(0)
     near = [neighbour(tree, parent, generator) for _ in range(300)]
     changed = {frozenset(n for n in parent.params if c.params.get(n) != parent.params[n]) for c in near}
     assert {frozenset({"norm"}), frozenset({"depth"}), frozenset({"rate"}), frozenset({"norm", "depth"})} <= changed
     assert max(map(len, changed)) <= 4  # three of them, or the kind and all that went with it
     assert {c.params["kind"] for c in near} == {"wide", "deep", "tiny"}
-    assert all(replayed(tree, candidate.params) == candidate for candidate in near)
+    assert all(replay_candidate(tree, candidate.params) == candidate for candidate in near)
 
 
 def test_a_space_is_gathered_from_trials_with_what_goes_with_what():
-    space = space_of((c.params, c.distributions) for c in draws(tree, 40))
+    space = space_from_trials((c.params, c.distributions) for c in draws(tree, 40))
     assert space is not None
     gathered = draws(space, 300, seed=1)
-    assert all(replayed(tree, candidate.params).params == candidate.params for candidate in gathered)
+    assert all(replay_candidate(tree, candidate.params).params == candidate.params for candidate in gathered)
     assert {c.params["kind"] for c in gathered} == {"wide", "deep", "tiny"}
     parent = next(c for c in gathered if c.params["kind"] == "wide")
     generator = random.Random(2)
     for candidate in (neighbour(space, parent, generator) for _ in range(30)):
-        assert replayed(tree, candidate.params).params == candidate.params
+        assert replay_candidate(tree, candidate.params).params == candidate.params
 
 
 def test_a_space_gathered_from_equal_shapes_offers_what_no_trial_had():
     one = {"a": "x", "b": 1}
     distributions = {"a": CategoricalDistribution(("x", "y")), "b": IntDistribution(1, 3)}
-    space = space_of([(one, distributions)])
+    space = space_from_trials([(one, distributions)])
     assert space is not None
     assert len({key_of(c.params) for c in draws(space, 100)}) == 6
 
 
 def test_no_space_is_gathered_from_trials_without_parameters():
-    assert space_of([]) is None
-    assert space_of([({}, {})]) is None
+    assert space_from_trials([]) is None
+    assert space_from_trials([({}, {})]) is None
 
 
 def encoded(space: Any, params: list[dict[str, Any]]) -> np.ndarray:
@@ -152,7 +160,7 @@ def test_an_infinite_option_is_an_option_and_no_number():
 def test_each_parameter_weighs_the_same_however_many_columns_it_takes():
     candidates = draws(tree, 400)
     rows = CandidateRows(None)
-    rows.settle(candidates)
+    rows.scale_over(candidates)
     found = rows.of(candidates)
     names = Encoding(c.distributions for c in candidates).known
     widths = [3 if name == "kind" else 2 for name in names]  # norm: one column an option, as many as a number takes
@@ -163,8 +171,8 @@ def test_each_parameter_weighs_the_same_however_many_columns_it_takes():
 def test_rows_do_not_depend_on_who_was_seen_before():
     candidates, others = draws(tree, 30), draws(tree, 30, seed=9)
     one, other = CandidateRows(None), CandidateRows(None)
-    one.settle(candidates)
-    other.settle(candidates)
+    one.scale_over(candidates)
+    other.scale_over(candidates)
     other.of(others)
     assert np.array_equal(one.of(candidates), other.of(candidates))
 
@@ -172,18 +180,18 @@ def test_rows_do_not_depend_on_who_was_seen_before():
 def test_an_unknown_parameter_gets_columns_and_says_so():
     rows = CandidateRows(None)
     wide = [c for c in draws(tree, 50) if c.params["kind"] == "wide"]
-    rows.settle(wide)
+    rows.scale_over(wide)
     before, width = rows.version, rows.of(wide).shape[1]
     deep = [c for c in draws(tree, 50) if c.params["kind"] == "deep"]
     assert rows.of(deep).shape[1] > width
     assert rows.version > before
 
 
-def test_own_features_are_taken_of_the_meaning_as_they_are():
-    rows = CandidateRows(lambda meaning: [meaning["rate"], 7.0])
+def test_own_features_are_taken_of_the_configuration_as_they_are():
+    rows = CandidateRows(lambda configuration: [configuration["rate"], 7.0])
     candidates = draws(tree, 5)
-    rows.settle(candidates)
-    assert rows.of(candidates).tolist() == [[c.meaning["rate"], 7.0] for c in candidates]
+    rows.scale_over(candidates)
+    assert rows.of(candidates).tolist() == [[c.configuration["rate"], 7.0] for c in candidates]
 
 
 def test_an_optuna_trial_is_asked_by_the_same_space():

@@ -14,8 +14,8 @@ from scipy.special import ndtri
 from nas.samplers.hypervolume_improvement import (
     FRONT_LIMITS,
     Belief,
+    Exact,
     Floats,
-    Known,
     LogNormal,
     expected_improvement,
     nondominated,
@@ -31,7 +31,7 @@ def improvement(values_CM: Floats, front_NM: Floats, reference_M: Floats) -> Flo
 
 
 def known(values_CM: Floats) -> list[Belief]:
-    return [Known(column) for column in values_CM.T]
+    return [Exact(column) for column in values_CM.T]
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])
@@ -64,7 +64,7 @@ def test_uncertain_values_add_what_simulation_finds(objectives):
     beliefs: list[Belief] = [LogNormal(mean_M[m : m + 1], np.array([sd]), shift) for m in range(objectives)]
     samples_CM = shift + np.exp(mean_M + sd * generator.normal(size=(4000, objectives)))
     if objectives > 2:
-        beliefs[-1], samples_CM[:, -1] = Known(np.array([0.35])), 0.35
+        beliefs[-1], samples_CM[:, -1] = Exact(np.array([0.35])), 0.35
     simulated_C = improvement(samples_CM, front_NM, reference_M)
     error = simulated_C.std() / math.sqrt(len(simulated_C))
     assert simulated_C.mean() > 5 * error
