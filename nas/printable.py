@@ -21,8 +21,13 @@ def printable(text: str) -> str:
     """The text with control characters escaped as Python writes them; long lines and long texts shortened."""
     lines = text.split("\n")
     left_out = len(lines) - MOST_LINES
-    shown = [_shortened(CONTROLS.sub(_escaped, line)) for line in lines[:MOST_LINES]]
+    shown = [_shortened(escaped(line)) for line in lines[:MOST_LINES]]
     return "\n".join([*shown, f"... ({left_out:,} more lines)"] if left_out > 0 else shown)
+
+
+def escaped(text: str) -> str:
+    """The whole text with control characters escaped, for logs."""
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def on_one_line(text: str) -> str:
@@ -37,7 +42,3 @@ def _shortened(line: str) -> str:
         return line
     beginning, end = MOST_IN_A_LINE * 3 // 5, MOST_IN_A_LINE * 2 // 5
     return f"{line[:beginning]} ... ({left_out:,} characters left out) ... {line[-end:]}"
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()

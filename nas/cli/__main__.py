@@ -33,12 +33,14 @@ from nas.cli import (
     train,
 )
 from nas.errors import NasError
+from nas.printable import printable
 
 app = typer.Typer(
     name="nas",
     help="Search small Transformers for the best trade-offs of quality, latency and memory on this machine.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # which would take [train] in a help text for markup, and show flags as <bool>
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -105,7 +107,7 @@ def main() -> None:
 
 
 def _bug(error: Exception) -> str:
-    summary = f"error[internal]: {type(error).__name__}: {error}"
+    summary = f"error[internal]: {printable(f'{type(error).__name__}: {error}')}"
     folder = Path(os.environ.get("NAS_RUNS", "runs"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

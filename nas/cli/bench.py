@@ -16,7 +16,10 @@ def driver(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Seconds of overhead a trial, beside stock Ray Tune with OptunaSearch; about four minutes."""
+    """Compare the overhead of a trial with stock Ray Tune.
+
+    Both run trials that do nothing, stock Ray Tune with OptunaSearch. Takes about four minutes.
+    """
     from nas.bench.driver import compare
     from nas.cli.output import emit, people
 
@@ -36,7 +39,7 @@ def driver(
 
 
 def _driver_at_scale(trials: int, json: bool) -> None:
-    """What asking costs after so many trials; some minutes."""
+    """Measure what a proposal costs after so many trials; some minutes."""
     from nas.bench.scale import measure
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
@@ -71,7 +74,10 @@ def latency(
     ] = Path("search_spaces/tiny_lm.toml"),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Test and retest of measuring: idle, then while others train on the same CPU; about a minute."""
+    """Measure how well latencies repeat.
+
+    Each is measured twice: on an idle machine, and while other processes train on the same CPU. Takes about a minute.
+    """
     from nas.bench.latency import TIMED, retest
     from nas.cli.output import emit
     from nas.settings import study_file
@@ -107,7 +113,10 @@ def attention(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Time, memory and decode state of every kind of attention against the context; about five minutes."""
+    """Measure every kind of attention over the context.
+
+    Time, memory and decode state at each length, as a table and a figure. Takes about five minutes.
+    """
     from nas.bench.attention import Settings, check_writable, compare, parse_contexts, parse_kinds, write
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
@@ -155,7 +164,10 @@ def recall(
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Associative recall by each kind of attention, against its decode state; about an hour; resumes."""
+    """Measure associative recall of each kind of attention.
+
+    Accuracy over the decode state. Takes about an hour; started again, it goes on where it ended.
+    """
     from nas.bench.attention import check_writable, parse_kinds
     from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
     from nas.cli import bench_tables
@@ -193,7 +205,11 @@ def search(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to keep runs and results.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Our search against stock Ray Tune with OptunaSearch, for the same time on the same study; resumes."""
+    """Compare whole searches with stock Ray Tune.
+
+    Each searches the same study for the same time, stock Ray Tune with OptunaSearch. Started again, it goes on where it
+    ended.
+    """
     from nas.bench.search import Settings, compare, default_folder
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
@@ -215,7 +231,7 @@ def search(
 @bench.command("samplers")
 def samplers(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[TABLE]", help="A CSV or Parquet file: one row a training.")
+        Path | None, typer.Argument(metavar="TABLE", help="A CSV or Parquet file: one row a training.")
     ] = None,
     table: Annotated[
         str | None, typer.Option("--table", metavar="NAME", help="A table of a package instead: nasbench201:cifar10.")
@@ -238,7 +254,10 @@ def samplers(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """How near samplers come to the front of a tabulated benchmark, by trainings; some minutes."""
+    """Compare samplers on a tabulated benchmark.
+
+    How much of the front's hypervolume each has after so many trainings. Takes some minutes.
+    """
     from nas.bench.samplers import compare, parse_samplers
     from nas.bench.table_input import open_table
     from nas.cli import bench_tables

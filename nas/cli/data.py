@@ -11,7 +11,9 @@ data = typer.Typer(no_args_is_help=True, help="The data sets known by name: list
 
 @data.command("list")
 def list_(json: Json = False) -> None:
-    """List the data sets: task, size, licence, source, and whether it is here.
+    """List the data sets known by name.
+
+    For each: task, size, licence, source, and whether it is here.
 
     What is here lies in NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
 
@@ -38,9 +40,9 @@ def list_(json: Json = False) -> None:
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As `nas data list` names it.")], json: Json = False
 ) -> None:
-    """Download a data set into the cache and check it; a connection that broke goes on where it ended.
+    """Download a data set into the cache and check it.
 
-    What is here already is only checked.
+    A download that broke off goes on where it ended. What is here already is only checked.
 
     Exit codes: 0; 2 for an unknown name, no network, or data that is not what was published; 5 when the disk is full.
     """

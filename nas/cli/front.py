@@ -46,6 +46,7 @@ def front(study: StudyName, where: Where = None, format: Format = "table") -> No
 def _write(record: "StudyRecord", format: str) -> None:
     import json
 
+    from nas.cli.output import tell
     from nas.report import tables
 
     if format == "json":
@@ -54,7 +55,7 @@ def _write(record: "StudyRecord", format: str) -> None:
     frame = tables.to_frame(record)
     frame = frame[frame["on_front"]]
     if format == "csv":
-        frame.to_csv(sys.stdout, index=False)
+        tell(frame.to_csv(index=False).removesuffix("\n"))
     else:
         sys.stdout.buffer.write(frame.to_parquet(index=False))
 

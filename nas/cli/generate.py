@@ -27,6 +27,7 @@ def generate(
     does not generate.
     """
     from nas.api.study import open_study
+    from nas.cli.output import tell
 
     stored = open_study(study)
     if stored.trial(trial).model.family == "encoder":
@@ -34,4 +35,4 @@ def generate(
     with naming_options():
         model = stored.model(trial)
         text = model.generate(prompt, tokens, temperature=temperature, top_k=top_k, beams=beams, seed=seed)
-    typer.echo(text)
+    tell(text)

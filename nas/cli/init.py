@@ -7,7 +7,7 @@ import typer
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The file to write.")] = Path("study.toml"),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")] = Path("study.toml"),
 ) -> None:
     """Write a study file to start from.
 
@@ -16,8 +16,8 @@ def init(
     Exit codes: 0; 4 when the file exists, which stays as it is; 5 when it cannot be written.
     """
     from nas.api.starter import write_starter
-    from nas.cli.output import people
+    from nas.cli.output import people, tell
 
     write_starter(path)
-    typer.echo(path)
+    tell(str(path))
     people().print(f"Next: nas check {path}, then nas search {path}", soft_wrap=True)

@@ -44,6 +44,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="key=value", help="Override a key of the file, as in -s train.steps=100."),
 ]
+TrainingOverrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--set",
+        metavar="key=value",
+        help="Change a key of [train], or task.split, as in -s train.learning_rate=0.01.",
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option("--preset", metavar="NAME", help="Change the file by its table [presets.NAME], before -s."),

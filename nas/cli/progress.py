@@ -13,6 +13,7 @@ from rich.text import Text
 from nas import pareto
 from nas.architecture import Architecture
 from nas.cli.output import emit, people
+from nas.printable import printable
 from nas.settings.study_file import StudyFile
 
 STOPPING = {
@@ -97,9 +98,9 @@ class Progress:
         table.add_row("front", self._front())
         table.add_row("time", f"{_clock(time.monotonic() - self.started)}   {self._remaining()}")
         for number, architecture in sorted(self.running.items()):
-            table.add_row("running" if number == min(self.running) else "", Text(f"{number}: {architecture}"))
+            table.add_row("running" if number == min(self.running) else "", f"{number}: {architecture}")
         if self.note:
-            table.add_row("", Text(self.note, style="yellow"))
+            table.add_row("", Text(printable(self.note), style="yellow"))
         return table
 
     def _outcomes(self) -> str:

@@ -26,11 +26,12 @@ def report(
     import webbrowser
 
     from nas import report as reports
+    from nas.cli.output import tell
     from nas.report.folder import report_folder
     from nas.study import open_study
 
     stored = open_study(study)
     page = reports.write(stored.record_for_report(), out or report_folder(stored.name))
-    typer.echo(page)
+    tell(str(page))
     if open:
         webbrowser.open(page.absolute().as_uri())

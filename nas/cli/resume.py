@@ -24,7 +24,9 @@ def resume(
     no_progress: NoProgress = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Go on with a stored study: finished trials stay, trials in flight go on from their last checkpoint.
+    """Go on with a stored study.
+
+    Finished trials stay. Trials that were running go on from their last checkpoint.
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """

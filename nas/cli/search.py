@@ -21,7 +21,9 @@ Cpus = Annotated[
     float | None, typer.Option("--cpus", metavar="N", help="CPUs to use; default: all that this process may use.")
 ]
 Gpus = Annotated[float | None, typer.Option("--gpus", metavar="N", help="GPUs to use; default: all.")]
-Executor = Annotated[str, typer.Option("--executor", help="ray: side by side in warm workers; serial: one by one.")]
+Executor = Annotated[
+    str, typer.Option("--executor", metavar="ray|serial", help="ray: side by side in warm workers; serial: one by one.")
+]
 MaxFailRate = Annotated[
     float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
 ]
@@ -44,10 +46,11 @@ def search(
     no_progress: NoProgress = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Search a space of small Transformers and write the Pareto report.
+    """Search a study's space and write the Pareto report.
 
-    On a study that exists it goes on where that stopped, if the file is unchanged. Ctrl-C once: running trials finish;
-    twice: they save and stop; three times: everything is killed (nothing is lost: `nas resume`).
+    Where the study exists, the search goes on from there, if the file is unchanged. The first Ctrl-C lets the running
+    trials finish. The second makes them save and stop. The third kills everything; `nas resume` goes on from what the
+    trials last saved.
     """
     from nas.settings import study_file
 

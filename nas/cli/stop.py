@@ -11,7 +11,9 @@ def stop(
     study: StudyName,
     now: Annotated[bool, typer.Option("--now", help="Running trials save and stop instead of finishing.")] = False,
 ) -> None:
-    """End a running search from another terminal: as one Ctrl-C does, or two with --now.
+    """End a running search from another terminal.
+
+    It ends as after one Ctrl-C, or after two with --now.
 
     Exit code 0 when the driver was asked, 4 when the study is not running.
     """

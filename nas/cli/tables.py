@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from nas.cli.output import Terminal
+
 
 def answers() -> Console:
-    """The console on standard output. What users named is printed as it is, brackets and all."""
-    return Console(highlight=False, markup=False, emoji=False)
+    """The console on standard output."""
+    return Terminal()
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

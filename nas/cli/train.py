@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import MOST_SEED, Overrides, StudyName, TrialNumber, Verbose, naming_options, out_folder
+from nas.cli.options import MOST_SEED, StudyName, TrainingOverrides, TrialNumber, Verbose, naming_options, out_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ def train(
         typer.Option("--out", metavar="DIR", parser=out_folder, help="Default: runs/STUDY/trained/TRIAL-sSEED-STEPS."),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: as the study.")] = None,
-    overrides: Overrides = None,
+    overrides: TrainingOverrides = None,
     verbose: Verbose = 0,
 ) -> None:
     """Train the architecture of a trial.
@@ -41,7 +41,7 @@ def train(
     another's; 130 and 143 interrupted, saved.
     """
     from nas.api.study import open_study
-    from nas.cli.output import logged, people
+    from nas.cli.output import logged, people, tell
 
     console = people()
     shown, stored = _Shown(console), open_study(study)
@@ -50,7 +50,7 @@ def train(
             trial, steps=steps, seed=seed, overrides=overrides or [], out=out, device=device, observer=shown
         )
     _print(model.details, console)
-    typer.echo(model.folder)
+    tell(str(model.folder))
 
 
 @contextmanager

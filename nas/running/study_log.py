@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FORMAT = "%(asctime)s %(levelname)s %(message)s"
+from nas.printable import escaped
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def keep_log(folder: Path) -> Iterator[None]:
     log, handler = logging.getLogger("nas"), _Late(folder / "nas.log")
     level = log.level
     log.setLevel(min(level or logging.INFO, logging.INFO))
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(LogFormatter())
     log.addHandler(handler)
     try:
         yield
@@ -22,6 +22,16 @@ def keep_log(folder: Path) -> Iterator[None]:
         log.removeHandler(handler)
         handler.close()
         log.setLevel(level)
+
+
+class LogFormatter(logging.Formatter):
+    """Escapes control characters: a terminal that shows the log does not obey what a message quotes."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
 
 
 class _Late(logging.FileHandler):

@@ -44,12 +44,11 @@ def recipe_of(searched: StudyFile, trial: TrialResult, steps: int | None, overri
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key in KEPT or not (key.startswith("train.") or key == "task.split"):
-            raise UsageError(
-                f"nothing but [train] and task.split can be changed, so not '{override}'",
-                where="overrides",
-                help=KEPT.get(key, "for example -s train.learning_rate=0.01"),
-            )
+        if key in KEPT:
+            raise UsageError(f"'{key}' cannot be overridden", where="overrides", help=KEPT[key])
+        if not key.startswith("train.") and key != "task.split":
+            text = f"'{key}' cannot be changed: a training may change the keys of [train], and task.split"
+            raise UsageError(text, where="overrides", help="for example -s train.learning_rate=0.01")
     try:
         file = study_file.parse(searched.to_toml(), overrides)
     except InvalidStudyFile as error:
