@@ -217,6 +217,11 @@ class TrialResult:
     def model(self) -> Architecture:
         return Architecture.model_validate(dict(self.architecture))
 
+    @cached_property
+    def described(self) -> str:
+        """The architecture in one line."""
+        return str(self.model)
+
     @property
     def trained(self) -> bool:
         """Counts against the budget: fully trained, or stopped at a rung."""

@@ -48,14 +48,25 @@ function labels(values, log) {
   return values.map((v) => [v, log || Math.abs(v) >= 1e5 ? shown(v) : v.toFixed(decimals)]);
 }
 
-/** Maps values to pixels between `from` and `to`, with a margin so that no mark touches the edge. */
-function scale(values, log, from, to) {
+const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+
+/** The part of an axis that is shown: what the page's data says, or all of these values. */
+function range(axis, values, whole) {
+  const log = whole ? axis.wholeLog : axis.log;
+  return whole ? { log, low: least(values), high: most(values) } : { log, low: axis.low, high: axis.high };
+}
+
+/** Maps values to pixels between `from` and `to`, with a margin so that no mark touches the edge. What lies beyond
+    the range stands on the edge. */
+function scale({ low: first, high: last, log }, from, to) {
   const forward = log ? Math.log : (v) => v;
   const backward = log ? Math.exp : (v) => v;
-  let [low, high] = [Math.min(...values), Math.max(...values)].map(forward);
+  let [low, high] = [first, last].map(forward);
   const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   [low, high] = [low - margin, high + margin];
-  const map = (value) => from + ((forward(value) - low) / (high - low)) * (to - from);
+  const within = (value) => Math.max(low, Math.min(high, log && value <= 0 ? low : forward(value)));
+  const map = (value) => from + ((within(value) - low) / (high - low)) * (to - from);
   return Object.assign(map, { low: backward(low), high: backward(high), log });
 }
 
@@ -68,7 +79,7 @@ function staircase(points, goals) {
 }
 
 /** Pixel positions of everything, from the size of the chart and the two axes chosen. */
-function layout(trials, axes, x, y, width) {
+function layout(trials, axes, x, y, width, whole) {
   const drawn = trials.filter((t) => ROLES.includes(t.role) && (t.values[x] !== null || t.values[y] !== null));
   const values = (i) => drawn.map((t) => t.values[i]).filter((v) => v !== null);
   if (!values(x).length || !values(y).length) return null;
@@ -83,8 +94,8 @@ function layout(trials, axes, x, y, width) {
     top: 24 + (goodLow[1] ? stripY : 0),
     bottom: height - 44 - (goodLow[1] ? 0 : stripY),
   };
-  const across = scale(values(x), axes[x].log, box.left, box.right);
-  const up = scale(values(y), axes[y].log, box.bottom, box.top);
+  const across = scale(range(axes[x], values(x), whole), box.left, box.right);
+  const up = scale(range(axes[y], values(y), whole), box.bottom, box.top);
   const strips = {
     x: goodLow[0] ? box.right + STRIP / 2 : box.left - STRIP / 2,
     y: goodLow[1] ? box.top - STRIP / 2 : box.bottom + STRIP / 2,

@@ -123,5 +123,7 @@ def _save(figure: Figure, stem: Path) -> str:
 def svg_text(figure: Figure) -> str:
     """Without a date and a creator, so that the bytes depend on what is drawn alone."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", dpi=PNG_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     return buffer.getvalue()

@@ -20,26 +20,30 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.results import Objective, StudyRecord
 
-FEWEST = 12
+FEWEST, MOST = 12, 2000
+"""Fewer trials say nothing. Of more a random sample is taken, always the same: the forest then costs as much for any
+study, and 2,000 trials tell the choices apart."""
 FOLDS, TREES, LEAF, SHUFFLES, SEED = 5, 60, 2, 5, 0
 BLOCK = re.compile(r"(^|\.)block\d+\.")
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Of the choices for one objective, over the trials that have a value of it."""
+    """How much each choice matters for one objective, over the trials that have a value of it."""
 
     objective: Objective
     trials: int
+    """How many of them were looked at: at most `MOST`."""
     r2: float | None
     """Share of the variance that the forest predicts of unseen trials; None of fewer than `FEWEST`, or of equal ones.
     At 0 or below it knows nothing, and `shares` is empty."""
@@ -49,7 +53,7 @@ class Importance:
     @classmethod
     def of(cls, record: StudyRecord, objective: Objective) -> Self:
         values = [(t.params, t.metrics.get(objective.metric, math.nan)) for t in record.trials if t.params]
-        told = [(params, value) for params, value in values if math.isfinite(value)]
+        told = _sample([(params, value) for params, value in values if math.isfinite(value)])
         y_N = np.array([value for _, value in told])
         x_ND, owner_D = columns([params for params, _ in told])
         if len(told) < FEWEST or not x_ND.size or np.ptp(y_N) == 0:
@@ -60,6 +64,13 @@ class Importance:
             return cls(objective, len(told), r2)
         ordered = sorted(growth_C.items(), key=lambda item: (-item[1], item[0]))
         return cls(objective, len(told), r2, tuple((choice, growth / total) for choice, growth in ordered))
+
+
+def _sample(rows: list[T]) -> list[T]:
+    if len(rows) <= MOST:
+        return rows
+    chosen = np.random.default_rng(SEED).choice(len(rows), MOST, replace=False)
+    return [rows[i] for i in sorted(chosen)]
 
 
 def choice_of(parameter: str) -> str:

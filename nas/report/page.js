@@ -6,7 +6,7 @@ const objectives = data.axes.slice(0, data.objectives);
 const front = data.trials.filter((t) => t.role === "front");
 const eligible = data.trials.filter((t) => t.role === "front" || t.role === "dominated");
 const byNumber = new Map(data.trials.map((t) => [t.number, t]));
-const state = { ...firstAxes(), limits: objectives.map(() => null), picked: null };
+const state = { ...firstAxes(), limits: objectives.map(() => null), picked: null, whole: false };
 let at = null;
 
 /** The first two axes on which something can be drawn: without a trained trial the loss is none of them. */
@@ -24,10 +24,10 @@ const within = (trial) =>
 
 /** Nearest to the best of every objective at once, each scaled to its range over these trials. */
 function knee(trials) {
+  const ranges = objectives.map((_, i) => trials.map((t) => t.values[i])).map((values) => [least(values), most(values)]);
   const distance = (t) =>
     objectives.reduce((sum, o, i) => {
-      const values = trials.map((other) => other.values[i]);
-      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const [low, high] = ranges[i];
       const best = o.goal === "min" ? low : high;
       return sum + (high > low ? ((t.values[i] - best) / (high - low)) ** 2 : 0);
     }, 0);
@@ -98,9 +98,10 @@ function refresh() {
 }
 
 function drawChart(chosen) {
+  tellBeyond();
   const svg = find("chart").querySelector("svg");
   const focused = svg.contains(document.activeElement) ? document.activeElement.dataset.trial : null;
-  at = layout(data.trials, data.axes, state.x, state.y, Math.max(240, find("chart").clientWidth));
+  at = layout(data.trials, data.axes, state.x, state.y, Math.max(240, find("chart").clientWidth), state.whole);
   svg.replaceChildren();
   if (!at) {
     svg.append(element("text", { x: 0, y: 20 }, "No trial has a value for these axes."));
@@ -114,6 +115,14 @@ function drawChart(chosen) {
   const stop = svg.querySelector(`[data-trial="${focused ?? chosen?.number}"]`) ?? svg.querySelector(".mark");
   stop?.setAttribute("tabindex", "0");
   if (focused !== null) stop?.focus();
+}
+
+/** Says what stands on the edge since it lies beyond the axes, and offers to show the whole of them. */
+function tellBeyond() {
+  const [axisX, axisY] = [data.axes[state.x], data.axes[state.y]];
+  const told = [axisX, axisY].flatMap((axis) => axis.beyond.filter(Boolean).map((text) => `${axis.metric}: ${text}`));
+  find("beyond").hidden = !told.length;
+  find("beyond-text").textContent = state.whole ? "" : `At the edge, beyond the axes: ${told.join("; ")}.`;
 }
 
 function mark(trial, chosen) {
@@ -203,9 +212,9 @@ function listenToChart() {
 /** A slider runs over the eligible trials' values. At its loose end there is no limit. */
 function listenToLimit(slider) {
   const i = Number(slider.dataset.objective);
-  const { goal, log } = objectives[i];
-  const values = eligible.map((t) => t.values[i]);
-  const [low, high] = [Math.min(...values), Math.max(...values)].map(log ? Math.log : (v) => v);
+  const { goal, log, low: first, high: last } = objectives[i];
+  const values = eligible.map((t) => t.values[i]).map((v) => Math.max(first, Math.min(last, v)));
+  const [low, high] = [least(values), most(values)].map(log ? Math.log : (v) => v);
   const loose = goal === "min" ? 1000 : 0;
   slider.value = loose;
   slider.disabled = !(high > low);
@@ -293,6 +302,11 @@ if (find("explorer")) {
   fillChoices();
   listenToChart();
   document.querySelectorAll("#limits input").forEach(listenToLimit);
+  find("whole").checked = false;
+  find("whole").addEventListener("change", (event) => {
+    state.whole = event.target.checked;
+    refresh();
+  });
   new ResizeObserver(refresh).observe(find("chart"));
   refresh();
 }

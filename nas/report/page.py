@@ -14,8 +14,8 @@ from nas.report.account import Account
 from nas.report.figures import Drawn
 from nas.report.inline import inline
 from nas.report.palette import DARK, LIGHT
-from nas.report.plots import spans_decades
-from nas.report.summary import Role, Summary
+from nas.report.summary import DRAWN, Role, Summary
+from nas.report.window import spans_decades
 from nas.results import Objective, TrialResult
 
 HERE = Path(__file__).parent
@@ -141,11 +141,8 @@ def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
 
 def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
     """What the script draws and filters, as JSON: no value in it is NaN or infinite."""
-    axes = []
-    for axis in summary.axes:
-        known = [v for trial in summary.record.trials if (v := summary.value(trial, axis)) is not None]
-        log = bool(known) and spans_decades(known)
-        axes.append({"metric": axis.metric, "label": axis.label, "goal": axis.goal, "log": log})
+    drawn = [t for t in summary.with_role(*DRAWN) if any(summary.value(t, axis) is not None for axis in summary.axes)]
+    axes = [_axis(summary, axis, drawn) for axis in summary.axes]
     return {
         "study": _study(summary),
         "axes": axes,
@@ -153,6 +150,17 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
         "knee": summary.knee,
         "trials": [_point(summary, row) for row in rows],
     }
+
+
+def _axis(summary: Summary, axis: Objective, drawn: list[TrialResult]) -> dict[str, Any]:
+    """`low` to `high` is shown; `beyond` tells what is not, below and above; null where no trial has a value."""
+    facts: dict[str, Any] = {"metric": axis.metric, "label": axis.label, "goal": axis.goal}
+    values = [value for trial in drawn if (value := summary.value(trial, axis)) is not None]
+    if not values:
+        return facts | {"log": False, "low": None, "high": None, "beyond": ["", ""], "wholeLog": False}
+    window = summary.window(axis, drawn)
+    shown = {"log": window.log, "low": window.low, "high": window.high, "beyond": words.beyond(window)}
+    return facts | shown | {"wholeLog": spans_decades(values)}
 
 
 def _point(summary: Summary, row: Row) -> dict[str, Any]:
@@ -167,7 +175,7 @@ def _point(summary: Summary, row: Row) -> dict[str, Any]:
         "baseline": trial.baseline,
         "flags": row.flags,
         "reason": row.reason,
-        "architecture": str(trial.model),
+        "architecture": trial.described,
         "values": [summary.value(trial, axis) for axis in summary.axes],
         "facts": [_fact(o, text, spread) for o, (_, text, spread) in zip(objectives, row.cells, strict=True)],
         "beside": facts,

@@ -3,22 +3,27 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.ticker import ScalarFormatter
 
 from nas import pareto as arithmetic
+from nas.report import words
 from nas.report.importance import Importance
 from nas.report.palette import LIGHT
-from nas.report.summary import Role, Summary
+from nas.report.summary import DRAWN, Role, Summary
+from nas.report.window import Window
 from nas.report.words import number
-from nas.results import Objective, TrialResult
+from nas.results import Goal, Objective, TrialResult
 
-LOG_SPAN = 30
-"""An axis is logarithmic where its values span more than this factor."""
 SHAPES = {Role.FRONT: "o", Role.DOMINATED: "o", Role.STOPPED: "s", Role.INFEASIBLE: "^", Role.FAILED: "x"}
 COLOURS = {Role.FRONT: "front", Role.INFEASIBLE: "infeasible", Role.FAILED: "failed"}
+MOST_SHAPES = 1000
+"""More marks or lines of one role become a picture within the SVG, which stays small and quick to show."""
+MOST_NAMES = 40
+"""A figure names this many members of the front, and the knee."""
 LABEL_GAP = 0.035
 """Labels at the right edge stand at least this share of the axes' height apart."""
 MOST_SHARES, LEAST_SHARE = 8, 0.01
@@ -29,21 +34,34 @@ def pareto(axes: Axes, summary: Summary, x: Objective, y: Objective) -> bool:
 
     The stepped line is the front of these two axes alone; filled marks are non-dominated over all objectives.
     """
-    points = {t.number: p for t in summary.record.trials if (p := _point(summary, t, x, y)) is not None}
-    if not points:
+    trials = [t for t in summary.with_role(*DRAWN) if _point(summary, t, x, y) is not None]
+    if not trials:
         return False
-    _scale(axes, "x", [across for across, _ in points.values()], x.label)
-    _scale(axes, "y", [up for _, up in points.values()], y.label)
-    _staircase(axes, [points[t.number] for t in summary.eligible if t.number in points], x, y)
+    windows = summary.window(x, trials), summary.window(y, trials)
+    _scale(axes, "x", windows[0], x.label)
+    _scale(axes, "y", windows[1], y.label)
+    exact = {t.number: p for t in trials if (p := _point(summary, t, x, y)) is not None}
+    points = {number: _on_paper(point, windows) for number, point in exact.items()}
+    _staircase(axes, [exact[t.number] for t in summary.eligible if t.number in exact], x, y)
     for role, baseline in [(role, baseline) for role in SHAPES for baseline in (False, True)]:
-        trials = [t for t in summary.with_role(role) if t.number in points and t.baseline is baseline]
-        if trials:
-            _marks(axes, [points[t.number] for t in trials], role, baseline)
-    for trial in summary.front:
+        shown = [points[t.number] for t in trials if summary.roles[t.number] is role and t.baseline is baseline]
+        if shown:
+            _marks(axes, shown, role, baseline)
+    for trial in named(summary):
         if trial.number in points:
             _note(axes, str(trial.number), points[trial.number], offset=(5, 4))
+    _tell_beyond(axes, _beyond(*windows), (x.goal, y.goal))
     _legend(axes)
     return True
+
+
+def named(summary: Summary) -> list[TrialResult]:
+    """The members of the front whose numbers a figure has room for: the knee, and as many spread over the front."""
+    front = summary.front
+    if len(front) <= MOST_NAMES:
+        return list(front)
+    places = {round(i * (len(front) - 1) / (MOST_NAMES - 1)) for i in range(MOST_NAMES)}
+    return [trial for i, trial in enumerate(front) if i in places or trial.number == summary.knee]
 
 
 def growth(axes: Axes, xs: Sequence[float], volumes: Sequence[float], label: str, reference: str) -> None:
@@ -61,15 +79,19 @@ def learning_curves(axes: Axes, summary: Summary) -> bool:
     curves = {t.number: c for t in summary.record.trials if (c := _curve(t))}
     if not curves:
         return False
+    kept = [loss for t in summary.front for _, loss in curves.get(t.number, ())]
+    window = Window.of([loss for curve in curves.values() for _, loss in curve], kept)
     for role in SHAPES:
-        for i, trial in enumerate(t for t in summary.with_role(role) if t.number in curves):
-            _plot_curve(axes, curves[trial.number], role, label=str(role) if i == 0 else None)
-    losses = [loss for curve in curves.values() for _, loss in curve]
-    _scale(axes, "y", losses, "val_loss (nats/token)")
+        mine = [curves[t.number] for t in summary.with_role(role) if t.number in curves]
+        if mine:
+            _plot_curves(axes, mine, role)
+    _scale(axes, "y", window, "val_loss (nats/token)")
     axes.set_xlim(0, max(step for curve in curves.values() for step, _ in curve) * 1.01)
     axes.set_xlabel("training step")
     _floors(axes, summary)
-    _end_labels(axes, {t.number: curves[t.number][-1][1] for t in summary.front if t.number in curves})
+    above = words.beyond(window, "loss")[1]
+    _tell_beyond(axes, [f"↑ {above}"] if above else [], ("min", "min"))
+    _end_labels(axes, {t.number: curves[t.number][-1][1] for t in named(summary) if t.number in curves})
     _legend(axes)
     return True
 
@@ -98,18 +120,46 @@ def _point(summary: Summary, trial: TrialResult, x: Objective, y: Objective) -> 
     return None if across is None or up is None else (across, up)
 
 
-def _scale(axes: Axes, which: Literal["x", "y"], values: Sequence[float], label: str) -> None:
+def _on_paper(point: tuple[float, float], windows: tuple[Window, Window]) -> tuple[float, float]:
+    """The point itself; on the frame where it lies beyond what is shown."""
+    (left, right), (low, high) = windows[0].limits(), windows[1].limits()
+    x, y = (w.clamped(v) for w, v in zip(windows, point, strict=True))
+    across = x if x == point[0] else right if point[0] > x else left
+    return across, y if y == point[1] else high if point[1] > y else low
+
+
+def _scale(axes: Axes, which: Literal["x", "y"], window: Window, label: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_label_text(label)
-    if spans_decades(values):
+    if window.log:
         axes.set(**{f"{which}scale": "log"})
         axis.set_major_formatter("{x:g}")
     else:
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.set(**{f"{which}lim": window.limits()})
 
 
-def spans_decades(values: Sequence[float]) -> bool:
-    return min(values) > 0 and max(values) / min(values) > LOG_SPAN
+def _tell_beyond(axes: Axes, lines: Sequence[str], goals: tuple[Goal, Goal]) -> None:
+    """Says in the corner that is worst of both axes, where no front is, what lies beyond them."""
+    right, top = (goal == "min" for goal in goals)
+    axes.text(
+        0.99 if right else 0.01,
+        0.985 if top else 0.015,
+        "\n".join(lines),
+        transform=axes.transAxes,
+        ha="right" if right else "left",
+        va="top" if top else "bottom",
+        multialignment="right" if right else "left",
+        fontsize=7.5,
+        color=LIGHT["soft"],
+        zorder=1,
+    )
+
+
+def _beyond(across: Window, up: Window) -> list[str]:
+    """A line with an arrow for each side on which trials lie beyond the axes."""
+    arrows = zip("←→↓↑", (*words.beyond(across), *words.beyond(up)), strict=True)
+    return [f"{arrow} {text}" for arrow, text in arrows if text]
 
 
 def _staircase(axes: Axes, points: Sequence[tuple[float, float]], x: Objective, y: Objective) -> None:
@@ -126,12 +176,12 @@ def _marks(axes: Axes, points: Sequence[tuple[float, float]], role: Role, baseli
     fill = colour if role is Role.FRONT else "none"
     name = "baseline" if baseline else str(role)
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    layer = 4 if role is Role.FRONT else 3
+    common: dict[str, Any] = {"marker": marker, "label": name, "clip_on": False, "rasterized": len(xs) > MOST_SHAPES}
     if marker == "x":  # has no inside to fill
-        axes.scatter(xs, ys, s=26, marker=marker, color=colour, linewidths=1.2, label=name, zorder=layer)
+        axes.scatter(xs, ys, s=26, color=colour, linewidths=1.2, zorder=3, **common)
     else:
-        size = 34 if role is Role.FRONT else 24
-        axes.scatter(xs, ys, s=size, marker=marker, facecolor=fill, edgecolor=colour, label=name, zorder=layer)
+        size, layer = (34, 4) if role is Role.FRONT else (24, 3)
+        axes.scatter(xs, ys, s=size, facecolor=fill, edgecolor=colour, zorder=layer, **common)
 
 
 def _curve(trial: TrialResult) -> list[tuple[int, float]]:
@@ -139,20 +189,23 @@ def _curve(trial: TrialResult) -> list[tuple[int, float]]:
     return [(step, loss) for step, loss in points if math.isfinite(loss)]
 
 
-def _plot_curve(axes: Axes, curve: Sequence[tuple[int, float]], role: Role, label: str | None) -> None:
-    """A line with the shape of its role at the end."""
-    steps, losses = zip(*curve, strict=True)
+def _plot_curves(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], role: Role) -> None:
+    """Lines with the shape of their role at the end, all of them as one thing to draw."""
+    front, colour = role is Role.FRONT, LIGHT[COLOURS.get(role, "faint")]
+    layer, flat = 3 if front else 2, len(curves) > MOST_SHAPES
+    lines = LineCollection(curves, colors=colour, linewidths=1.5 if front else 0.8, zorder=layer, rasterized=flat)
+    axes.add_collection(lines, autolim=False)
     axes.plot(
-        steps,
-        losses,
-        color=LIGHT[COLOURS.get(role, "faint")],
-        linewidth=1.5 if role is Role.FRONT else 0.8,
-        zorder=3 if role is Role.FRONT else 2,
+        [curve[-1][0] for curve in curves],
+        [curve[-1][1] for curve in curves],
+        color=colour,
+        linestyle="none",
         marker=SHAPES[role],
         markersize=4,
-        markevery=[-1],
-        markerfacecolor=None if role is Role.FRONT else LIGHT["paper"],
-        label=label,
+        markerfacecolor=colour if front else LIGHT["paper"],
+        zorder=layer,
+        rasterized=flat,
+        label=str(role),
     )
 
 
@@ -170,7 +223,7 @@ def _end_labels(axes: Axes, ends: Mapping[int, float]) -> None:
     """Trial numbers beside the ends of their curves, moved apart where they would overlap."""
     to_share = axes.transData - axes.transAxes
     heights = {trial: float(to_share.transform((0.0, ends[trial]))[1]) for trial in sorted(ends, key=lambda t: ends[t])}
-    for low, high in list(pairwise(heights)) * len(heights):
+    for low, high in list(pairwise(heights)) * len(heights):  # no more of them than there are names
         overlap = max(0.0, LABEL_GAP - (heights[high] - heights[low]))
         heights[low], heights[high] = heights[low] - overlap / 2, heights[high] + overlap / 2
     for trial, height in heights.items():

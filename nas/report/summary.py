@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -9,6 +10,7 @@ from itertools import accumulate
 from typing import Self
 
 from nas import pareto
+from nas.report.window import Window
 from nas.results import Objective, State, StudyRecord, TrialResult
 
 
@@ -26,6 +28,10 @@ class Role(StrEnum):
     SKIPPED = "skipped"
     """Proposed, never trained."""
     OPEN = "open"
+
+
+DRAWN = (Role.FRONT, Role.DOMINATED, Role.STOPPED, Role.INFEASIBLE, Role.FAILED)
+"""The roles of trials that charts show."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,15 @@ class Summary:
         value = float(trial.number) if axis.metric == "trial" else trial.metrics.get(axis.metric, math.nan)
         return value if math.isfinite(value) else None
 
+    def window(self, axis: Objective, trials: Sequence[TrialResult]) -> Window:
+        """What a chart shows of an axis with these trials. Raises ValueError when none has a value there."""
+        values = [value for trial in trials if (value := self.value(trial, axis)) is not None]
+        front = {trial.number for trial in self.front}
+        kept = [
+            v for t in trials if axis.metric == "trial" or t.number in front if (v := self.value(t, axis)) is not None
+        ]
+        return Window.of(values, kept)
+
     def with_role(self, *roles: Role) -> list[TrialResult]:
         return [trial for trial in self.record.trials if self.roles[trial.number] in roles]
 
@@ -86,7 +101,10 @@ class Summary:
         known = [v for t in self.record.trials if t.eligible and (v := t.values(objectives)) is not None]
         if not known:
             return None
-        reference = pareto.reference_point(known, goals)
+        windows = [self.window(objective, self.eligible) for objective in objectives]
+        # One value far out would make all that the search gained look like nothing.
+        usual = [[window.clamped(v) for window, v in zip(windows, values, strict=True)] for values in known]
+        reference = pareto.reference_point(usual, goals)
         growing, volumes = pareto.GrowingHypervolume(goals, reference), list[float]()
         trained = sorted((t for t in self.record.trials if t.trained), key=lambda t: (t.finished or 0.0, t.number))
         for trial in trained:

@@ -72,7 +72,7 @@ _TAIL = ["attempt", "started", "finished", "seconds"]
 
 def _head(trial: TrialResult, on_front: set[int]) -> list[Any]:
     flags = [trial.baseline, trial.contended, trial.number in on_front]
-    return [trial.number, str(trial.state), trial.reason, *flags, trial.architecture_id, str(trial.model)]
+    return [trial.number, str(trial.state), trial.reason, *flags, trial.architecture_id, trial.described]
 
 
 def _metrics(trial: TrialResult) -> dict[str, float]:

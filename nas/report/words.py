@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from nas.architecture import Family
 from nas.report.summary import Role, Summary
+from nas.report.window import Window
 from nas.results import Goal, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
@@ -49,7 +50,14 @@ def listed(items: Sequence[str]) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def beyond(window: Window, of: str = "trial") -> tuple[str, str]:
+    """How many values lie below and above what a chart shows, and how far; each empty where there is none."""
+    under = f"{plural(window.under, of)} down to {number(window.least)}" if window.under else ""
+    over = f"{plural(window.over, of)} up to {number(window.most)}" if window.over else ""
+    return under, over
 
 
 def searched(record: StudyRecord) -> str:

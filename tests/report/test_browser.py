@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from nas import pareto
+from nas import pareto, report
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -25,6 +26,25 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def tab(browser, page) -> Iterator[Page]:
     """The open page, with nothing said on its console and nothing asked of any network."""
+    yield from opened(browser, page)
+
+
+@pytest.fixture(scope="module")
+def outlier(record, tmp_path_factory) -> tuple[int, Path]:
+    """A dominated trial that took a thousand times as long as the others, and the page of that study."""
+    front = {trial.number for trial in pareto.front_of(record)}
+    far = next(t for t in record.trials if t.eligible and t.number not in front)
+    changed = replace(far, metrics={**far.metrics, "decode_ms_per_token": 703.2})
+    trials = tuple(changed if t is far else t for t in record.trials)
+    return far.number, report.write(replace(record, trials=trials), tmp_path_factory.mktemp("reports") / "outlier")
+
+
+@pytest.fixture
+def outlier_tab(browser, outlier) -> Iterator[Page]:
+    yield from opened(browser, outlier[1])
+
+
+def opened(browser: Browser, page: Path) -> Iterator[Page]:
     problems: list[str] = []
 
     def note_requests(route: Route) -> None:
@@ -134,3 +154,24 @@ def test_without_a_script_the_figures_and_tables_stand_there(browser, page, reco
     expect(tab.locator("#explorer")).to_be_hidden()
     assert len(members(tab)) == len(pareto.front_of(record))
     tab.close()
+
+
+def test_one_trial_far_out_stands_at_the_edge_and_the_rest_keeps_its_room(outlier_tab, outlier):
+    number, _ = outlier
+    marks = outlier_tab.locator(f'#chart .mark.front, #chart .mark.dominated:not([data-trial="{number}"])')
+
+    def room() -> float:
+        lefts = [box["x"] for box in (mark.bounding_box() for mark in marks.all())]
+        return max(lefts) - min(lefts)
+
+    chart = outlier_tab.locator("#chart").bounding_box()
+    far = outlier_tab.locator(f'#chart .mark[data-trial="{number}"]').bounding_box()
+    assert room() > 0.5 * chart["width"]
+    assert far["x"] > chart["x"] + 0.9 * chart["width"]
+    expect(outlier_tab.locator("#beyond")).to_contain_text("decode_ms_per_token: 1 trial up to 703.2")
+    outlier_tab.get_by_label("Show the whole axes").check()
+    assert room() < 0.4 * chart["width"]
+
+
+def test_the_whole_axes_are_not_offered_where_they_are_shown(tab):
+    expect(tab.locator("#beyond")).to_be_hidden()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from nas.architecture import Architecture
+from nas.report import importance as importances
 from nas.report.importance import FEWEST, Importance, choice_of, columns
 from nas.results import Objective
 from nas.space.architecture_space import Space
@@ -131,3 +132,11 @@ def test_columns_are_numbers_shares_of_options_and_means_where_nothing_was_chose
         [2.5, 0.0, 0.0, 1.0, 1.0, 0.0],
         [4.0, 1.0, 0.0, 0.0, 1.0, 1.0],
     ]
+
+
+def test_of_many_trials_a_sample_is_looked_at_and_told_as_such(monkeypatch):
+    monkeypatch.setattr(importances, "MOST", 40)
+    found = importance(lambda a: a.hidden**-1.0, trials=100)
+    assert found.trials == 40
+    assert found.shares[0][0] == "hidden"
+    assert found == importance(lambda a: a.hidden**-1.0, trials=100)
