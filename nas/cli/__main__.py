@@ -32,6 +32,7 @@ from nas.cli import (
     stop,
     train,
 )
+from nas.cli.streams import ReaderGone, safe_streams, written
 from nas.errors import NasError
 from nas.printable import printable
 
@@ -84,26 +85,40 @@ for _name, _command in COMMANDS.items():
 
 
 def main() -> None:
-    """The entry point. Exit codes: nas.errors; 130 and 143 after a signal."""
+    """The entry point. Exit codes: nas.errors; 129, 130 and 143 after a signal."""
+    with safe_streams():
+        code = _ended(app)
+        # What is still to be written fails like what was: see nas.cli.streams.
+        code = _ended(written) or code
+    if "ray" in sys.modules:
+        from nas.running.helper_processes import leave
+
+        leave(code)
+    sys.exit(code)
+
+
+def _ended(call: Callable[[], object]) -> int:
+    """The exit code of a call, whose error is shown."""
     loud = sum(a.count("v") for a in sys.argv if a.strip("v") == "-") + sys.argv.count("--verbose") > 1
     try:
-        app()
+        call()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except NasError as error:
         if loud:
             traceback.print_exc()
         print(error.render(), file=sys.stderr)  # noqa: T201  the one place where errors are shown
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has seen enough (`nas front ... | head`). Python would complain again while it closes the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
+    except ReaderGone:
+        return 0
     except Exception as error:
         if loud:
             raise
         print(_bug(error), file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _bug(error: Exception) -> str:

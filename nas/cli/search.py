@@ -94,17 +94,19 @@ def launch_of(
 def run_and_report(
     file: "StudyFile", launch: "Launch", *, json: bool, live: bool, verbose: int, folder: Path | None = None
 ) -> None:
-    """Run, write the report, say where it is. Exits with 3, 6, 130 or 143 where these are due.
+    """Run, write the report, say where it is. Exits with 3, 6, 129, 130 or 143 where these are due.
 
     `folder`: where the study lives, when not under `runs/`.
     """
     from nas.cli.output import logged
     from nas.cli.progress import Progress
+    from nas.cli.streams import go_on_without
     from nas.running import driver
     from nas.running.study_log import keep_log
     from nas.study.stored_study import runs_folder
 
     folder = folder or runs_folder() / file.name
+    go_on_without()
     with logged(verbose), keep_log(folder), Progress(file, json=json, live=live) as progress:
         outcome = driver.run(file, folder, launch, progress)
     _finish(outcome, json)

@@ -1,5 +1,6 @@
 """What passes between the coordinator and whoever runs a trial: one job in, a few events out. Plain values."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -69,7 +70,22 @@ class Blocked:
     help: str = ""
 
 
+WAITS = {
+    "ray": "Ray starts",
+    "workers": "workers start: each loads PyTorch",
+    "device": "another measurement has the device",
+    "quiet": "the machine is busy: other programs disturb the measurement",
+    "front": "the front is measured once more, now that nothing trains",
+}
+"""What a search may wait for, in words."""
+
 Event = Measured | Reached | Completed | Failed | Interrupted | Blocked
+
+
+def waiting(what: str, trial: int | None = None, since: float | None = None) -> dict[str, Any]:
+    """What the observer is told of a wait: `for` what (WAITS), since when (Unix seconds), and for which trial."""
+    told = {"type": "waiting", "for": what, "since": time.time() if since is None else since}
+    return told if trial is None else told | {"trial": trial}
 
 
 class Body(Protocol):

@@ -7,19 +7,25 @@ temporary folder and never restored: each launch is a new experiment over the sa
 - An exception in a searcher's `on_trial_complete` is swallowed and repeated as an error, so results are taken in
   the scheduler's hooks; a result with `done` skips `on_trial_result` and arrives in `on_trial_complete`.
 - Stock recovery loses and repeats trials (ray-project/ray#30838, #42221, #30223).
+- Tune's loop runs in a thread. The caller's thread watches Ray's processes and the signals, so that a Ray that died or
+  hangs ends the search within seconds. Ray itself waits for a minute and then ends the whole program.
 """
 
 import logging
 import os
 import tempfile
+import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nas.errors import NasError, OutOfReach
+from nas.errors import Conflict, NasError, OutOfReach
 from nas.running.coordinator import Coordinator
-from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached
+from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, waiting
+from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, shielded
 from nas.running.placement import Placement
 from nas.running.stop_control import Level, StopControl
 
@@ -28,6 +34,7 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the end would start another Ray
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -43,45 +50,114 @@ from ray.tune.search import Searcher  # noqa: E402
 
 log = logging.getLogger("nas")
 
+ESSENTIAL = ("gcs_server", "raylet")
+"""Processes without which Ray does nothing."""
+OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
+"""Environment variables that tell of a cluster or a job in which this program itself may run."""
+WATCH_SECONDS, DISCONNECT_SECONDS, END_SECONDS = 0.2, 1.0, 10.0
+SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
+RESUME = "nas resume   goes on; running trials were put back, and keep their last checkpoint"
+
 
 def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, placement: Placement) -> None:
-    """Until the coordinator has nothing more, or the control says stop. Starts Ray on this machine, and ends it."""
+    """Until the coordinator has nothing more, or the control says stop. Starts a Ray of its own, and ends it.
+
+    Raises OutOfReach when Ray does not start or dies, Conflict when this program uses Ray already.
+    """
+    if ray.is_initialized():
+        help = 'call ray.shutdown() first, or search with executor="serial"'
+        raise Conflict("this program has started Ray for itself, and can have only one", code="ray-in-use", help=help)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
+    helpers = HelperProcesses()
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
         try:
-            _start_ray(placement)
+            coordinator.observer(waiting("ray"))
+            with helpers:
+                _start_ray(placement)
             control.install_handlers()
-            _fit(_Bridge(coordinator, control, placement.slots), factory, Path(folder))
+            coordinator.observer(waiting("workers"))
+            _fit(_Bridge(coordinator, control, placement.slots), factory, Path(folder), helpers)
         finally:
-            ray.shutdown()
+            _stop_ray(helpers)
 
 
 def _start_ray(placement: Placement) -> None:
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
-        ray.init(
-            num_cpus=int(placement.cpus),
-            num_gpus=int(placement.gpus),
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            ignore_reinit_error=True,
-        )
+        with shielded(), _without(OTHER_CLUSTERS):
+            ray.init(
+                address="local",
+                num_cpus=int(placement.cpus),
+                num_gpus=int(placement.gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                # Else Ray ends this program, whatever it still has to do, a minute after its own process died.
+                _system_config={"gcs_rpc_server_reconnect_timeout_s": 100_000},
+            )
     except Exception as error:  # Ray raises every class here, Exception itself included
         raise OutOfReach(
             f"Ray does not start: {(str(error) or type(error).__name__).splitlines()[0]}", code="ray"
         ) from error
 
 
-def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> None:
+@contextmanager
+def _without(variables: tuple[str, ...]) -> Iterator[None]:
+    """These environment variables are unset within."""
+    former = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(former)
+
+
+def _stop_ray(helpers: HelperProcesses) -> None:
+    """In seconds, whatever state Ray is in. Trials are saved by now, so its processes need no time to end."""
+    disconnect = threading.Thread(target=ray.shutdown, name=HANGING_THREAD, daemon=True)
+    disconnect.start()
+    disconnect.join(DISCONNECT_SECONDS)
+    helpers.end(END_SECONDS)
+    disconnect.join(END_SECONDS)
+    if disconnect.is_alive():
+        log.warning("Ray does not answer; its processes were ended")
+
+
+def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path, helpers: HelperProcesses) -> None:
+    """Runs Tune's loop to its end, or until Ray dies or a stop takes too long. Raises what our hooks raise."""
+    ended: list[BaseException | None] = []
+
+    def fit() -> None:
+        try:
+            _tuner(bridge, factory, folder).fit()
+            ended.append(None)
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that waits
+            ended.append(error)
+
+    loop = threading.Thread(target=fit, name=HANGING_THREAD, daemon=True)
+    loop.start()
+    patience = _Patience(bridge)
+    while loop.is_alive():
+        loop.join(WATCH_SECONDS)
+        if loop.is_alive() and (dead := helpers.first_dead(*ESSENTIAL)):
+            bridge.close()
+            raise bridge.error or OutOfReach(f"Ray's process '{dead}' has ended", code="ray", help=RESUME)
+        if loop.is_alive() and patience.is_over():
+            log.warning("trials did not stop in time; they go on from their last checkpoint")
+            bridge.close()
+            return
+    if bridge.error or ended[0]:
+        # What our hooks raise comes back wrapped in errors of Ray's own; the first of ours is the cause.
+        raise bridge.error or ended[0]  # type: ignore[misc]
+
+
+def _tuner(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> tune.Tuner:
     resources = bridge.coordinator.file.resources
     share: dict[str, float] = {"cpu": resources.cpus_per_trial}
     if resources.gpus_per_trial:
         share["gpu"] = resources.gpus_per_trial
-    trainable = tune.with_resources(tune.with_parameters(TrialActor, factory=factory), share)
-    tuner = tune.Tuner(
-        trainable,
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(TrialActor, factory=factory), share),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=_Searcher(bridge),
@@ -90,13 +166,20 @@ def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> None:
         ),
         run_config=tune.RunConfig(name=uuid.uuid4().hex, storage_path=str(folder), verbose=0),
     )
-    try:
-        tuner.fit()
-    except Exception as error:
-        # What our hooks raise comes back wrapped in errors of Ray's own; the first of ours is the cause.
-        raise (bridge.error or error) from error
-    if bridge.error:
-        raise bridge.error
+
+
+class _Patience:
+    """How long a stop may take: long where a trial has a state to save, short where all workers still start."""
+
+    def __init__(self, bridge: "_Bridge") -> None:
+        self._bridge, self._since = bridge, 0.0
+
+    def is_over(self) -> bool:
+        if self._bridge.control.level() is not Level.NOW:
+            return False
+        self._since = self._since or time.monotonic()
+        limit = SAVING_SECONDS if self._bridge.answered else STARTING_SECONDS
+        return time.monotonic() - self._since > limit
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
@@ -128,9 +211,21 @@ class _Bridge:
         self.coordinator, self.control, self.slots = coordinator, control, slots
         self.jobs: dict[str, Job] = {}
         self.error: NasError | None = None
+        self.answered = False
+        """Whether any worker has told anything yet."""
+        self._turn, self._closed = threading.RLock(), False
+
+    def close(self) -> None:
+        """No hook of Ray Tune reaches the coordinator any more; one that is under way is waited for."""
+        with self._turn:
+            self._closed = True
 
     def suggest(self, trial_id: str) -> Any:
         """A configuration, FINISHED, or None: ask again later."""
+        with self._turn:
+            return Searcher.FINISHED if self._closed else self._suggest(trial_id)
+
+    def _suggest(self, trial_id: str) -> Any:
         flying = len(self.coordinator.running)
         if self.control.level() is not Level.GO or self.error:
             return None if flying else Searcher.FINISHED
@@ -143,9 +238,15 @@ class _Bridge:
         return {"job": job}
 
     def result(self, trial: Any, result: dict[str, Any] | None) -> str:
+        """Ray Tune's word for what the trial does next."""
+        with self._turn:
+            return str(TrialScheduler.STOP) if self._closed else self._result(trial, result)
+
+    def _result(self, trial: Any, result: dict[str, Any] | None) -> str:
         job, event = self.jobs.get(trial.trial_id), (result or {}).get("event")
         if job is None or event is None:
             return str(TrialScheduler.CONTINUE)  # a trial that was stopped is told complete once more
+        self.answered = True
         goes_on = self._guard(lambda: self.coordinator.report(job, event))
         if goes_on and self.control.level() is not Level.NOW:
             return str(TrialScheduler.CONTINUE)
@@ -155,7 +256,8 @@ class _Bridge:
         return str(TrialScheduler.STOP)
 
     def crashed(self, trial: Any) -> None:
-        job = self.jobs.pop(trial.trial_id, None)
+        with self._turn:
+            job = None if self._closed else self.jobs.pop(trial.trial_id, None)
         if job is not None:
             self._guard(lambda: self.coordinator.crashed(job, f"the worker died: {_cause(trial)}"))
 

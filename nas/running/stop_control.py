@@ -2,7 +2,8 @@
 
     GO      hand out trials
     FINISH  running trials finish (first Ctrl-C, `nas stop`)
-    NOW     running trials save their state and stop (second Ctrl-C, SIGTERM, `nas stop --now`, the end of --time)
+    NOW     running trials save their state and stop (second Ctrl-C, SIGTERM, SIGHUP, `nas stop --now`, the end of
+            --time)
     a third Ctrl-C kills the driver at once; its rows are put back by the next one
 
 NOW reaches trials in other processes as a file in the study's folder, which they look for before every step.
@@ -19,6 +20,10 @@ from pathlib import Path
 from types import FrameType
 
 NOW_FILE, FINISH_FILE = "stop-now", "stop"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ONE_REQUEST_SECONDS = 2.0
+"""SIGTERM and SIGHUP within this time of each other are one request: `timeout` signals its child and then the child's
+whole group, and service managers send one after the other."""
 
 
 class Level(IntEnum):
@@ -35,6 +40,12 @@ def told_to_stop(folder: Path) -> bool:
 def request_stop(folder: Path, now: bool) -> None:
     """Leave a request that the driver of the study, on any machine that shares the folder, finds."""
     (folder / (NOW_FILE if now else FINISH_FILE)).touch()
+
+
+def own_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop a search. A SIGHUP that is ignored stays ignored: `nohup` asks for that."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP))
 
 
 class StopControl:
@@ -56,6 +67,7 @@ class StopControl:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
         """The signal that ended the search, if one did: the exit code is 128 + this."""
+        self._asked: float | None = None
         self._handling = False
         self._level = Level.GO
         for name in (NOW_FILE, FINISH_FILE):
@@ -79,12 +91,12 @@ class StopControl:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Own SIGINT and SIGTERM while the search runs; the former handlers come back afterwards.
+        """Own the signals that stop a search while it runs; the former handlers come back afterwards.
 
         Python allows handlers in the main thread alone; in another one, signals stay the program's.
         """
         self._handling = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if self._handling else ()
+        numbers = own_signals() if self._handling else ()
         self._former = {number: signal.getsignal(number) for number in numbers}
         self.install_handlers()
         try:
@@ -97,7 +109,7 @@ class StopControl:
     def install_handlers(self) -> None:
         """Within `signals()`, and once more when Ray has started: its own handler for SIGTERM aborts."""
         if self._handling:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in own_signals():
                 signal.signal(number, self._handle)
 
     def _give_back(self) -> None:
@@ -107,6 +119,12 @@ class StopControl:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if number != signal.SIGINT:
+            repeated = self._asked is not None and now - self._asked < ONE_REQUEST_SECONDS
+            self._asked = now
+            if repeated:
+                return
         if self._level is Level.NOW and self.hosted:
             self._give_back()
             signal.raise_signal(number)
@@ -114,7 +132,7 @@ class StopControl:
         if self._level is Level.NOW:
             os._exit(128 + number)
         self.signal = number
-        at_once = self.hosted or number == signal.SIGTERM
+        at_once = self.hosted or number != signal.SIGINT
         self.raise_to(Level.NOW if at_once else Level(self._level + 1))
 
     def _time_is_up(self) -> bool:

@@ -20,8 +20,8 @@ TRIALS = 5
 STUDY = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
 
 
-def launch(folder: Path, *arguments: str) -> subprocess.Popen:
-    environment = os.environ | {"NAS_RUNS": str(folder / "runs"), "NAS_REPORTS": str(folder / "reports")}
+def launch(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen:
+    environment = os.environ | variables | {"NAS_RUNS": str(folder / "runs"), "NAS_REPORTS": str(folder / "reports")}
     command = [sys.executable, "-m", "nas.cli", *arguments, "--no-progress"]
     with (folder / "errors.txt").open("a") as errors:
         return subprocess.Popen(
@@ -29,12 +29,12 @@ def launch(folder: Path, *arguments: str) -> subprocess.Popen:
         )
 
 
-def search(folder: Path, executor: str) -> subprocess.Popen:
+def search(folder: Path, executor: str, steps: int = 90, **variables: str) -> subprocess.Popen:
     corpus = folder / "corpus.txt"
     corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
-    settings = [*TINY, f"search.trials={TRIALS}", f"task.corpus={corpus}", "train.steps=90"]
+    settings = [*TINY, f"search.trials={TRIALS}", f"task.corpus={corpus}", f"train.steps={steps}"]
     options = [part for setting in settings for part in ("-s", setting)]
-    return launch(folder, "search", str(STUDY), "--study", "study", "--executor", executor, *options)
+    return launch(folder, "search", str(STUDY), "--study", "study", "--executor", executor, *options, **variables)
 
 
 def rungs(folder: Path) -> int:
@@ -58,16 +58,6 @@ def kill_after_a_new_rung(folder: Path, driver: subprocess.Popen, known: int, wh
     assert driver.poll() is None, (folder / "errors.txt").read_text()
     (os.killpg if whole_session else os.kill)(driver.pid, signal.SIGKILL)
     driver.wait()
-
-
-def test_sigterm_saves_and_exits_with_143_though_ray_has_a_handler_of_its_own(tmp_path):
-    driver = search(tmp_path, "ray")
-    while driver.poll() is None and not rungs(tmp_path):
-        time.sleep(0.02)
-    driver.terminate()
-    assert driver.wait() == 143, (tmp_path / "errors.txt").read_text()
-    states = {trial.state for trial in open_study(tmp_path / "runs" / "study").trials()}
-    assert State.RUNNING not in states
 
 
 @pytest.mark.parametrize(("executor", "kills", "whole_session"), [("serial", 2, True), ("ray", 1, False)])

@@ -2,8 +2,10 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 from nas.running import serial_executor as serial
+from nas.running import stop_control
 from nas.running.stop_control import Level, StopControl, request_stop, told_to_stop
 from tests.running.tables import Launcher, settings
 
@@ -72,3 +74,36 @@ def test_finishing_hands_out_nothing_new(tmp_path):
     coordinator = launcher.coordinator(budget=10, observer=lambda event: control.raise_to(Level.FINISH))
     serial.run(coordinator, launcher.body, control)
     assert [row.state.name for row in launcher.rows()] == ["COMPLETE"]
+
+
+def test_a_closed_terminal_saves_and_stops_as_sigterm_does(tmp_path):
+    control = StopControl(tmp_path)
+    with control.signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (control.level(), control.signal) == (Level.NOW, signal.SIGHUP)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored_as_nohup_wants(tmp_path):
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        control = StopControl(tmp_path)
+        with control.signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert control.level() is Level.GO
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_sigterm_twice_at_once_is_one_request(tmp_path, monkeypatch):
+    """`timeout` signals its child, and then the child's whole group. Later, a second one ends the driver at once."""
+    now, exits = [100.0], []
+    monkeypatch.setattr(stop_control, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(os, "_exit", exits.append)
+    with StopControl(tmp_path).signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert exits == []
+        now[0] += 10
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert exits == [143]

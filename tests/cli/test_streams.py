@@ -1,0 +1,126 @@
+"""Every command when its output cannot be written; a few in processes of their own, as streams belong to a process."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.cli.__main__ import main
+from nas.study import open_study
+
+ANSWERS = (
+    "list",
+    "list --json",
+    "status demo",
+    "status demo --json",
+    "front demo",
+    "front demo --format json",
+    "front demo --format csv",
+    "front demo --format parquet",
+    "show demo 0",
+    "show demo 0 --json",
+    "doctor",
+    "--help",
+)
+needs_a_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+
+
+class Broken(io.RawIOBase):
+    """A file that takes nothing."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        raise self.error
+
+
+def ended(monkeypatch, command: str, output: io.TextIOBase) -> int:
+    """The exit code of a command that writes to `output`."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "argv", ["nas", *command.split()])
+        patched.setattr(sys, "stdout", output)
+        with pytest.raises(SystemExit) as caught:
+            main()
+    return int(caught.value.code or 0)
+
+
+def broken(error: OSError) -> io.TextIOWrapper:
+    """A buffered text stream, which fails when it is flushed, and is quiet when it is thrown away."""
+    stream = io.TextIOWrapper(io.BufferedWriter(Broken(error)), encoding="utf-8")
+    stream.close = lambda: None
+    return stream
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
+        (OSError(errno.ENOSPC, "No space left on device"), 5, "error[output]: standard output cannot be written: No "),
+    ],
+    ids=["the reader goes away", "the disk is full"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_reader_that_goes_away_is_no_error_and_a_full_disk_is_told(
+    nas, monkeypatch, capsys, command, error, code, told
+):
+    assert ended(monkeypatch, command, broken(error)) == code
+    said = capsys.readouterr().err
+    assert said.startswith(told)
+    assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize("command", [answer for answer in ANSWERS if "parquet" not in answer])
+def test_an_encoding_that_lacks_a_character_gets_a_plain_form(nas, monkeypatch, command):
+    written = io.BytesIO()
+    assert ended(monkeypatch, command, io.TextIOWrapper(written, encoding="ascii", write_through=True)) == 0
+    assert written.getvalue().isascii()
+
+
+def run(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
+    """What bash does with the line; with `pipefail`, so that the command's own exit code counts."""
+    script = f'set -o pipefail; nas() {{ "{sys.executable}" -m nas.cli "$@"; }}; {line}'
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | variables
+    return subprocess.run(
+        ["bash", "-c", script], env=environment, cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+@needs_a_full_disk
+def test_the_same_in_a_shell(stored, tmp_path):
+    lines = {
+        "nas front demo | true": 0,
+        "nas front demo >/dev/full": 5,
+        "nas front demo >&-": 0,
+        "nas show demo 99 2>/dev/full": 2,
+        "nas list 2>&-": 0,
+        "PYTHONIOENCODING=ascii nas show demo 0": 0,
+    }
+    # One shell: each process takes a second or two to start.
+    ran = run("; ".join(f"({line}); echo = $?" for line in lines), tmp_path, NAS_RUNS=str(stored))
+    codes = [int(line[2:]) for line in ran.stdout.splitlines() if line.startswith("= ")]
+    assert dict(zip(lines, codes, strict=True)) == lines, ran.stderr
+    assert ran.stderr.splitlines()[0].startswith("error[output]: standard output cannot be written: No space left")
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize(
+    ("redirected", "code"), [("--json | head -1", 0), ("2>/dev/full >&-", 0), ("--json >/dev/full", 5)]
+)
+def test_a_search_goes_on_without_its_display(settings, tmp_path, redirected, code):
+    """Two trials, whoever looks on. With a full disk on standard output the end says so, when all is done."""
+    (tmp_path / "demo.toml").write_text(settings.to_toml())
+    places = {"NAS_RUNS": str(tmp_path / "runs"), "NAS_REPORTS": str(tmp_path / "reports")}
+    ran = run(f"nas search demo.toml --executor serial --trials 2 {redirected}", tmp_path, **places)
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert open_study(tmp_path / "runs" / "demo").record().trained_count() == 2
+    assert (tmp_path / "reports" / "demo" / "index.html").exists()
