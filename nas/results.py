@@ -182,6 +182,11 @@ def rungs_of(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
     return tuple(map(Rung.from_stored, attributes.get("rungs", ())))
 
 
+def one_line(parameters: Mapping[str, Any]) -> str:
+    """Parameters in a line: activation tanh, alpha 0.001234, hidden 64."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """One row of a study."""
@@ -197,6 +202,8 @@ class TrialResult:
     reason: str = ""
     detail: str = ""
     """The message or the end of the traceback behind the reason."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What was tried in a space of parameters, fixed ones included; the architecture is empty then."""
     learning_rate: float | None = None
     """The one that the search chose, where it chose one."""
     baseline: bool = False
@@ -215,12 +222,16 @@ class TrialResult:
 
     @cached_property
     def model(self) -> Architecture:
+        """The architecture. Raises UsageError in a space of parameters, which has none."""
+        if not self.architecture:
+            text = f"trial {self.number} is a choice of parameters and has no architecture"
+            raise UsageError(text, code="no-architecture")
         return Architecture.model_validate(dict(self.architecture))
 
     @cached_property
     def described(self) -> str:
-        """The architecture in one line."""
-        return str(self.model)
+        """What was tried, in one line: the architecture, or the parameters."""
+        return str(self.model) if self.architecture else one_line(self.parameters)
 
     @property
     def trained(self) -> bool:

@@ -19,12 +19,11 @@ from nas.cli.__main__ import app, main
 from nas.errors import NasError
 from nas.kinds import ATTENTION_SPECS, Grouped, Headed, Position
 from nas.results import METRICS
-from nas.running import driver
+from nas.running import driver, same_study
 from nas.running.stop_control import request_stop
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TASK_KINDS, TASK_TABLES
-from nas.space.architecture_space import Space
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +133,7 @@ def test_fenced_commands_parse(page):
 def test_study_files_in_fences_and_overrides_without_a_shown_error_are_accepted(page):
     for block in fences(page, "toml"):
         tomllib.loads(block)
-        assert Space(study_file.parse(block).spaces()).size() > 0
+        assert study_file.parse(block).search_space().size() != 0
     for parameters in (parsed(a) for a in command_lines(page, "sh") if a[0] == "check"):
         study_file.load(ROOT / parameters["file"], parameters["overrides"] or [])
 
@@ -279,7 +278,7 @@ def test_every_metric_is_told_with_its_unit_and_goal():
 
 def test_what_may_change_on_resume_is_told():
     told = spans(sections("study_file.md")["What may change later"])
-    assert {key.strip(".") for key in driver.FREE_TO_CHANGE} <= set(told)
+    assert {key.strip(".") for key in same_study.FREE_TO_CHANGE} <= set(told)
 
 
 KINDS = {spec.model_fields["kind"].default: spec for spec in MODULES}

@@ -22,6 +22,7 @@ FLOORS = (
         "architecture",
         "reasons",
         "results",
+        "body",
         "pareto",
         "paired",
         "toml_table",

@@ -75,7 +75,7 @@ def _print_table(record: "StudyRecord") -> None:
             for o in objectives
         ]
         marks = ("*" if i == knee else "") + ("~" if trial.contended else "")
-        shown.add_row(f"{trial.number}{marks}", *cells, str(trial.model))
+        shown.add_row(f"{trial.number}{marks}", *cells, trial.described)
     console = answers()
     console.print(shown)
     console.print("\n* the knee: nearest to the best of every objective at once")

@@ -14,6 +14,7 @@ from nas import pareto
 from nas.architecture import Architecture
 from nas.cli.output import emit, people
 from nas.printable import printable
+from nas.results import one_line
 from nas.settings.study_file import StudyFile
 
 STOPPING = {
@@ -63,7 +64,9 @@ class Progress:
                     f"study {event['name']}: {self.trained} of {self.budget} trials trained, in {event['folder']}"
                 )
             case "started":
-                self.running[event["trial"]] = str(Architecture.model_validate(event["architecture"]))
+                tried = event.get("architecture")
+                shown = str(Architecture.model_validate(tried)) if tried else one_line(event["parameters"])
+                self.running[event["trial"]] = shown
                 self.note = ""
             case "finished":
                 self._finished(event)

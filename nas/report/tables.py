@@ -50,6 +50,7 @@ def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
             "number": trial.number,
             "architecture_id": trial.architecture_id,
             "architecture": dict(trial.architecture),
+            **({"parameters": dict(trial.parameters)} if trial.parameters else {}),
             "learning_rate": trial.learning_rate,
             "metrics": {k: v if math.isfinite(v) else None for k, v in trial.metrics.items()},
         }

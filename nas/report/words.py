@@ -12,6 +12,7 @@ from nas.report.summary import Role, Summary
 from nas.report.window import Window
 from nas.results import Goal, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
+from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
 
@@ -66,8 +67,13 @@ def searched(record: StudyRecord) -> str:
     aims = listed([f"{'low' if o.goal == 'min' else 'high'} {o.metric}" for o in record.objectives])
     if "space" not in settings:
         return f"Architectures compared by {aims}."
+    space = ANY_SPACE.validate_python(settings["space"])
+    if isinstance(space, ParameterSettings):
+        names = listed(list(space.parameters))
+        count = "Continuous choices" if space.size is None else plural(space.size, "choice")
+        return f"{count} of {names}, tried by {settings.get('trial', {}).get('body', 'a body')}, compared by {aims}."
     families: tuple[Family, ...] = as_tuple(settings.get("family", "decoder"))
-    spaces = by_family(families, ANY_SPACE.validate_python(settings["space"]))
+    spaces = by_family(families, space)
     sizes = "; ".join(_sizes(family, space, len(families) > 1) for family, space in spaces.items())
     steps, corpus = settings.get("train", {}).get("steps"), record.data.get("name")
     training = f"trained{f' for {steps:,} steps' if steps else ''}{f' on {corpus}' if corpus else ''}"
@@ -76,7 +82,7 @@ def searched(record: StudyRecord) -> str:
     return f"{count} ({sizes}), {training}, compared by {aims}."
 
 
-ANY_SPACE: TypeAdapter[SpaceSettings | FamilySpaces] = TypeAdapter(AnySpace)
+ANY_SPACE: TypeAdapter[SpaceSettings | FamilySpaces | ParameterSettings] = TypeAdapter(AnySpace)
 
 
 def _sizes(family: str, space: SpaceSettings, named: bool) -> str:

@@ -1,4 +1,7 @@
-"""The pareto sampler over a space of architectures: what it sees of them, and what it knows without measuring."""
+"""The pareto sampler over a study's space: what it sees of architectures, and what it knows without measuring.
+
+Of a space of parameters it sees the parameters, and knows nothing beforehand.
+"""
 
 import math
 import random
@@ -12,6 +15,7 @@ from nas.results import Constraint, Objective
 from nas.running.architecture_features import Describe, Features
 from nas.samplers.pareto_sampler import ParetoSampler
 from nas.space.architecture_space import Space
+from nas.space.parameter_space import Design, SearchSpace
 
 STARTUP = 4
 """With parameters and FLOPs among the features, so few tell enough to be better than filling the space."""
@@ -31,12 +35,12 @@ def is_logarithmic(objective: Objective) -> bool:
 class Choice:
     """What is chosen for a trial."""
 
-    architecture: Architecture
+    architecture: Design
     learning_rate: float | None
 
 
 def pareto_sampler(
-    space: Space,
+    space: SearchSpace,
     suggest: Callable[[Any], Choice],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
@@ -44,15 +48,18 @@ def pareto_sampler(
     seed: int,
 ) -> ParetoSampler:
     """`describe`: what is known of an architecture without building it (nas.measure.costs)."""
+    if not isinstance(space, Space):
+        scales = [is_logarithmic(o) for o in objectives]
+        return ParetoSampler(suggest, logarithmic=scales, seed=seed)
     known = frozenset(describe(space.sample(random.Random(seed)))) if describe else frozenset[str]()
     features = Features(space, describe, seed)
 
     def row(choice: Choice) -> list[float]:
         rate = choice.learning_rate
-        return features(choice.architecture) + ([math.log2(rate)] if rate else [])
+        return features(_architecture(choice)) + ([math.log2(rate)] if rate else [])
 
     def told(choice: Choice) -> Mapping[str, float]:
-        return describe(choice.architecture) if describe else {}
+        return describe(_architecture(choice)) if describe else {}
 
     def value(metric: str, choice: Choice) -> float:
         return told(choice).get(metric, math.nan)
@@ -70,3 +77,8 @@ def pareto_sampler(
         startup=STARTUP,
         seed=seed,
     )
+
+
+def _architecture(choice: Choice) -> Architecture:
+    assert isinstance(choice.architecture, Architecture)
+    return choice.architecture

@@ -20,7 +20,6 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.architecture import Architecture
 from nas.errors import NasError, OutOfReach, UsageError
 from nas.reasons import Reason, over_limit
 from nas.results import Rung
@@ -33,7 +32,7 @@ from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
 from nas.running.trial_queue import TrialQueue
 from nas.settings.study_file import StudyFile
-from nas.space.architecture_space import Space
+from nas.space.parameter_space import Design
 from nas.study.store import Store
 
 WORKER_CRASHES = 3
@@ -67,7 +66,7 @@ class Coordinator:
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
         self.counts, self.failures, self.running = OutcomeCounts(), Failures(max_fail_rate), dict[int, RunningTrial]()
         self.end: End | None = None
-        space = Space(file.spaces())
+        self._space = space = file.search_space()
         proposer = Proposer(
             space,
             self.objectives,
@@ -103,7 +102,7 @@ class Coordinator:
 
     def enqueue(
         self,
-        architecture: Architecture,
+        architecture: Design,
         learning_rate: float | None = None,
         *,
         baseline: bool = False,
@@ -115,8 +114,7 @@ class Coordinator:
 
     def enqueue_again(self, row: FrozenTrial) -> int:
         """A failed trial as a new row, to be run before anything new."""
-        architecture = Architecture.model_validate(row.user_attrs["architecture"])
-        return self.enqueue(architecture, row.user_attrs.get("learning_rate"), retry_of=row.number)
+        return self.enqueue(self._space.read(row.user_attrs), row.user_attrs.get("learning_rate"), retry_of=row.number)
 
     def report(self, job: Job, event: Event) -> bool:
         """Write what happened. True: the trial goes on; False: its body is to be dropped.
@@ -182,7 +180,8 @@ class Coordinator:
             number, attributes, seed_of(self.file.search.seed, number), slot
         )
         job = trial.job
-        architecture = {"architecture_id": attributes["architecture_id"], "architecture": job.architecture}
+        kind = "parameters" if job.parameters else "architecture"
+        architecture = {"architecture_id": attributes["architecture_id"], kind: attributes[kind]}
         self._notify("started", number, attempt=job.attempt, slot=job.slot, **architecture)
         return job
 
@@ -219,7 +218,7 @@ class Coordinator:
             self._release(trial)
 
     def _measured(self, trial: RunningTrial, metrics: Mapping[str, float]) -> bool:
-        number, passed = trial.job.number, bool(trial.metrics)
+        number, passed, trial.measured = trial.job.number, trial.measured, True
         trial.metrics |= metrics
         for wanted in self.file.judged():
             if wanted.means.cheap and wanted.metric not in trial.metrics:

@@ -6,8 +6,9 @@ A launch on a stored study goes on with it when the file agrees with what is sto
 
 import os
 import platform
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,35 +18,27 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from nas import files, pareto
+from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, OutOfReach, UsageError
-from nas.measure import DeviceLock, environment, hardware_id
+from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
 from nas.results import State
+from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
+from nas.running.own_body import OwnBody
+from nas.running.own_trial import OwnTrial
 from nas.running.placement import Placement, place, refuse_network
+from nas.running.same_study import refuse_another
 from nas.running.stop_control import Level, StopControl
 from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
 from nas.settings.study_file import StudyFile
-from nas.space.settings import difference
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
-
-# The corpus is compared by its hash, so that its file may move.
-FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
-
-CHANGED = {
-    "family": "other families",
-    "space": "another search space",
-    "objectives": "other objectives",
-    "constraints": "other constraints",
-    "baselines": "other baselines",
-}
-"""What is no table of settings, in words."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +69,23 @@ class Outcome:
     seconds: float
 
 
-def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lambda event: None) -> Outcome:
+def run(
+    file: StudyFile,
+    folder: Path,
+    launch: Launch,
+    observer: Observer = lambda event: None,
+    body: BodyFunction | str | None = None,
+) -> Outcome:
     """Search in this folder until the budget is reached, or as far as it gets.
 
+    `body`: a training of the user's own, as a function or as "module:function"; by default the file's, if it has one.
     Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray), UsageError.
     """
     started = time.monotonic()
+    file, own = own_body.chosen(file, body)
     placement = place(file, launch.cpus, launch.gpus)
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
-    task = open_task(file.task)
+    task = None if own else open_task(file.task)
     with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task)
         try:
@@ -95,10 +96,11 @@ def run(file: StudyFile, folder: Path, launch: Launch, observer: Observer = lamb
                 hosted=launch.hosted,
             )
             with control.signals():
-                end = _search(StoredStudy(folder, store), file, launch, placement, control, observer, task)
+                end = _search(StoredStudy(folder, store), file, launch, placement, control, observer, task, own)
             study = StoredStudy(folder, store)
-            if end is not None:
+            if end is not None and task:
                 _measure_front(study, task, placement.device, observer)
+            if end is not None:
                 _clean(study)
         finally:
             store.close()
@@ -135,7 +137,8 @@ def _search(
     placement: Placement,
     control: StopControl,
     observer: Observer,
-    task: Task,
+    task: Task | None,
+    own: OwnBody | None,
 ) -> End | None:
     store = study.store
     coordinator = Coordinator(
@@ -146,9 +149,10 @@ def _search(
         prefetch=launch.executor == "ray",
         max_fail_rate=launch.max_fail_rate,
         observer=observer,
-        describe=Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics,
+        describe=Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics if task else None,
     )
-    factory = partial(TrialRun, file=file, folder=study.folder.absolute(), device=placement.device)
+    kind = partial(OwnTrial, body=own) if own else TrialRun
+    factory = partial(kind, file=file, folder=study.folder.absolute(), device=placement.device)
     try:
         _enqueue(coordinator, file, launch.retry_failed)
         observer(_introduction(study, coordinator))
@@ -189,7 +193,7 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
             coordinator.enqueue_again(row)
 
 
-def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -> Store:
+def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> Store:
     """What this launch has made is gone again when it cannot be made whole."""
     new = not (folder / "study.db").exists()
     try:
@@ -206,24 +210,25 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task) -
     return store
 
 
-def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
+def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> None:
     """Write what the study is. The settings come last: a study that has them is whole."""
     now = _environment(file, launch)
     files.write_text(folder / "study.toml", file.to_toml())
     files.write_json(folder / "environment.json", now)
-    floors = floors_of(task, file.train.evaluation_tokens)
-    store.set_attribute("data", task.describe() | {"floors": floors})
+    if task:
+        floors = floors_of(task, file.train.evaluation_tokens)
+        store.set_attribute("data", task.describe() | {"floors": floors})
     store.set_attribute("environment", now)
     store.set_attribute("created", time.time())
     store.set_attribute("budget", launch.trials or file.search.trials)
     store.set_attribute("settings", file.resolved())
 
 
-def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task) -> None:
+def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> None:
     """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
     stored, trials = store.attributes(), StoredStudy(folder, store).trials()
     trained = sum(trial.trained for trial in trials)
-    _compare(stored, file, launch.source, task.describe(), _environment(file, launch), trained)
+    refuse_another(stored, file, launch.source, task.describe() if task else None, _environment(file, launch), trained)
     asked_first = stored["settings"]["search"]["trials"]
     known = stored.get("budget", asked_first)
     budget = launch.trials or (known if file.search.trials == asked_first else max(file.search.trials, known))
@@ -236,41 +241,6 @@ def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Ta
 
 def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:
     return environment() | {"command": launch.command, "seed": file.search.seed}
-
-
-def _compare(
-    stored: Mapping[str, Any],
-    file: StudyFile,
-    source: str,
-    described: Mapping[str, Any],
-    now: Mapping[str, Any],
-    trained: int,
-) -> None:
-    """Raises Conflict with the first difference that would make stored and new trials incomparable."""
-    help = f"nas search ... --study {file.name}_2   starts a new study"
-    # Read anew, so that keys which this version has added stand there with their defaults.
-    settings = StudyFile.model_validate(stored["settings"]).resolved()
-    for path, old, new in difference(settings, file.resolved()):
-        if path.startswith(FREE_TO_CHANGE):
-            continue
-        part = path.partition(".")[0].partition("[")[0]
-        raise Conflict(
-            f"study '{file.name}' was created with {CHANGED.get(part, f'another [{part}]')}",
-            code=f"{part}-changed",
-            where=f"{source}  {path}",
-            detail=f"stored {old}   now {new}   ({trained} trials remain valid)",
-            help=help,
-        )
-    if stored["data"]["sha256"] != described["sha256"]:
-        detail = f"stored sha256 {stored['data']['sha256'][:12]}   now {described['sha256'][:12]}"
-        text = f"study '{file.name}' was created with other data"
-        raise Conflict(text, code="data-changed", where=f"{source}  task.corpus", detail=detail, help=help)
-    timed = [each.metric for each in file.judged() if not each.means.exact]
-    if timed and hardware_id(stored["environment"]) != hardware_id(now):
-        keys = ("cpu", "logical_cores", "gpus")
-        detail = "\n".join(f"{key}: stored {stored['environment'][key]}   now {now[key]}" for key in keys)
-        text = f"study '{file.name}' measured {timed[0]} on other hardware"
-        raise Conflict(text, code="hardware-changed", detail=detail, help=help)
 
 
 def _measure_front(study: StoredStudy, task: Task, device: str, observer: Observer) -> None:
@@ -291,11 +261,18 @@ def _measure_front(study: StoredStudy, task: Task, device: str, observer: Observ
 
 
 def _clean(study: StoredStudy) -> None:
-    """Keep the weights of the front; drop the rest, and every checkpoint of a finished trial."""
+    """Keep the weights of the front; drop the rest, and every checkpoint of a finished trial.
+
+    Of bodies of the user's own, keep the whole folders of the front.
+    """
     front = {trial.number for trial in study.front()}
     for trial in study.trials():
         folder = study.trial_folder(trial.number)
         if not folder.is_dir() or trial.state in (State.RUNNING, State.WAITING):
+            continue
+        if study.file.trial:
+            if trial.number not in front and not folder.is_symlink():
+                shutil.rmtree(folder)
             continue
         for path in folder.iterdir():
             if trial.number not in front or path.name == CHECKPOINT:

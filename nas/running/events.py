@@ -23,6 +23,10 @@ class Job:
     """What an earlier attempt measured before training; it is not measured again."""
     slot: int = 0
     """Which of the trials running side by side this is, from 0."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What is tried in place of an architecture, in a space of parameters."""
+    rungs: tuple[Rung, ...] = ()
+    """Those that earlier attempts have told."""
 
 
 @dataclass(frozen=True)

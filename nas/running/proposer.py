@@ -18,13 +18,12 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.architecture import Architecture
 from nas.results import Constraint, Objective, Rung, rungs_of
 from nas.running.architecture_features import Describe
 from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
-from nas.space.architecture_space import Space
+from nas.space.parameter_space import Design, SearchSpace
 from nas.study.store import directions
 
 MODEL_DRAWS = 5
@@ -42,7 +41,7 @@ class Proposal:
     """An architecture that the study does not hold yet, with all that its row needs."""
 
     key: str
-    architecture: Architecture
+    architecture: Design
     learning_rate: float | None
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
@@ -79,7 +78,7 @@ class Proposer:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         objectives: Sequence[Objective],
         sampler: str,
         seed: int,

@@ -27,6 +27,7 @@ from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, waiting
 from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, shielded
 from nas.running.placement import Placement
+from nas.running.shipping import Shipped, packed
 from nas.running.stop_control import Level, StopControl
 
 SETTINGS = {
@@ -157,7 +158,7 @@ def _tuner(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> tune.Tuner:
     if resources.gpus_per_trial:
         share["gpu"] = resources.gpus_per_trial
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(TrialActor, factory=factory), share),
+        tune.with_resources(tune.with_parameters(TrialActor, shipped=packed(factory, ray.cloudpickle.dumps)), share),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=_Searcher(bridge),
@@ -185,9 +186,9 @@ class _Patience:
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """Runs one trial after another in a worker that stays warm: torch is imported once."""
 
-    def setup(self, config: dict[str, Any], factory: BodyFactory) -> None:
-        self._factory = factory
-        self._body = factory(config["job"])
+    def setup(self, config: dict[str, Any], shipped: Shipped) -> None:
+        self._factory = shipped.opened()
+        self._body = self._factory(config["job"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._body = self._factory(new_config["job"])

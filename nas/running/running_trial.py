@@ -12,7 +12,8 @@ from nas.running.stopping_rule import TrialProgress
 
 @dataclass
 class RunningTrial:
-    """`crashes`: workers that died under it. `verdict`: that it ends early, once that is decided."""
+    """`crashes`: workers that died under it. `verdict`: that it ends early, once that is decided. `measured`: by an
+    earlier attempt, or by now."""
 
     job: Job
     metrics: dict[str, float] = field(default_factory=dict)
@@ -21,6 +22,7 @@ class RunningTrial:
     verdict: Verdict | None = None
     baseline: bool = False
     retry: bool = False
+    measured: bool = False
 
     @classmethod
     def of_row(cls, number: int, attributes: Mapping[str, Any], seed: int, slot: int) -> Self:
@@ -29,10 +31,12 @@ class RunningTrial:
             number=number,
             attempt=attributes["attempt"],
             seed=seed,
-            architecture=attributes["architecture"],
+            architecture=attributes.get("architecture", {}),
+            parameters=attributes.get("parameters", {}),
             learning_rate=attributes.get("learning_rate"),
             metrics=attributes.get("metrics", {}),
             slot=slot,
+            rungs=rungs_of(attributes),
         )
         return cls(
             job,
@@ -42,6 +46,7 @@ class RunningTrial:
             Verdict.from_stored(attributes),
             baseline=attributes.get("baseline", False),
             retry="retry_of" in attributes,
+            measured="metrics" in attributes,
         )
 
     def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:

@@ -1,5 +1,6 @@
 """A real trial, as a worker runs it: build, measure, train rung by rung, evaluate. The only search code with torch."""
 
+import errno
 import traceback
 from collections.abc import Callable
 from functools import cache, partial
@@ -65,20 +66,8 @@ class TrialRun:
             if self.should_stop():
                 return Interrupted()
             return self._train() if self._measured else self._measure()
-        except TrainingInterrupted:
-            return Interrupted()
-        except Diverged as error:
-            return Failed(Reason.NAN, error.render())
-        except TimeLimit as error:
-            return Failed(Reason.TIMEOUT, error.render())
-        except OutOfReach as error:
-            return Blocked(error.message, error.where, error.detail, error.help)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            return Failed(Reason.OOM, str(error))
         except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
-            if "can't allocate memory" in str(error):  # the CPU allocator has no exception of its own
-                return Failed(Reason.OOM, str(error))
-            return Failed(Reason.ERROR, traceback.format_exc())
+            return event_of(error)
 
     def _measure(self) -> Event:
         if not self.metrics:
@@ -121,6 +110,27 @@ class TrialRun:
             lock=self.lock,
             should_stop=self.should_stop,
         )
+
+
+def event_of(error: BaseException) -> Event:
+    """What a trial comes to that ends in this exception."""
+    match error:
+        case TrainingInterrupted():
+            return Interrupted()
+        case Diverged():
+            return Failed(Reason.NAN, error.render())
+        case TimeLimit():
+            return Failed(Reason.TIMEOUT, error.render())
+        case OutOfReach():
+            return Blocked(error.message, error.where, error.detail, error.help)
+        case torch.OutOfMemoryError() | MemoryError():
+            return Failed(Reason.OOM, str(error))
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return Blocked(f"cannot be written: {error.strerror}", str(error.filename or ""), help="make room")
+        case _ if "can't allocate memory" in str(error):  # the CPU allocator has no exception of its own
+            return Failed(Reason.OOM, str(error))
+        case _:
+            return Failed(Reason.ERROR, "".join(traceback.format_exception(error)))
 
 
 def measure_alone(

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.running.proposer import Proposal, key_of
 from nas.running.proposer_thread import ProposerThread
-from nas.space.architecture_space import Space
+from nas.space.parameter_space import Design, Parameters, ParameterSpace, SearchSpace
 from nas.study.store import Store
 
 
@@ -17,7 +17,12 @@ class TrialQueue:
     """Hands out the rows of one driver, `owner`. `rows`: how many the study has."""
 
     def __init__(
-        self, store: Store, space: Space, proposals: ProposerThread, owner: str, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        space: SearchSpace,
+        proposals: ProposerThread,
+        owner: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.store, self.space, self.proposals, self.owner, self.clock = store, space, proposals, owner, clock
         self.rows = 0
@@ -36,9 +41,9 @@ class TrialQueue:
         """A row that is WAITING again."""
         self._waiting[number] = self.store.row(number)
 
-    def enqueue(self, architecture: Architecture, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
+    def enqueue(self, architecture: Design, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
         """Write a WAITING row with these attributes besides, to be run before anything new."""
-        found = self.space.params_of(architecture)
+        found = _params_of(self.space, architecture)
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         params = {} if found is None else found | rate
         proposal = self.proposals.fixed(params) if params else None
@@ -75,14 +80,21 @@ class TrialQueue:
         self._taken.add(proposal.key)
         return number, row
 
-    def _attributes(self, architecture: Architecture, learning_rate: float | None) -> dict[str, Any]:
+    def _attributes(self, architecture: Design, learning_rate: float | None) -> dict[str, Any]:
         row = {
-            "architecture": architecture.canonical(),
+            "architecture" if isinstance(architecture, Architecture) else "parameters": architecture.canonical(),
             "architecture_id": architecture.id,
             "attempt": 0,
             "proposed": self.clock(),
         }
         return row if learning_rate is None else row | {"learning_rate": learning_rate}
+
+
+def _params_of(space: SearchSpace, design: Design) -> dict[str, Any] | None:
+    """What Optuna knows of it; None of an architecture that the space lacks."""
+    if isinstance(space, ParameterSpace):
+        return space.params_of(design) if isinstance(design, Parameters) else None
+    return space.params_of(design) if isinstance(design, Architecture) else None
 
 
 def _told_by(proposal: Proposal) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The `[metrics.NAME]` tables of a study file: what a body of one's own measures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from nas.errors import InvalidStudyFile
-from nas.results import METRICS, Goal, Metric
+from nas.errors import InvalidStudyFile, UsageError
+from nas.results import METRICS, Goal, Metric, metric
+from nas.settings.study_settings import ConstraintSettings, ObjectiveSettings
 from nas.toml_table import Table
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -47,6 +48,23 @@ def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
         name: Metric(name, table.goal, table.unit, table.text, table.cheap, table.exact, table.log)
         for name, table in tables.items()
     }
+
+
+def check_used(
+    tables: Mapping[str, Sequence[ObjectiveSettings | ConstraintSettings]], own: Mapping[str, Metric]
+) -> None:
+    """Raises InvalidStudyFile where a table of objectives or limits has an unknown metric, or one twice."""
+    for table, entries in tables.items():
+        seen: set[str] = set()
+        for i, entry in enumerate(entries):
+            where = f"{table}[{i}].metric"
+            try:
+                metric(entry.metric, own)
+            except UsageError as error:
+                raise InvalidStudyFile(error.message, code=error.code, where=where, help=error.help) from None
+            if entry.metric in seen:
+                raise InvalidStudyFile(f"metric '{entry.metric}' is given twice", where=where, help="keep one")
+            seen.add(entry.metric)
 
 
 def _meaning(metric: Metric) -> str:

@@ -22,10 +22,11 @@ from pydantic import (
 
 from nas import bounds, files
 from nas.architecture import Architecture, Family, first_error, path_of
-from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, UsageError, nearest
+from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, nearest
 from nas.results import Constraint, Metric, Objective, metric
 from nas.settings.baseline import BaselineSettings
-from nas.settings.metric_settings import MetricName, MetricSettings, own_metrics
+from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
+from nas.settings.own_training import ARCHITECTURES_ALONE, OWN_TRAIN_KEYS, TrialSettings, check_parameter_study
 from nas.settings.study_settings import (
     ConstraintSettings,
     MeasureSettings,
@@ -43,6 +44,8 @@ from nas.settings.task_settings import (
     TextTask,
 )
 from nas.space.architecture_space import Space
+from nas.space.parameter_settings import ParameterSettings, untagged
+from nas.space.parameter_space import ParameterSpace, SearchSpace
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged, tables_of
 
@@ -57,6 +60,7 @@ class StudyFile(Table):
     family: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ("decoder",)
     task: TaskSettings = TextTask()
     space: AnySpace
+    trial: TrialSettings | None = None
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
     metrics: dict[MetricName, MetricSettings] = Field(default_factory=dict, max_length=64)
@@ -68,20 +72,10 @@ class StudyFile(Table):
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
-        own = own_metrics(self.metrics)
-        tables: dict[str, tuple[ObjectiveSettings | ConstraintSettings, ...]]
-        tables = {"objectives": self.objectives, "constraints": self.constraints}
-        for table, entries in tables.items():
-            seen: set[str] = set()
-            for i, entry in enumerate(entries):
-                where = f"{table}[{i}].metric"
-                try:
-                    metric(entry.metric, own)
-                except UsageError as error:
-                    raise InvalidStudyFile(error.message, code=error.code, where=where, help=error.help) from None
-                if entry.metric in seen:
-                    raise InvalidStudyFile(f"metric '{entry.metric}' is given twice", where=where, help="keep one")
-                seen.add(entry.metric)
+        check_used({"objectives": self.objectives, "constraints": self.constraints}, self.own_metrics())
+        if isinstance(self.space, ParameterSettings):
+            check_parameter_study(self.model_fields_set, self.train.model_fields_set)
+            return self
         self._searchable()
         self._small_enough()
         if self.measure.prompt is not None and self.family == ("encoder",):
@@ -156,8 +150,12 @@ class StudyFile(Table):
                     raise InvalidStudyFile(text, where=f"{table}.batch", help=help)
 
     def spaces(self) -> dict[Family, SpaceSettings]:
-        """The space of each family."""
+        """The space of each family. Raises InvalidStudyFile where the space is one of parameters."""
         return by_family(self.family, self.space)
+
+    def search_space(self) -> SearchSpace:
+        """What may be chosen."""
+        return ParameterSpace(self.space) if isinstance(self.space, ParameterSettings) else Space(self.spaces())
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
@@ -186,6 +184,9 @@ class StudyFile(Table):
         data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         if not self.metrics:
             del data["metrics"]  # a study without any is stored as ever
+        if isinstance(self.space, ParameterSettings):
+            data = {key: value for key, value in data.items() if key not in ARCHITECTURES_ALONE}
+            data["train"] = {key: value for key, value in data["train"].items() if key in OWN_TRAIN_KEYS}
         return data
 
     def to_toml(self) -> str:
@@ -207,7 +208,10 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
         raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
     except (OSError, ValueError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None
-    return parse(text, overrides, source=str(path), preset=preset)
+    file = parse(text, overrides, source=str(path), preset=preset)
+    if file.trial:
+        file.trial.read_from(path.parent)
+    return file
 
 
 def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", preset: str | None = None) -> StudyFile:
@@ -253,6 +257,7 @@ def _preset(data: dict[str, Any], name: str | None) -> dict[str, Any]:
 def _explain(error: ValidationError) -> InvalidStudyFile:
     """The first thing that pydantic found wrong, in the file's words."""
     first = first_error(error)
+    first["loc"] = untagged(first["loc"])
     location, value = first["loc"], first.get("input")
     where, name = path_of(location), str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":
@@ -265,10 +270,8 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
     if where == "task.kind":
         help = nearest(str(value), TASK_KINDS)
     if name == "[key]":  # of a table whose keys are names
-        where, message = (
-            path_of(location[:-1]),
-            "a metric's name is letters, digits and '_', a letter first, at most 64",
-        )
+        where, what = path_of(location[:-1]), "metric" if location[0] == "metrics" else "parameter"
+        message = f"a {what}'s name is letters, digits and '_', a letter first, at most 64"
     if name == "name" and first["type"] == "string_pattern_mismatch":
         message = "a name is letters, digits, '_', '-' and '.', at most 64 of them"
     shown = "" if isinstance(value, (dict, list, tuple)) and len(repr(value)) > 80 else f" = {value!r}"
@@ -287,7 +290,12 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-TAGS: dict[Any, type[Table]] = {"one": SpaceSettings, "families": FamilySpaces, **TASK_TABLES}
+TAGS: dict[Any, type[Table]] = {
+    "one": SpaceSettings,
+    "families": FamilySpaces,
+    "parameters": ParameterSettings,
+    **TASK_TABLES,
+}
 """What pydantic puts behind `space` and `task` in a location."""
 
 

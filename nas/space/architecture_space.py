@@ -67,6 +67,10 @@ class Space:
             return None
         return follower.params if found.id == architecture.id else None
 
+    def read(self, attributes: Mapping[str, Any]) -> Architecture:
+        """The architecture that a row's attributes hold, whether the space has it or not."""
+        return Architecture.model_validate(attributes["architecture"])
+
     def _pick(self, picker: Picker) -> Architecture:
         family = picker.pick("family", list(self.families), lambda a: a.family)
         return self.families[family].pick(picker.under(f"{family}.") if len(self.families) > 1 else picker)

@@ -11,6 +11,7 @@ from nas import bounds
 from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, first_error, path_of, sentence
 from nas.errors import InvalidStudyFile, nearest
 from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, Problem, having
+from nas.space.parameter_settings import ParameterSettings
 from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
 
 Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
@@ -73,13 +74,18 @@ class FamilySpaces(Table):
 
 
 def _shape(space: Any) -> str:
-    """Which of the two a `[space]` table is; the tag stands in pydantic's locations and in no message."""
+    """Which kind of a `[space]` table it is; the tag stands in pydantic's locations and in no message."""
     keys = space if isinstance(space, Mapping) else ()
+    if isinstance(space, ParameterSettings) or "parameters" in keys:
+        return "parameters"
     return "families" if isinstance(space, FamilySpaces) or set(keys) & set(FAMILIES) else "one"
 
 
 AnySpace = Annotated[
-    Annotated[SpaceSettings, Tag("one")] | Annotated[FamilySpaces, Tag("families")], Discriminator(_shape)
+    Annotated[SpaceSettings, Tag("one")]
+    | Annotated[FamilySpaces, Tag("families")]
+    | Annotated[ParameterSettings, Tag("parameters")],
+    Discriminator(_shape),
 ]
 
 COMMON = {"depth", "hidden", "tied"}
@@ -94,8 +100,12 @@ KEYS: dict[Family, set[str]] = {
 """What each family's table may hold."""
 
 
-def by_family(families: Sequence[Family], space: SpaceSettings | FamilySpaces) -> dict[Family, SpaceSettings]:
+def by_family(
+    families: Sequence[Family], space: SpaceSettings | FamilySpaces | ParameterSettings
+) -> dict[Family, SpaceSettings]:
     """The settings of each family. Raises InvalidStudyFile when there is not just one table for each of them."""
+    if isinstance(space, ParameterSettings):
+        raise InvalidStudyFile("the space is one of parameters, not of architectures", where="space.parameters")
     if isinstance(space, SpaceSettings):
         if len(families) > 1:
             tables = ", ".join(f"[space.{family}]" for family in families)
@@ -110,7 +120,7 @@ def by_family(families: Sequence[Family], space: SpaceSettings | FamilySpaces) -
     return {family: given[family] for family in families}
 
 
-def place_of(family: Family, space: SpaceSettings | FamilySpaces) -> str:
+def place_of(family: Family, space: SpaceSettings | FamilySpaces | ParameterSettings) -> str:
     """Where the family's table stands in the file."""
     return "space" if isinstance(space, SpaceSettings) else f"space.{family}"
 

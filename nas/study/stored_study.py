@@ -126,7 +126,7 @@ class StoredStudy:
         rows = []
         for trial in self.trials():
             row = {"number": trial.number, "state": str(trial.state), "reason": trial.reason}
-            row |= {"architecture_id": trial.architecture_id, "architecture": str(trial.model)}
+            row |= {"architecture_id": trial.architecture_id, "architecture": trial.described}
             rows.append(row | {f"params.{k}": v for k, v in trial.params.items()} | dict(trial.metrics))
         return pd.DataFrame(rows)
 

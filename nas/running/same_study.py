@@ -1,0 +1,58 @@
+"""Whether a stored study is the one that a launch asks for: settings, data, hardware."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.errors import Conflict
+from nas.measure import hardware_id
+from nas.running.own_body import same_function
+from nas.settings.study_file import StudyFile
+from nas.space.settings import difference
+
+# The corpus is compared by its hash, so that its file may move.
+FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
+
+CHANGED = {
+    "family": "other families",
+    "space": "another search space",
+    "objectives": "other objectives",
+    "constraints": "other constraints",
+    "baselines": "other baselines",
+    "trial": "another body",
+}
+"""What is no table of settings, in words."""
+
+
+def refuse_another(
+    stored: Mapping[str, Any],
+    file: StudyFile,
+    source: str,
+    described: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+    trained: int,
+) -> None:
+    """Raises Conflict with the first difference that would make stored and new trials incomparable."""
+    help = f"nas search ... --study {file.name}_2   starts a new study"
+    # Read anew, so that keys which this version has added stand there with their defaults.
+    settings = StudyFile.model_validate(stored["settings"]).resolved()
+    for path, old, new in difference(settings, file.resolved()):
+        if path.startswith(FREE_TO_CHANGE) or (path == "trial.body" and same_function(old, new)):
+            continue
+        part = path.partition(".")[0].partition("[")[0]
+        raise Conflict(
+            f"study '{file.name}' was created with {CHANGED.get(part, f'another [{part}]')}",
+            code=f"{part}-changed",
+            where=f"{source}  {path}",
+            detail=f"stored {old}   now {new}   ({trained} trials remain valid)",
+            help=help,
+        )
+    if described and stored["data"]["sha256"] != described["sha256"]:
+        detail = f"stored sha256 {stored['data']['sha256'][:12]}   now {described['sha256'][:12]}"
+        text = f"study '{file.name}' was created with other data"
+        raise Conflict(text, code="data-changed", where=f"{source}  task.corpus", detail=detail, help=help)
+    timed = [each.metric for each in file.judged() if not each.means.exact]
+    if timed and hardware_id(stored["environment"]) != hardware_id(now):
+        keys = ("cpu", "logical_cores", "gpus")
+        detail = "\n".join(f"{key}: stored {stored['environment'][key]}   now {now[key]}" for key in keys)
+        text = f"study '{file.name}' measured {timed[0]} on other hardware"
+        raise Conflict(text, code="hardware-changed", detail=detail, help=help)

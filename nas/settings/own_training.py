@@ -1,0 +1,49 @@
+"""A training of one's own in a study file: `[trial]`, and what a space of parameters leaves without a meaning."""
+
+from collections.abc import Set
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr
+
+from nas.errors import InvalidStudyFile
+from nas.toml_table import Table
+
+ARCHITECTURES_ALONE = {
+    "family": "a family of models",
+    "task": "a task that is built in",
+    "measure": "a workload that is timed",
+    "baselines": "architectures to try first",
+}
+OWN_TRAIN_KEYS = ("steps", "rungs", "time_limit")
+"""Those of [train] that a body in a space of parameters is given."""
+
+
+class TrialSettings(Table):
+    """Names the function that runs a trial in place of the built-in training."""
+
+    body: str = Field(pattern=r"^[\w.]+:[\w.<>]+$", max_length=200)
+    _beside: Path | None = PrivateAttr(default=None)
+
+    @property
+    def beside(self) -> Path | None:
+        """The folder of the study file that was read. None where the settings are stored ones: these never run code."""
+        return self._beside
+
+    def read_from(self, folder: Path) -> None:
+        """Note that a user gave the file, and where it lies: modules are looked for there first."""
+        self._beside = folder.absolute()
+
+
+def check_parameter_study(given: Set[str], train: Set[str]) -> None:
+    """Raises InvalidStudyFile for keys that mean nothing to a space of parameters: those `given`, those of `train`."""
+    for key, what in ARCHITECTURES_ALONE.items():
+        if key in given:
+            text = f"a space of parameters has no [{key}]: it is {what}"
+            raise InvalidStudyFile(text, code="no-architecture", where=key, help="leave it out")
+    for key in sorted(train - set(OWN_TRAIN_KEYS)):
+        raise InvalidStudyFile(
+            f"'train.{key}' belongs to the built-in training",
+            code="no-architecture",
+            where=f"train.{key}",
+            help=f"make it one of [space.parameters]; [train] has {', '.join(OWN_TRAIN_KEYS)}",
+        )
