@@ -1,4 +1,4 @@
-"""What a study file describes, how large that is, and about how long it takes."""
+"""Tells what a study file describes, how large its space is, and about how long a search takes."""
 
 import random
 import time

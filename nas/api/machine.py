@@ -1,4 +1,4 @@
-"""Whether this machine can search, and what to do where it cannot."""
+"""Checks whether this machine can search, and says what to do where it cannot."""
 
 import os
 import platform
@@ -105,7 +105,7 @@ def _runs() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    """Which data sets are at hand. Nothing is downloaded."""
+    """Tells which data sets are at hand. Nothing is downloaded."""
     from nas.data import fetch, text
     from nas.data.catalogue import DATASETS
     from nas.errors import DataError

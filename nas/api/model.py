@@ -39,12 +39,13 @@ class Model:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What was measured when it was trained: `val_loss`, and after `Study.train` `test_loss` and so on."""
+        """The figures that its training measured: `val_loss`, and after `Study.train` `test_loss` and so on."""
         return self._trained.metrics
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What `Study.train` says of the training: `study`, `trial`, `seed`, `steps`, `floors`, `differences` ...
+        """The facts that `Study.train` keeps about the training: `study`, `trial`, `seed`, `steps`, `floors`,
+        `differences` ...
 
         Of weights that the search kept, the metrics alone.
         """
@@ -108,7 +109,7 @@ class Model:
         return folder
 
     def _answer(self, model: Seq2Seq, source_1S: Tensor, tokens: int, beams: int) -> list[int]:
-        """What the model answers, up to its end."""
+        """Returns the model's answer, up to its end symbol."""
         symbols = self._trained.coder.symbols
         if not {"<start>", "<end>"} <= set(symbols):
             raise DataError("the vocabulary has no <start> and <end>", code="model-damaged", where=str(self.folder))

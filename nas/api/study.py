@@ -38,7 +38,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where the study lives: `study.db`, `study.toml`, `environment.json`, `trials/`, `trained/`."""
+        """The folder that holds the study: `study.db`, `study.toml`, `environment.json`, `trials/`, `trained/`."""
         return self._stored.folder
 
     @property
@@ -69,7 +69,7 @@ class Study:
         return pareto.front_of(within(self.record(), limits) if limits else self.record())
 
     def status(self) -> dict[str, Any]:
-        """Where the study stands, as `nas status --json` prints it: `running`, `trained`, `budget`, `states` ..."""
+        """Tells how far the study is, as `nas status --json` prints it: `running`, `trained`, `budget`, `states` ..."""
         return standing(self._stored)
 
     def to_frame(self) -> "pd.DataFrame":

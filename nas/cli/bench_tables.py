@@ -1,4 +1,4 @@
-"""What `nas bench` prints of its results, one table each."""
+"""Prints the results of `nas bench`, one table each."""
 
 from statistics import median
 from typing import Any
@@ -10,7 +10,8 @@ from nas.cli.tables import number, table
 
 
 def shares(result: dict[str, Any]) -> Table:
-    """Of the front's hypervolume: mean and spread at each point, and the cost so far where it is known."""
+    """Tabulates the share of the front's hypervolume: mean and spread at each point, and the cost so far where it is
+    known."""
     points = list(next(iter(result["samplers"].values())))
     counts = ("distinct", "infeasible") if any(result["infeasible"].values()) else ("distinct",)
     shown = table("trainings", *points, *counts, numbers=(*points, *counts))
@@ -80,7 +81,7 @@ def recall(result: dict[str, Any]) -> Table:
 
 
 def waits(result: dict[str, Any], trials: int) -> Table:
-    """What asking and telling cost after so many trials."""
+    """Tabulates what asking and telling cost after so many trials."""
     columns = ("median", "p95", "max")
     shown = table(f"ms, after {trials:,} trials", *columns, numbers=columns)
     for what, figures in (("ask, proposal ahead", "asks"), ("ask, proposal included", "proposals")):

@@ -34,7 +34,7 @@ def check(
 
 
 def print_description(file: "StudyFile", described: dict[str, Any], console: "Console") -> None:
-    """The same for people."""
+    """Prints the description for people."""
     from nas.architecture import Architecture
     from nas.cli.tables import pairs, span, table
 

@@ -1,4 +1,4 @@
-"""Where things are printed: data on standard output, people on standard error."""
+"""Decides where things are printed: data on standard output, people on standard error."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a live panel on a terminal, lines elsewhere, JSON lines with `--json`."""
+"""Shows a search while it runs: a live panel on a terminal, lines elsewhere, JSON lines with `--json`."""
 
 import time
 from collections import Counter

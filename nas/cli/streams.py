@@ -1,4 +1,5 @@
-"""What becomes of a command when its output cannot be written: a reader that goes away, a full disk, an old encoding.
+"""Decides what becomes of a command when its output cannot be written: a reader that goes away, a full disk, an old
+encoding.
 
 People's text on standard error is a courtesy: where it cannot be written, the command goes on. Standard output is the
 answer: when its reader has seen enough (`nas front X | head -1`), the command ends with exit code 0; when the disk is

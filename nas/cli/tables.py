@@ -1,4 +1,4 @@
-"""How answers look: tables without lines, in 80 columns, four digits a number. Plain text when redirected."""
+"""Lays answers out: tables without lines, in 80 columns, four digits a number. Plain text when redirected."""
 
 import math
 import textwrap
