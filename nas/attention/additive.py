@@ -173,7 +173,7 @@ def _softmax(scores_BHQS: Tensor, visible: Tensor | None) -> Tensor:
 
 
 def _queries_at_once(key_values: int) -> int:
-    """How many queries are compared at once with all keys, which have so many values."""
+    """Returns how many queries are compared at once with all keys, which have so many values."""
     return max(1, BLOCK_VALUES // key_values)
 
 

@@ -1,4 +1,4 @@
-"""What every attention mechanism promises, and the frame that those with heads share.
+"""Defines what every attention mechanism promises, and the frame that those with heads share.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, K heads of keys and values, E head size.
 Heads of queries and keys lie side by side in one tensor where both take the same step: M = H + K.
@@ -73,7 +73,7 @@ class Attention(nn.Module, ABC, Generic[AnyState]):
         """
 
     def remember(self, memory_BSD: Tensor, padding_BS: Tensor | None = None) -> Memory:
-        """What cross-attention reads of a memory, computed once and recalled at every step."""
+        """Computes once what cross-attention reads of a memory; every step recalls it."""
         raise self._has_no("cross form: its tokens have no place in another sequence")
 
     def recall(self, x_BTD: Tensor, memory: Memory) -> Tensor:
@@ -170,7 +170,7 @@ class HeadedAttention(Attention[AnyState]):
         return None if self.qkv.bias is None else self.qkv.bias[rows]
 
     def _feature(self, qk_BTME: Tensor, heads: slice) -> Tensor:
-        """What is compared in place of queries and keys; `heads` says which of the M are given."""
+        """Returns what is compared in place of queries and keys; `heads` says which of the M are given."""
         return qk_BTME
 
     def _join(self, y_BTD: Tensor) -> Tensor:
@@ -178,7 +178,8 @@ class HeadedAttention(Attention[AnyState]):
         return joined_BTD
 
     def _projection_flops(self, tokens: int, source: int | None = None) -> int:
-        """Of W_qkv and W_out: queries and outputs for `tokens`, keys and values for `source` (default: the same)."""
+        """Counts the FLOPs of W_qkv and W_out: queries and outputs for `tokens`, keys and values for `source` (default:
+        the same)."""
         source = tokens if source is None else source
         return 4 * self.hidden * (tokens * self.width + source * self.kv_width)
 

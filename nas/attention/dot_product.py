@@ -39,7 +39,7 @@ def attend(
 def attend_one(
     q_B1HE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, scale: float | None = None, bias_HS: Tensor | None = None
 ) -> Tensor:
-    """The same for a single query that sees every key: (B, 1, H·E).
+    """Attends with a single query that sees every key: (B, 1, H·E).
 
     The queries that share a key head stand in a row in place of tokens, so nothing is masked, moved or expanded.
     """
@@ -72,7 +72,7 @@ def explicit_weights(
 
 
 def mask_of(visible: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """What the kernel takes: True where visible, or a number to add, −∞ where not."""
+    """Returns the mask that the kernel takes: True where visible, or a number to add, −∞ where not."""
     if bias is None or visible is None:
         return visible if bias is None else bias
     return torch.where(visible, bias, -torch.inf)

@@ -26,7 +26,8 @@ the whole square instead."""
 
 
 def pays(q_BTHE: Tensor, pattern: Pattern) -> bool:
-    """Whether to use this form, and not the gathered one: on a GPU, for long sequences of which a query sees little."""
+    """Tells whether this form is faster than the gathered one: on a GPU, for long sequences of which a query sees
+    little."""
     _, T, _, E = q_BTHE.shape
     # Triton's products take at least 16 values, and the kernel knows no doubles.
     fits = E >= 16 and q_BTHE.dtype != torch.float64 and q_BTHE.is_cuda and find_spec("triton") is not None
@@ -74,7 +75,7 @@ def _changed(slope_H: Tensor | None, padding_BT: Tensor | None) -> Callable[...,
 
 @lru_cache(maxsize=32)
 def block_mask(sees: Rule, tokens: int, device: torch.device) -> "BlockMask":
-    """Which tiles of keys each tile of queries sees, and whether all of it.
+    """Tells which tiles of keys each tile of queries sees, and whether it sees all of them.
 
     Made one row of tiles after another, in time O(T²) once, so that the square is never in memory.
     """
@@ -102,7 +103,7 @@ def block_mask(sees: Rule, tokens: int, device: torch.device) -> "BlockMask":
 
 
 def _ordered(tiles_NN: Tensor) -> tuple[Tensor, Tensor]:
-    """How many tiles each row has, and their columns, followed by the other columns."""
+    """Counts the tiles of each row, and lists their columns before the other columns."""
     columns_NN = tiles_NN.int().argsort(dim=-1, descending=True, stable=True)
     return tiles_NN.sum(dim=-1).int(), columns_NN.int()
 

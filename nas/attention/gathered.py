@@ -20,7 +20,7 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Pattern:
-    """Who sees whom, by `sees` alone; the rest says where to find them.
+    """Says which keys a query sees, by `sees` alone; the rest says where to find them.
 
     The keys of a block of `block` queries lie in the blocks at the distances `reach` from it (in order), or are among
     the `leading` tokens of the sequence. Where all of `reach` exists, behind the leading tokens, blocks are alike: who
@@ -34,11 +34,12 @@ class Pattern:
 
     @property
     def keys(self) -> int:
-        """How many keys a block is given."""
+        """Counts the keys that a block is given."""
         return self.leading + len(self.reach) * self.block
 
     def runs(self, tokens: int, base: int) -> tuple[int, int, int]:
-        """Where the blocks that are alike start and end, and where all do, for `tokens` from position `base` on."""
+        """Returns where the blocks that are alike start and end, and where all do, for `tokens` from position `base`
+        on."""
         blocks = -(-tokens // self.block)
         start = min(blocks, -(-max(0, self.leading - base) // self.block) - self.reach[0])
         # With nothing in reach behind a block, no query of the last one sees that it is not full.
@@ -113,7 +114,8 @@ class Gathered(nn.Module):
         return F.pad(tokens_BT, around).view(len(tokens_BT), -1, b, *tokens_BT.shape[2:])
 
     def _sight(self, first: int, blocks: int, base: int, tokens: int, leading: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of blocks from the `first` on: positions of queries (m, b) and keys (m, S), and who sees whom (m, b, S)."""
+        """Returns, for blocks from the `first` on, positions of queries (m, b) and keys (m, S), and who sees whom (m,
+        b, S)."""
         device, b = self.offset_R.device, self.pattern.block
         place_b, ahead_G = torch.arange(b, device=device), torch.arange(leading, device=device)
         start_m1 = base + torch.arange(first, first + blocks, device=device)[:, None] * b

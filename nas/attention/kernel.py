@@ -155,7 +155,7 @@ class KernelAttention(HeadedAttention[Sums]):
         return 0
 
     def _divide(self, weighed_BTHE: Tensor, q_BTHF: Tensor, sum_BTHF: Tensor) -> Tensor:
-        """What was gathered over the divisor φ(q_t) · Σ_s φ(k_s), heads joined."""
+        """Divides what was gathered by the divisor φ(q_t) · Σ_s φ(k_s), heads joined."""
         divisor_BTH1 = (q_BTHF * sum_BTHF).sum(-1, keepdim=True)
         return self._join((weighed_BTHE / (divisor_BTH1 + self.epsilon)).flatten(2))
 

@@ -23,7 +23,8 @@ from nas.kinds import Latent, Position
 
 @dataclass
 class LatentCache(State):
-    """Of all tokens so far, in order: the latent and the turned key. To the absorbed form, one head of keys."""
+    """Keeps the latent and the turned key of all tokens so far, in order. To the absorbed form they are one head of
+    keys."""
 
     tokens_B1CG: Tensor
 
@@ -152,7 +153,7 @@ class LatentAttention(Attention[LatentCache]):
         return self._join(y_BHTE.transpose(1, 2))
 
     def _visible(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Tensor | None:
-        """Where tokens may look within x; None: everywhere."""
+        """Returns where tokens may look within x; None: everywhere."""
         visible = None if padding_BT is None else ~padding_BT[:, None, None]
         if not self.causal:
             return visible

@@ -25,7 +25,7 @@ FORGET_START = 1.0
 def fused_flops(
     x_shape: Sequence[int], input_shape: Sequence[int], state_shape: Sequence[int], *_: object, **__: Any
 ) -> int:
-    """Of PyTorch's kernel on CPUs: each of B·T tokens times both weights."""
+    """Counts the FLOPs of PyTorch's kernel on CPUs: each of B·T tokens times both weights."""
     tokens = x_shape[0] * x_shape[1]
     return 2 * tokens * (input_shape[0] * input_shape[1] + state_shape[0] * state_shape[1])
 

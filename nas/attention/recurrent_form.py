@@ -1,4 +1,4 @@
-"""What kinds with a decaying state share: chunks in training, one product a token in decoding, a gated output.
+"""Holds what kinds with a decaying state share: chunks in training, one product a token in decoding, a gated output.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, E head size, V values a token adds, N chunks of c
 tokens. A decay is one value a head, or E of them, one for each row of the state: the last dimension, G, is 1 or E.

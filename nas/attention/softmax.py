@@ -87,7 +87,8 @@ class DotProductAttention(HeadedAttention[KeyValueCache]):
         return self._join(y_BTD)
 
     def _sight(self, x_BTD: Tensor, padding_BT: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """What tokens may look at within x, and what is added to their scores; None where that is everything, or 0."""
+        """Returns what tokens may look at within x, and what is added to their scores; None where that is everything,
+        or 0."""
         T = x_BTD.size(1)
         visible = None if padding_BT is None else ~padding_BT[:, None, None]
         if self.causal:

@@ -74,7 +74,7 @@ class SparseAttention(HeadedAttention[RingCache]):
         return self._projection_flops(tokens) + 4 * self._pairs(tokens) * self.width
 
     def _pairs(self, tokens: int) -> int:
-        """How many queries are compared with how many keys, in the gathered form."""
+        """Counts the queries, and the keys that each is compared with, in the gathered form."""
         if tokens <= self.pattern.keys:
             return tokens * tokens
         blocks = -(-tokens // self.pattern.block)
@@ -97,7 +97,7 @@ class SparseAttention(HeadedAttention[RingCache]):
     def _sight(
         self, queries: int, keys: int, padding_BT: Tensor | None, device: torch.device
     ) -> tuple[Tensor, Tensor | None]:
-        """What the first queries see of the first keys, and what is added to their scores, if anything."""
+        """Returns what the first queries see of the first keys, and what is added to their scores, if anything."""
         key_S = torch.arange(keys, device=device)
         visible = self.pattern.sees(key_S[:queries, None], key_S)
         if padding_BT is not None:
@@ -106,8 +106,8 @@ class SparseAttention(HeadedAttention[RingCache]):
 
     @abstractmethod
     def _attend_one(self, q_B1HE: Tensor, k_B1KE: Tensor, v_B1KE: Tensor, state: RingCache, start: int) -> Tensor:
-        """Of the token at position `start`, in what the state holds: (B, 1, H·E)."""
+        """Attends with the token at position `start` to what the state holds: (B, 1, H·E)."""
 
     @abstractmethod
     def _needed(self, start: int) -> int:
-        """How many of the tokens before `start` are near enough that it, or one after it, may see them."""
+        """Counts the tokens before `start` that are near enough for it, or one after it, to see them."""

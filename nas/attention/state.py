@@ -1,4 +1,4 @@
-"""What decoding remembers: tensors made once for a context and filled in place.
+"""Holds what decoding remembers: tensors made once for a context and filled in place.
 
 Shapes: B batch, T new tokens, S tokens to attend to, C context (or window), H heads, K heads of keys and values,
 E head size, F features of a key. Positions are turned into keys before they are stored, so that a cached key is final.
@@ -15,7 +15,7 @@ from nas.errors import UsageError
 
 
 def select(held: Any, rows_N: Tensor) -> Any:
-    """What a state or a memory holds, of these rows of its batch in this order; a row may come several times.
+    """Returns a state or a memory of these rows of its batch, in this order; a row may come several times.
 
     Every tensor of a state has the batch first, so that this needs no word from any kind.
     """
@@ -42,7 +42,7 @@ def check_fits(tokens: int, context: int) -> None:
 
 @dataclass
 class State:
-    """How many tokens were seen, of at most `context`."""
+    """Counts the tokens that were seen, of at most `context`."""
 
     context: int
     length: int = field(default=0, init=False)
@@ -62,7 +62,7 @@ class State:
 
 @dataclass(frozen=True)
 class Memory:
-    """What cross-attention reads: keys and values of a memory, and which of its tokens are real (None: all)."""
+    """Holds what cross-attention reads: keys and values of a memory, and which of its tokens are real (None: all)."""
 
     keys_BSKE: Tensor
     values_BSKE: Tensor
@@ -129,7 +129,7 @@ class RingCache(State):
         return self.keys_BKCE[:, :, :seen].transpose(1, 2), self.values_BKCE[:, :, :seen].transpose(1, 2)
 
     def positions(self) -> Tensor:
-        """Of what each slot holds, up to the last that holds anything."""
+        """Returns the position of each slot's token, up to the last slot that holds one."""
         last = self.length - 1
         slots_S = torch.arange(min(self.length, self.keys_BKCE.size(2)), device=self.keys_BKCE.device)
         return torch.where(slots_S < self.first, slots_S, last - (last - slots_S) % self._ring)
@@ -144,7 +144,8 @@ class RingCache(State):
 
 @dataclass
 class Sums(State):
-    """What kernel attention keeps: Σ ψ(k) vᵀ and Σ φ(k), ψ being φ with positions. One size, whatever the context."""
+    """Keeps the sums of kernel attention: Σ ψ(k) vᵀ and Σ φ(k), ψ being φ with positions. One size, whatever the
+    context."""
 
     products_BHFE: Tensor
     keys_BHF: Tensor

@@ -98,5 +98,5 @@ def _rows(text_BJU: Tensor, index_BK: Tensor) -> Tensor:
 
 
 def _full(ended_BK: Tensor) -> Tensor:
-    """Whether so many have finished that the search is over, (B, 1)."""
+    """Tells whether so many have finished that the search is over, (B, 1)."""
     return (ended_BK > -torch.inf).all(dim=1, keepdim=True)

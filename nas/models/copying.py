@@ -21,7 +21,7 @@ LEAST = 1e-20
 
 @dataclass(frozen=True)
 class Copied:
-    """What may be copied: keys of the source, its tokens, and which of these are padding."""
+    """Holds what may be copied: keys of the source, its tokens, and which of these are padding."""
 
     keys_BSD: Tensor
     tokens_BS: Tensor

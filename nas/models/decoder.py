@@ -29,7 +29,7 @@ class Decoder(nn.Module):
         return self.vocabulary.logits(self.stack(self.vocabulary(tokens_BT)))
 
     def new_state(self, batch: int, context: int) -> StackState:
-        """What decoding `batch` sequences of up to `context` tokens remembers, empty."""
+        """Makes the empty state that decoding `batch` sequences of up to `context` tokens fills."""
         return self.stack.new_state(batch, context)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What a model's outputs are, for a task to say and for `build` to make."""
+"""Defines what a model's outputs are, for a task to say and for `build` to make."""
 
 from dataclasses import dataclass
 from typing import Literal

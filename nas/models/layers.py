@@ -144,7 +144,7 @@ class TransformerBlock(nn.Module):
         return self._add(x_BTD, partial(self.attention, padding_BT=padding_BT), self._recaller(memory))
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: State, memory: Memory | None = None) -> Float[Tensor, "B T D"]:
-        """The same for T new tokens after those that the state holds."""
+        """Computes the output of T new tokens after those that the state holds."""
         if not self.attends:
             state.advance(x_BTD.size(1))
         return self._add(x_BTD, partial(self.attention.step, state=state), self._recaller(memory))
@@ -156,7 +156,7 @@ class TransformerBlock(nn.Module):
         source_BSD: Float[Tensor, "B S D"] | None = None,
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B H T T"] | None, Float[Tensor, "B G T S"] | None]:
-        """What `forward` gives, the weights of the attention, and those of the attention to the source.
+        """Returns what `forward` gives, the weights of the attention, and those of the attention to the source.
 
         None where there are no weights to show.
         """

@@ -34,7 +34,7 @@ class LstmStack(nn.Module):
         return x_BTD
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: StackState) -> Float[Tensor, "B T D"]:
-        """The same for T new tokens after those that the state holds."""
+        """Computes the output of T new tokens after those that the state holds."""
         for layer, held in zip(self._each(), state.layers, strict=True):
             x_BTD = layer.step(x_BTD, held)
         return x_BTD

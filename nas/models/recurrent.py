@@ -81,7 +81,7 @@ class RecurrentSeq2Seq(Seq2Seq):
         tokens_BT: Int[Tensor, "B T"],
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> SourceMaps:
-        """Of LSTM layers there are none; the decoder's first has those of the answer to the source."""
+        """Returns none for LSTM layers; the decoder's first has those of the answer to the source."""
         state = self.new_state(len(tokens_BT), self.context)
         self.prefill(source_BS, state, padding_BS)
         s_BTD, _ = self._recur(self.vocabulary(tokens_BT), state)

@@ -1,4 +1,4 @@
-"""What models that answer a source have in common.
+"""Holds what models that answer a source have in common.
 
 Shapes: B batch, S tokens of the source, T tokens of the answer, D hidden, H heads, V vocabulary, U steps.
 """
@@ -50,11 +50,11 @@ class Seq2Seq(nn.Module, ABC):
 
     @abstractmethod
     def new_state(self, batch: int, context: int) -> StackState:
-        """What answers of up to `context` tokens remember, empty."""
+        """Makes the empty state that answers of up to `context` tokens fill."""
 
     @abstractmethod
     def remember(self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None) -> list[Any]:
-        """What the layers that attend to the source read of it, computed once."""
+        """Computes once what the layers that attend to the source read of it."""
 
     @abstractmethod
     def attention_maps(
@@ -63,7 +63,7 @@ class Seq2Seq(nn.Module, ABC):
         tokens_BT: Int[Tensor, "B T"],
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> SourceMaps:
-        """What `forward` attends to."""
+        """Returns the weights with which `forward` attends."""
 
     def flops(self, tokens: int, source: int | None = None) -> int:
         """Matrix products of a forward pass over one source and one answer; a multiply-add counts as two.

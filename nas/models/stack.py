@@ -92,7 +92,7 @@ class Stack(nn.Module):
         return normed_BTD
 
     def step(self, x_BTD: Float[Tensor, "B T D"], state: StackState) -> Float[Tensor, "B T D"]:
-        """The same for T new tokens after those that the state holds."""
+        """Computes the output of T new tokens after those that the state holds."""
         start = state.length
         for turn in range(self.repeat):
             for i, block in enumerate(self.layers()):
@@ -103,12 +103,12 @@ class Stack(nn.Module):
         return normed_BTD
 
     def new_state(self, batch: int, context: int) -> StackState:
-        """What decoding `batch` sequences of up to `context` tokens remembers, empty."""
+        """Makes the empty state that decoding `batch` sequences of up to `context` tokens fills."""
         turns = [block for _ in range(self.repeat) for block in self.layers()]
         return StackState([block.attention.new_state(batch, context) for block in turns])
 
     def remember(self, source_BSD: Tensor, padding_BS: Tensor | None = None) -> list[Memory]:
-        """What each layer reads of the source, computed once."""
+        """Computes once what each layer reads of the source."""
         return [cross.remember(source_BSD, padding_BS) for cross in self.crosses()]
 
     def attention_maps(
@@ -131,12 +131,14 @@ class Stack(nn.Module):
         return own, crossed
 
     def flops(self, tokens: int, source: int = 0) -> int:
-        """What is remembered of the source, which no query needs, is computed once for all passes."""
+        """Counts the FLOPs of one pass. What is remembered of the source, which no query needs, is computed once for
+        all passes."""
         passed = self.repeat * sum(block.flops(tokens, source) for block in self.layers())
         return passed - (self.repeat - 1) * sum(cross.flops(0, source) for cross in self.crosses())
 
     def state_bytes(self, batch: int, context: int) -> int:
-        """Of `new_state(batch, context)`, and of what is remembered of a source as long as the context."""
+        """Counts the bytes of `new_state(batch, context)`, and of what is remembered of a source as long as the
+        context."""
         own = self.repeat * sum(block.attention.state_bytes(batch, context) for block in self.layers())
         return own + sum(cross.memory_bytes(batch, context) for cross in self.crosses())
 
@@ -148,7 +150,7 @@ class Stack(nn.Module):
         return cast("Iterable[TransformerBlock]", self.blocks)
 
     def _placed(self, x_BTD: Tensor, turn: int, i: int, start: int) -> Tensor:
-        """What block i reads: x with the positions that this block is the first to ask for."""
+        """Returns what block i reads: x with the positions that this block is the first to ask for."""
         if turn == 0 and str(i) in self.positions:
             x_BTD = self.positions[str(i)](x_BTD, start)
         return self.entry(x_BTD) if turn == i == 0 else x_BTD
