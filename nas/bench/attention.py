@@ -1,4 +1,4 @@
-"""What every kind of attention costs as the context grows: one layer, one sequence, on one thread.
+"""Measures what every kind of attention costs as the context grows: one layer, one sequence, on one thread.
 
 Measured at each context: the time of a forward pass, of forward and backward, and of the decode step that fills the
 context; the peak memory of the first two; and beside them what the layer states: the bytes of its decode state, and its
@@ -132,7 +132,7 @@ def _parse_fields(spec: type[Kind], words: list[str], heads: int) -> Kind:
 
 
 def _name(spec: Kind, heads: int) -> str:
-    """As in `--kinds`: fields at their defaults, and the heads that all have, are not mentioned."""
+    """Names a kind as `--kinds` does: fields at their defaults, and the heads that all have, are not mentioned."""
     fields = spec.canonical()
     kind = str(fields.pop("kind"))
     if (own := fields.pop("heads", getattr(spec, "heads", heads))) != heads:

@@ -55,7 +55,7 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def _others_first(kinds: Sequence[str]) -> list[str]:
-    """What all are compared with is drawn last, above them."""
+    """Orders the kinds so that the one that all are compared with is drawn last, above them."""
     return sorted(kinds, key=lambda kind: kind == REFERENCE)
 
 

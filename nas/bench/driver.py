@@ -1,4 +1,4 @@
-"""What a trial costs besides itself: our driver against stock Ray Tune with `OptunaSearch`.
+"""Measures what a trial costs besides itself: our driver against stock Ray Tune with `OptunaSearch`.
 
 Both run the same trivial trial body (torch is imported, as every real trial must, and one tensor summed) over the same
 three parameters and two objectives on the same CPUs. Stock is what its documentation shows: a function trainable,

@@ -58,7 +58,7 @@ SPEED = {"softmax": 0.12, "window": 0.1, "linear": 0.08}
 
 
 class Formulas:
-    """What a trial of an architecture would tell. Noise follows from its id, so that it is the same each time.
+    """Computes what a trial of an architecture would tell. Noise follows from its id, so that it is the same each time.
 
     `overrides`: of settings of the study, as in `search.stopping=false`.
     """

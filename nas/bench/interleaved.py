@@ -28,7 +28,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Call:
-    """What is timed: `run`, on what `prepare` made for it, untimed, just before."""
+    """Times `run` on what `prepare` made for it, untimed, just before."""
 
     run: Callable[[Any], object]
     prepare: Callable[[], Any] = lambda: None
@@ -66,7 +66,7 @@ def interleaved(calls: Mapping[Name, Call], most: int, lock: DeviceLock) -> dict
 
 
 def repeats(ms: float, most: int) -> int:
-    """How often to read what takes so long."""
+    """Returns how often to time a call that takes so long."""
     enough = max(FEWEST, round(ENOUGH_SECONDS * 1000 / ms))
     return max(1, min(most, enough, int(MOST_SECONDS * 1000 / ms)))
 

@@ -54,7 +54,7 @@ class Layer:
                 torch.autograd.grad(y_BTD.sum(), [self.x_BTD, *self.module.parameters()], allow_unused=True)
 
     def stated(self) -> dict[str, int | None]:
-        """What the layer says of itself."""
+        """Returns the costs that the layer states of itself."""
         return {
             "decode_state_bytes": self.module.state_bytes(1, self.context) if self.causal else None,
             "flops": self.module.flops(self.context),

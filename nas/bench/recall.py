@@ -1,4 +1,5 @@
-"""What each kind of attention can find again: multi-query associative recall, against the size of the decode state.
+"""Measures what each kind of attention can find again: multi-query associative recall, against the size of the decode
+state.
 
 As in Zoology (Arora et al. 2023, arXiv:2312.04927, figure 2): two blocks, no feed-forward, learned positions; every
 kind is trained at every learning rate, and the best counts. Smaller: by default 256 tokens, 8 pairs in 64 tokens,
@@ -71,7 +72,7 @@ class Settings:
         return {**vars(self), "kinds": kinds, "task": self.task.model_dump(mode="json"), "batch": BATCH}
 
     def training(self) -> dict[str, Any]:
-        """What a training's result depends on beside kind, seed and rate."""
+        """Lists what a training's result depends on beside kind, seed and rate."""
         return {key: value for key, value in self.plain().items() if key not in ("kinds", "rates", "seeds")}
 
     def architecture(self, kind: Kind) -> Architecture:
@@ -121,8 +122,8 @@ def compare(settings: Settings, jobs: int, folder: Path, say: Callable[[str], ob
 
 
 def best(rows: Sequence[Row]) -> list[Row]:
-    """Of each kind the rate with the best mean validation accuracy: its test accuracy at each seed, mean and standard
-    deviation over the seeds."""
+    """Picks for each kind the rate with the best mean validation accuracy, and returns its test accuracy at each seed,
+    mean and standard deviation over the seeds."""
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
@@ -159,7 +160,7 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
 
 
 def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
-    """What a run that was stopped has left. Raises Conflict with the first difference."""
+    """Reads what a run that was stopped has left. Raises Conflict with the first difference."""
     if not path.exists():
         return {}
     stored, now = json.loads(path.read_text(encoding="utf-8")), settings.training()

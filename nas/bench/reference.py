@@ -20,7 +20,7 @@ PASSES = 3
 
 
 def uniform(task: Task) -> dict[str, float]:
-    """What guessing evenly scores; shares of right answers as for one token, or one text."""
+    """Returns what guessing evenly scores; shares of right answers as for one token, or one text."""
     share = math.exp(-task.guessing)
     return {
         "val_loss": task.guessing,
@@ -42,7 +42,7 @@ def reference(objectives: Sequence[Objective], task: Task, largest: Mapping[str,
 
 
 def costs_training(objectives: Sequence[Objective], task: Task) -> bool:
-    """Whether an objective of the largest architecture is known only when it has been trained."""
+    """Tells whether an objective of the largest architecture is known only when it has been trained."""
     guessed = uniform(task)
     return any(o.metric not in guessed and not o.means.cheap for o in objectives)
 

@@ -137,7 +137,7 @@ def replayed(line: Sequence[Finish], scale: Scale, retrained: Mapping[str, Metri
 
 
 def time_ratios(ours: Sequence[Curve], stock: Sequence[Curve], budget_seconds: float) -> dict[str, Any]:
-    """How long ours took to reach stock's final volume, seed by seed; None where it never did.
+    """Divides the time that ours took to reach stock's final volume by stock's, seed by seed; None where it never did.
 
     `time_ratio` is over the seconds in which stock itself first had that volume, `time_ratio_of_budget` over all the
     seconds that each run was given. Each has `per_seed` and `median`, which takes a None as endless.

@@ -28,7 +28,7 @@ Say = Callable[[str], object]
 
 
 class Shelf:
-    """What is known of each architecture, by `key_of`; written to its file after every addition.
+    """Keeps what is known of each architecture, by `key_of`; written to its file after every addition.
 
     An entry is `{architecture, learning_rate, measured, trained}`: `measured` is None until it is, `trained` holds the
     metrics of each seed, or `{failed: why}`.

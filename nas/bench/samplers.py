@@ -1,4 +1,4 @@
-"""Which sampler finds the front of a tabulated benchmark with the fewest trainings.
+"""Compares which sampler finds the front of a tabulated benchmark with the fewest trainings.
 
 Every sampler gets the same space (the product of each parameter's values), the same goals, and the same noise: the k-th
 training of a configuration gives the same row to all samplers that run with one seed. Told is the share of the true

@@ -1,4 +1,4 @@
-"""What an ask costs when a study is large, and how long workers wait for the driver. Nothing is trained.
+"""Measures what an ask costs when a study is large, and how long workers wait for the driver. Nothing is trained.
 
 A study of nas.bench.formulas gets its finished trials in one go, straight into its database, and is then opened as a
 driver opens it.

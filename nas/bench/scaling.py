@@ -1,4 +1,4 @@
-"""What the rows of `nas bench attention` come to: how time grows with the context, and ratios to softmax attention."""
+"""Sums up the rows of `nas bench attention`: how time grows with the context, and ratios to softmax attention."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ def exponent(ms: Mapping[int, float]) -> float:
 
 
 def _exponents(curves: Mapping[tuple[str, str], dict[int, float]], kind: str) -> Ratios:
-    """Of each operation that was timed at two contexts that count."""
+    """Fits the exponent of each operation that was timed at two contexts that count."""
     found = {}
     for operation in OPERATIONS:
         long = {context: ms for context, ms in curves[kind, operation].items() if context >= FIT_FROM}

@@ -1,4 +1,4 @@
-"""What the benchmark of searches comes to: its result, its table and its figure."""
+"""Sums up the benchmark of searches: its result, its table and its figure."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What our search is compared with: stock Ray Tune with `OptunaSearch`, as its documentation shows it.
+"""Runs what our search is compared with: stock Ray Tune with `OptunaSearch`, as its documentation shows it.
 
 A function trainable, Optuna's default sampler over the same space (define-by-run), no scheduler, nothing else set. The
 trial is ours: the same measurement under the same lock, the same trainer with the same settings, one evaluation at the

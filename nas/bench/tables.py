@@ -23,7 +23,7 @@ Columns: TypeAlias = Mapping[str, Sequence[object]]
 
 
 class Suggests(Protocol):
-    """What a configuration is drawn from: an Optuna trial, or whatever answers like one."""
+    """Draws the choices of a configuration, as an Optuna trial does."""
 
     def suggest_int(self, name: str, low: int, high: int) -> int: ...
 
@@ -72,7 +72,7 @@ class Table:
 
     @cached_property
     def means_CM(self) -> Floats:
-        """Of all rows of a configuration: its true objectives."""
+        """The means over all rows of a configuration, which are its true objectives."""
         starts, counts = self.first_C[:-1], np.diff(self.first_C)
         base = self.values_RM[starts]  # equal rows have exactly their value as their mean, however many they are
         off = np.add.reduceat(self.values_RM - np.repeat(base, counts, axis=0), starts)
@@ -132,7 +132,7 @@ class Table:
 
 
 def consecutive(values: Sequence[Value]) -> bool:
-    """Whether sorted values are integers without a gap."""
+    """Tells whether sorted values are integers without a gap."""
     integers = [value for value in values if isinstance(value, int)]
     return len(integers) == len(values) == integers[-1] - integers[0] + 1
 
@@ -181,7 +181,8 @@ def _check_columns(name: str, columns: Columns, params: Sequence[str], goals: Se
 
 
 def _values(cells: Sequence[object], where: str) -> list[Value]:
-    """Of a parameter: integers where all are whole numbers, else floats where all are numbers, else text."""
+    """Reads the values of a parameter: integers where all are whole numbers, else floats where all are numbers, else
+    text."""
     texts = ["" if cell is None or cell != cell else str(cell) for cell in cells]
     if "" in texts:
         raise UsageError("a parameter has no value", where=f"{where}, row {texts.index('') + 1}")

@@ -1,4 +1,4 @@
-"""How long simulated workers wait for the driver: trial times are simulated seconds, asking and telling are real ones.
+"""Simulates how long workers wait for the driver: trial times are simulated seconds, asking and telling are real ones.
 
 The coordinator is the real one, over a real database. What its calls take is added to the simulated clock; meanwhile
 every worker that has something to say waits, since one thread serves them all. The thread that computes proposals ahead
@@ -138,7 +138,7 @@ class _Worker:
         self.ended, self._told, self._goes_on = 0, 0, True
 
     def call(self) -> None:
-        """What the driver is needed for."""
+        """Calls the driver for whatever comes next."""
         if self.job is None:
             self.job = self.coordinator.next_job()
             self._told = 0
