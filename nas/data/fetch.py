@@ -1,4 +1,4 @@
-"""Where the files of known data sets are, and how they get there.
+"""Finds the files of known data sets, and downloads those that are missing.
 
 A data set is looked for in NAS_DATA_DIR, then in the user's cache; else it is downloaded, normalised, checked and kept
 in the cache. A connection that breaks loses nothing: the next try goes on where it ended.
@@ -101,7 +101,7 @@ def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
 
 
 def is_there(path: Path, folder: bool = False) -> bool:
-    """Whether a file, or a folder, stands there, as far as one may look."""
+    """Tells whether a file, or a folder, stands there, as far as one may look."""
     try:
         return path.is_dir() if folder else path.is_file()
     except OSError:
@@ -164,7 +164,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def read_named(path: Path, known: Iterable[str]) -> bytes:
-    """The same for what a study names. Raises DataError; `known`: data sets that could have been meant instead."""
+    """Reads what a study names. Raises DataError; `known`: data sets that could have been meant instead."""
     try:
         return read(path)
     except FileNotFoundError:

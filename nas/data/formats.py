@@ -44,7 +44,7 @@ def content(path: Path, known: Iterable[str]) -> bytes:
 
 
 def _ending(path: Path) -> str:
-    """Of the table itself, whether it is packed or not."""
+    """Returns the ending of the table itself, whether it is packed or not."""
     return Path(path.name.removesuffix(".gz")).suffix
 
 
@@ -175,7 +175,7 @@ def _bounded(file: Any, columns: list[str]) -> list[Row]:
 
 
 def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
-    """Of a folder that `save_to_disk` wrote, or of a name on the hub. `read`: as of `parsed`."""
+    """Reads the rows of a folder that `save_to_disk` wrote, or of a name on the hub. `read`: as of `parsed`."""
     try:
         import datasets
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is published, as one table: UTF-8, one example a line, with its split.
+"""Turns published files into one table each: UTF-8, one example a line, with its split.
 
 Each function takes what was downloaded and returns the content of the normalised file. Where a publisher gives no
 splits, they follow from a hash of what an example is known by, so that nothing leaks from one split into another.
@@ -82,7 +82,7 @@ def scitldr(files: Sequence[Path]) -> bytes:
 
 
 def pack(content: bytes) -> bytes:
-    """The same bytes, whenever they are packed."""
+    """Packs bytes so that the archive is the same whenever they are packed."""
     return gzip.compress(content, 9, mtime=0)
 
 

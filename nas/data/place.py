@@ -1,4 +1,4 @@
-"""Where a study's corpus lies, for processes with another current folder."""
+"""Finds where a study's corpus lies, for processes with another current folder."""
 
 from nas.data import fetch
 from nas.data.catalogue import DATASETS
@@ -9,7 +9,8 @@ from nas.settings.task_settings import TableTask, TextTask
 
 
 def with_absolute_corpus(file: StudyFile) -> StudyFile:
-    """The same for workers, and later launches. Raises DataError for the folder of a user that there is not."""
+    """Returns the settings with an absolute corpus, for workers and later launches. Raises DataError for the folder of
+    a user that there is not."""
     task = file.task
     if not isinstance(task, (TextTask, TableTask)):
         return file

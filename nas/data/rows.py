@@ -36,7 +36,7 @@ MOST_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class Column:
-    """What a task reads of each row.
+    """Describes what a task reads of each row.
 
     text: not blank. texts: one such, or a list of them. label: a word or a whole number. count: a whole number from 0.
     """
@@ -198,7 +198,7 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
 
 
 def _problem(column: Column, value: Any) -> str:
-    """What is wrong with a value; empty when nothing is."""
+    """Says what is wrong with a value; empty when nothing is."""
     if column.kind == "count":
         if (isinstance(value, int) and value >= 0) or _digits(value):
             return ""
@@ -236,7 +236,7 @@ def _value(column: Column, value: Any) -> Any:
 
 
 def _flaw(text: str) -> str:
-    """What no text holds, as JSON may: a zero byte, or one half of a pair that stands for a character."""
+    """Finds what no text holds, as JSON may: a zero byte, or one half of a pair that stands for a character."""
     if "\0" in text:
         return "holds a zero byte"
     return "holds half a character" if any("\ud800" <= character <= "\udfff" for character in text) else ""

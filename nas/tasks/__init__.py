@@ -1,4 +1,4 @@
-"""What a model is trained for. `open_task(settings)` finds the data and checks it."""
+"""Defines what a model is trained for. `open_task(settings)` finds the data and checks it."""
 
 from importlib import import_module
 
@@ -18,8 +18,8 @@ def model_of(architecture: Architecture, task: Task) -> nn.Module:
 
 
 def floors_of(task: Task, evaluation_tokens: int) -> dict[str, Floors]:
-    """As they are stored beside trials: on the validation examples that trials are scored on, and on the whole test
-    split."""
+    """Scores the floors that are stored beside trials: on the validation examples that trials are scored on, and on the
+    whole test split."""
     return {"val": task.floors("val", evaluation_tokens), "test": task.floors("test")}
 
 

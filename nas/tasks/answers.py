@@ -1,4 +1,5 @@
-"""What tasks have in common that read one text and write another: pairs from a table, and answers that are scored.
+"""Holds what tasks have in common that read one text and write another: pairs from a table, and answers that are
+scored.
 
 Shapes: B batch, S tokens of the source, T tokens of the answer.
 """

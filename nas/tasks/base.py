@@ -1,4 +1,4 @@
-"""What the training loop asks of a task; one file a task beside this one."""
+"""Defines what the training loop asks of a task; one file a task beside this one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -43,11 +43,11 @@ class Task(Protocol):
 
     @property
     def vocabulary(self) -> int:
-        """How many symbols there are."""
+        """Counts the symbols."""
 
     @property
     def head(self) -> Head:
-        """What a model of the task ends in."""
+        """The head that a model of the task ends in."""
 
     @property
     def guessing(self) -> float:
@@ -63,11 +63,11 @@ class Task(Protocol):
         """Tokens that are read at once, and that are then written one by one, in a typical example: what is timed."""
 
     def describe(self) -> dict[str, Any]:
-        """What the data is, as JSON: name, source, sha256, characters, vocabulary and splits."""
+        """Describes the data, as JSON: name, source, sha256, characters, vocabulary and splits."""
 
     def floors(self, split: Split, max_tokens: int = ...) -> Floors:
-        """What costs no neural network: on the examples of the split that `evaluate` takes, or all, where a text is
-        one."""
+        """Scores what costs no neural network: on the examples of the split that `evaluate` takes, or all, where a text
+        is one."""
 
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
         """Inputs and targets of one training step."""
@@ -102,4 +102,4 @@ class Task(Protocol):
         device: str = ...,
         turn: Turn = ...,
     ) -> Evaluation:
-        """The same, with the scores that they are means of."""
+        """Returns the metrics of `evaluate`, with the scores that they are means of."""

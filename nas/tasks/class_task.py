@@ -1,4 +1,4 @@
-"""What tasks have in common that ask for the class of a text: the loss, accuracy and macro F1.
+"""Holds what tasks have in common that ask for the class of a text: the loss, accuracy and macro F1.
 
 Shapes: B batch, T tokens, C classes, N examples.
 """
@@ -77,7 +77,8 @@ class ClassTask(Evaluated):
 
     @abstractmethod
     def guessed(self, split: Split) -> dict[str, list[int]]:
-        """What costs no neural network: its name → the number of the class that it tells for each example."""
+        """Guesses without a neural network: the guesser's name → the number of the class that it tells for each
+        example."""
 
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[tuple[list[int], Examples]]:
         """Numbers and examples of the split, of about `max_tokens` tokens in all: always the same."""

@@ -34,7 +34,7 @@ class Coder(ABC):
         return self.symbols[token]
 
     def saved(self) -> dict[str, Any]:
-        """As JSON, for `restored`."""
+        """Returns the coder as JSON, for `restored`."""
         return {"coder": self.kind, "symbols": self.symbols}
 
 
@@ -149,7 +149,7 @@ class Subwords(Coder):
 
 
 def restored(saved: Mapping[str, Any]) -> Coder:
-    """What `saved` was made of."""
+    """Restores the coder that `saved` was made of."""
     if saved.get("coder") == Subwords.kind:
         return Subwords(Tokenizer.from_str(saved["tokenizer"]), saved["own"])
     return (Words if saved.get("coder") == Words.kind else Characters)(saved["symbols"])

@@ -1,4 +1,5 @@
-"""What evaluating has in common for every task: the model in evaluation mode, metrics by split, scores by example."""
+"""Holds what evaluating has in common for every task: the model in evaluation mode, metrics by split, scores by
+example."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -135,7 +135,8 @@ class ListOpsTask(ClassTask):
         return drawn
 
     def _drawn(self, generator: random.Random) -> tuple[Tree, int] | None:
-        """None where it is not kept. The root is an operator, since a digit alone is never long enough."""
+        """Draws a tree; None where it is not kept. The root is an operator, since a digit alone is never long
+        enough."""
         written = list[str]()
         value = _grow(generator, 1, written, self.settings.longest - 1)
         return None if value is None or len(written) <= self.settings.shortest else (tuple(written), value)

@@ -10,7 +10,7 @@ ATOM = re.compile(r"\w+|[^\w\s]")
 
 
 def place_of(answer: str, story: str) -> int:
-    """Where it first stands as whole words, else where it first stands; −1 where it does not."""
+    """Finds where it first stands as whole words, else where it first stands; −1 where it does not."""
     first = place = story.find(answer)
     while place >= 0:
         end = place + len(answer)
@@ -53,7 +53,7 @@ def normalised(text: str) -> list[str]:
 
 
 def f1(told: str, true: str) -> float:
-    """Of the words that both have."""
+    """Computes the F1 of the words that both have."""
     ours, theirs = Counter(normalised(told)), Counter(normalised(true))
     common = (ours & theirs).total()
     return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)

@@ -94,7 +94,7 @@ class QuestionAnswering(Evaluated):
 
     @property
     def guessing(self) -> float:
-        """Of whoever takes every place of the story for equally likely."""
+        """Returns the loss of taking every place of the story for equally likely."""
         return fmean(math.log(len(q.places)) for q in self.trained)
 
     @property
@@ -173,7 +173,7 @@ class QuestionAnswering(Evaluated):
         yield from table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
 
     def _guessed(self, split: Split) -> dict[str, list[str]]:
-        """Of the answers of the training split, in the question's group: the one that the story mentions last."""
+        """Picks, of the training split's answers in the question's group, the one that the story mentions last."""
         answers = defaultdict[str, set[str]](set)
         for question in self.questions["train"]:
             answers[question.group].update(question.answers)
@@ -195,13 +195,13 @@ class QuestionAnswering(Evaluated):
         return (tokens_BT.to(device), padding_BT.to(device)), answers_B2.to(device)
 
     def _text(self, question: Question, first: int, last: int) -> str:
-        """What stands at these places of the tokens."""
+        """Returns the text at these places of the tokens."""
         before = len(question.tokens) - len(question.places)
         start, end = question.places[first - before][0], question.places[last - before][1]
         return question.story[start:end]
 
     def _is_within(self, question: Question) -> bool:
-        """Whether the subwords that cover the answer hold more than it, so that no span tells it."""
+        """Tells whether the subwords that cover the answer hold more than it, so that no span tells it."""
         if not question.answer:
             return False
         return normalised(self._text(question, *question.answer)) != normalised(question.answers[0])
@@ -236,7 +236,7 @@ class QuestionAnswering(Evaluated):
                 )
 
     def _answer_starts(self) -> list[int]:
-        """Where each answer stands: as its row says, else where it is first found. Raises DataError."""
+        """Finds where each answer stands: as its row says, else where it is first found. Raises DataError."""
         starts, wrong = list[int](), dict[int, str]()
         for number, row in enumerate(self.data.table.rows):
             answer = row["answer"][0]

@@ -34,12 +34,12 @@ class CopySpans(TextTask):
         return {"exact_match": whole}
 
     def _answer(self, source_BT: Tensor, length_B1: Tensor) -> Tensor:
-        """What is to be written, in the first `length` places."""
+        """Returns what is to be written, in the first `length` places."""
         return source_BT
 
 
 class ReverseSpans(CopySpans):
-    """The same, with the span backwards."""
+    """Asks for the span backwards."""
 
     def _answer(self, source_BT: Tensor, length_B1: Tensor) -> Tensor:
         place_T = torch.arange(self.context)

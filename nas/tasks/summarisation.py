@@ -15,7 +15,8 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
 class Words:
-    """What rouge-score counts, letters and digits in lower case, in every script and not in a to z alone."""
+    """Splits text into what rouge-score counts: letters and digits in lower case, in every script and not in a to z
+    alone."""
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())

@@ -1,4 +1,5 @@
-"""What tasks have in common whose examples are rows of a table: subwords, splits, and batches of texts of one length.
+"""Holds what tasks have in common whose examples are rows of a table: subwords, splits, and batches of texts of one
+length.
 
 Shapes: B batch, T tokens.
 """

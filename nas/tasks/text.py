@@ -1,4 +1,4 @@
-"""What the tasks on one text have in common: its tokens, and splits by position.
+"""Holds what the tasks on one text have in common: its tokens, and splits by position.
 
 Shapes: N tokens of the text, B batch, T context, V vocabulary, W evaluation windows.
 """
@@ -49,7 +49,8 @@ class TextTask(TokenTask):
 
     @abstractmethod
     def examples(self, starts_B: Tensor, generator: torch.Generator) -> Examples:
-        """What the model reads, and its targets (B, T), from the windows that start there; IGNORED ones do not count.
+        """Returns what the model reads, and its targets (B, T), from the windows that start there; IGNORED ones do not
+        count.
 
         Whatever is drawn is drawn from the generator.
         """
@@ -66,7 +67,7 @@ class TextTask(TokenTask):
         }
 
     def _unseen(self, split: Split) -> int:
-        """How many tokens of the split training never shows, as where a text goes on in another alphabet."""
+        """Counts the tokens of the split that training never shows, as where a text goes on in another alphabet."""
         shown = torch.zeros(self.vocabulary, dtype=torch.bool)
         shown[self.tokens_N[slice(*self.splits["train"])]] = True
         return int((~shown[self.tokens_N[slice(*self.splits[split])]]).sum())
@@ -81,7 +82,7 @@ class TextTask(TokenTask):
         return {name: m | {"bits_per_char": self.bits_per_char(split, m["loss"])} for name, m in told.items()}
 
     def bits_per_char(self, split: Split, loss: float) -> float:
-        """Of a loss per token: as many tokens as the split has, over its characters."""
+        """Converts a loss per token: as many tokens as the split has, over its characters."""
         tokens, characters = (end - start for start, end in (self.splits[split], self.spans[split]))
         return loss / math.log(2) * tokens / characters
 

@@ -1,4 +1,5 @@
-"""What tasks have in common whose targets are tokens: the loss, and its evaluation on examples that stay the same.
+"""Holds what tasks have in common whose targets are tokens: the loss, and its evaluation on examples that stay the
+same.
 
 Shapes: B batch, T context, V vocabulary.
 """
