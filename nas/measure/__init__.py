@@ -1,4 +1,5 @@
-"""What an architecture costs on the hardware at hand: time, memory, energy; and the lock that keeps it to oneself."""
+"""Measures what an architecture costs on the hardware at hand: time, memory, energy; and the lock that keeps it to
+oneself."""
 
 from nas.measure.cheap import measure
 from nas.measure.exclusive import DeviceLock

@@ -1,4 +1,5 @@
-"""Was anybody else at work while we measured? The lock keeps our own trainers away; this notices everyone else."""
+"""Notices who else was at work during a measurement. The lock keeps our own trainers away; this notices everyone
+else."""
 
 import os
 import time

@@ -32,7 +32,8 @@ class Cost:
 
 
 class Costs:
-    """Of models for a vocabulary and a context; `batch`: the sequences that are decoded side by side."""
+    """Adds up the costs of models for a vocabulary and a context; `batch`: the sequences that are decoded side by
+    side."""
 
     def __init__(self, vocabulary: int, context: int, batch: int = 1, head: Head = TOKENS) -> None:
         self.vocabulary, self.context, self.batch, self.head = vocabulary, context, batch, head
@@ -47,7 +48,7 @@ class Costs:
         return known if architecture.family == "encoder" else known | {"decode_state_kib": cost.state_bytes / KIB}
 
     def of(self, architecture: Architecture) -> Cost:
-        """The same as of the built model; a test holds them together."""
+        """Returns the costs of an architecture; a test compares them with those of the built model."""
         if architecture.family == "recurrent":  # its first layer is another, and there are few of them
             return self._build(architecture)
         shell = self._shell(architecture)
@@ -71,7 +72,7 @@ class Costs:
         return self._shells[key]
 
     def _block(self, architecture: Architecture, side: str, block: Block) -> Cost:
-        """What a second block like this adds to the first."""
+        """Returns what a second block like this adds to the first."""
         key = (architecture.family, architecture.hidden, architecture.repeat, side, block)
         if key not in self._blocks:
             others = {"encoder_blocks": architecture.encoder_blocks[:1], "blocks": architecture.blocks[:1]}

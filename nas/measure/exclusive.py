@@ -1,4 +1,4 @@
-"""Whoever measures a device has it alone: trainers on the same machine pause until the measurement is done.
+"""Gives a measurement the device for itself: trainers on the same machine pause until the measurement is done.
 
 A reader-writer lock with a turnstile, made of two files and flock(2):
 
@@ -75,7 +75,8 @@ class DeviceLock:
 
 
 def machine_folder() -> Path:
-    """What this user's processes on this machine share: locks, and the pace that the machine is known to reach."""
+    """Returns the folder that this user's processes on this machine share: locks, and the pace that the machine is
+    known to reach."""
     return Path(tempfile.gettempdir()) / f"nas-locks-{os.getuid()}"
 
 

@@ -1,4 +1,5 @@
-"""What a study ran on: enough to tell whether two latencies may be compared, and nothing that names its owner."""
+"""Describes what a study ran on: enough to tell whether two latencies may be compared, and nothing that names its
+owner."""
 
 import hashlib
 import json

@@ -100,7 +100,7 @@ class Workload:
 
     @property
     def state_tokens(self) -> int:
-        """What a decode state has to hold."""
+        """Counts the tokens that a decode state has to hold."""
         return self.generated if self.answers else self.context
 
     @property

@@ -1,4 +1,4 @@
-"""What NVIDIA's management library counts: energy, and who else uses the GPU. Nothing where it is not installed.
+"""Reads what NVIDIA's management library counts: energy, and who else uses the GPU. Nothing where it is not installed.
 
 Every function answers None or 0 when the library, the driver or the card (older ones, and slices of one) does not
 tell: a figure that was not counted is never guessed.

@@ -1,4 +1,4 @@
-"""Is the machine as fast right now as it can be? What no load figure shows, a fixed piece of work does.
+"""Tells whether the machine is as fast right now as it can be. A fixed piece of work shows what no load figure does.
 
 A virtual machine's neighbour on the same physical core, a lowered clock or a hot chip slow everything down by half
 for a second or so, while every load figure stays at rest. So the same short loop is timed over and over, beside what is
@@ -33,7 +33,7 @@ class Pace:
         return shortest
 
     def full(self, loop_ns: float) -> bool:
-        """Whether that was the machine's full pace, as far as is known now."""
+        """Tells whether that was the machine's full pace, as far as is known now."""
         return loop_ns <= TOLERATED * self.best_ns
 
     def remember(self) -> None:

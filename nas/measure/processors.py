@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: those that it is bound to, and no more than its control group's quota."""
+"""Counts the CPUs that this process may use: those that it is bound to, and no more than its control group's quota."""
 
 import os
 from pathlib import Path, PurePosixPath

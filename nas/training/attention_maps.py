@@ -1,4 +1,5 @@
-"""What a trained model looks at: the attention weights of every block and head over one validation example, as JSON.
+"""Computes what a trained model looks at: the attention weights of every block and head over one validation example, as
+JSON.
 
 Shapes: H heads, T tokens that look, S tokens looked at.
 """

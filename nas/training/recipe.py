@@ -1,4 +1,5 @@
-"""What `nas train` trains with: the study's own settings, data and learning rate, or what -s has made of them."""
+"""Works out what `nas train` trains with: the study's own settings, data and learning rate, or what -s has made of
+them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Recipe:
         return self.file.train.evaluation_tokens
 
     def folder_name(self, trial: int, seed: int) -> str:
-        """As 8-s0-4000-learning_rate=0.02."""
+        """Names the folder, as 8-s0-4000-learning_rate=0.02."""
         told = (f"{key}={value}".replace("/", "_") for key, value in self.changed.items())
         return "-".join((str(trial), f"s{seed}", str(self.steps), *told))
 

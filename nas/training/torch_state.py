@@ -1,4 +1,4 @@
-"""What training and measuring change in torch for the whole process, given back afterwards."""
+"""Gives back what training and measuring change in torch for the whole process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -48,7 +48,7 @@ class TrainingInterrupted(NasError):
 
 
 class SharedLock(Protocol):
-    """What lets a measurement on the same device go first (nas.measure.exclusive.DeviceLock)."""
+    """Lets a measurement on the same device go first (nas.measure.exclusive.DeviceLock)."""
 
     def training_step(self) -> AbstractContextManager[float]:
         """Held during one step; yields the seconds waited for it."""

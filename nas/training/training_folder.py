@@ -28,7 +28,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def stored_in(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finished training wrote of itself. Raises Conflict when the folder holds another one."""
+    """Reads what a finished training wrote of itself. Raises Conflict when the folder holds another one."""
     try:
         stored: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
