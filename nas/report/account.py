@@ -1,4 +1,4 @@
-"""What the search did, worked out once: for the page as sentences, for programs as `search.json`."""
+"""Works out what the search did, once: for the page as sentences, for programs as `search.json`."""
 
 import json
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Account:
         (folder / "search.json").write_text(text + "\n", encoding="utf-8")
 
     def data(self) -> dict[str, Any]:
-        """As plain values; null where something cannot be said."""
+        """Returns the account as plain values; null where something cannot be said."""
         effort, bounds = self.effort, self.bounds
         return {
             "saved": {
@@ -63,7 +63,7 @@ class Account:
         }
 
     def saved(self) -> str:
-        """What was not trained, in a few sentences; nothing where there is nothing to tell."""
+        """Tells what was not trained, in a few sentences; nothing where there is nothing to tell."""
         return " ".join(filter(None, (self._stopped(), self._untrained(), self._duplicates())))
 
     def _stopped(self) -> str:
@@ -94,7 +94,8 @@ class Account:
                 return f"{times} an architecture was drawn that the study held already, and then another."
 
     def bound_sentence(self) -> str:
-        """How many bounds did not hold; nothing where there is none. Each is meant to be beaten once in 100 trials."""
+        """Tells how many bounds did not hold; nothing where there is none. Each is meant to be beaten once in 100
+        trials."""
         bounds = self.bounds
         if not bounds.trials:
             return ""
@@ -113,7 +114,7 @@ class Account:
         ]
 
     def unsaid(self) -> list[str]:
-        """Why there is no importance for an objective."""
+        """Says why there is no importance for an objective."""
         return [f"{i.objective.metric}: {_why(i)}." for i in self.importances if not i.shares]
 
 

@@ -1,4 +1,4 @@
-"""What the front looks at, as small pictures: one for each head of each block.
+"""Draws what the front looks at, as small pictures: one for each head of each block.
 
 A row is a token that looks, a column a token looked at; the stronger the colour, the larger the share, and the largest
 of a picture is full colour. Negative weights, which kinds without a softmax may have, are orange. Only transparency

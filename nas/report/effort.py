@@ -1,4 +1,4 @@
-"""What the search did not have to train, and whether it was right to think so."""
+"""Estimates what the search did not have to train, and checks whether it was right to think so."""
 
 import math
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class Effort:
 
 @dataclass(frozen=True)
 class BoundCheck:
-    """Whether bounds held, of the trials that have one and were trained in full: those that were skipped cannot tell,
-    and those that were stopped are mostly far from theirs."""
+    """Counts whether bounds held, over the trials that have one and were trained in full: those that were skipped
+    cannot tell, and those that were stopped are mostly far from theirs."""
 
     trials: int
     missed: int

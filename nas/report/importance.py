@@ -1,4 +1,4 @@
-"""How much each choice decides of each objective, by permutation (Breiman 2001, Random Forests, §10).
+"""Estimates how much each choice decides of each objective, by permutation (Breiman 2001, Random Forests, §10).
 
 A forest of extremely randomised trees predicts an objective (its logarithm, where all its values are positive) from
 what was chosen, in folds, so that it predicts trials which it has not seen. The importance of a choice is how much
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each choice matters for one objective, over the trials that have a value of it."""
+    """Holds how much each choice matters for one objective, over the trials that have a value of it."""
 
     objective: Objective
     trials: int
@@ -94,7 +94,7 @@ def columns(many: Sequence[Mapping[str, Any]]) -> tuple[Floats, list[str]]:
 
 
 def _readers(choice: str, made: Sequence[Mapping[str, Sequence[Any]]]) -> list[Callable[[Any], float]]:
-    """What makes a value a number, one for each column: numbers as they are, options as yes or no."""
+    """Returns what makes a value a number, one for each column: numbers as they are, options as yes or no."""
     values = {value for each in made for value in each.get(choice, ())}
     if len(values) < 2:
         return []

@@ -140,7 +140,7 @@ def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
 
 
 def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
-    """What the script draws and filters, as JSON: no value in it is NaN or infinite."""
+    """Returns what the script draws and filters, as JSON: no value in it is NaN or infinite."""
     drawn = [t for t in summary.with_role(*DRAWN) if any(summary.value(t, axis) is not None for axis in summary.axes)]
     axes = [_axis(summary, axis, drawn) for axis in summary.axes]
     return {

@@ -1,4 +1,4 @@
-"""What is drawn on a matplotlib axes: a Pareto figure, a growing hypervolume, learning curves, importances."""
+"""Draws on a matplotlib axes: a Pareto figure, a growing hypervolume, learning curves, importances."""
 
 import math
 from collections.abc import Mapping, Sequence

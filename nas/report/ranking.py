@@ -1,4 +1,5 @@
-"""How well trials were ranked before they were trained: by what the sampler's model expected, and by size alone.
+"""Measures how well trials were ranked before they were trained: by what the sampler's model expected, and by size
+alone.
 
 Predictions were made when the trial was proposed, from earlier trials only, so none has seen what it is held against.
 """
@@ -33,7 +34,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Of one objective, over the trials with a prediction that were then trained in full."""
+    """Holds the ranking of one objective, over the trials with a prediction that were then trained in full."""
 
     objective: Objective
     predicted: Correlation

@@ -1,4 +1,4 @@
-"""What a study came to, worked out once for figures and page: the front, its knee, how each trial ended."""
+"""Works out what a study came to, once for figures and page: the front, its knee, how each trial ended."""
 
 import math
 from bisect import bisect_left
@@ -15,7 +15,7 @@ from nas.results import Objective, State, StudyRecord, TrialResult
 
 
 class Role(StrEnum):
-    """How a trial ended, as the figures tell it."""
+    """Names how a trial ended, as the figures tell it."""
 
     FRONT = "front"
     DOMINATED = "dominated"
@@ -63,17 +63,19 @@ class Summary:
 
     @property
     def axes(self) -> tuple[Objective, ...]:
-        """What the charts are drawn over: the objectives; a single one is drawn over the order of the trials."""
+        """The axes that the charts are drawn over: the objectives; a single one is drawn over the order of the
+        trials."""
         objectives = self.record.objectives
         return objectives if len(objectives) > 1 else (*objectives, Objective("trial", "min"))
 
     def value(self, trial: TrialResult, axis: Objective) -> float | None:
-        """None where the trial has no finite value on that axis."""
+        """Returns the trial's value on that axis; None where it has no finite one."""
         value = float(trial.number) if axis.metric == "trial" else trial.metrics.get(axis.metric, math.nan)
         return value if math.isfinite(value) else None
 
     def window(self, axis: Objective, trials: Sequence[TrialResult]) -> Window:
-        """What a chart shows of an axis with these trials. Raises ValueError when none has a value there."""
+        """Returns the part of an axis that a chart of these trials shows. Raises ValueError when none has a value
+        there."""
         values = [value for trial in trials if (value := self.value(trial, axis)) is not None]
         front = {trial.number for trial in self.front}
         kept = [
@@ -95,7 +97,7 @@ class Summary:
 
     @cached_property
     def history(self) -> HypervolumeHistory | None:
-        """None while no trial is eligible for the front."""
+        """Returns the hypervolume over the search; None while no trial is eligible for the front."""
         objectives = self.record.objectives
         goals = [objective.goal for objective in objectives]
         known = [v for t in self.record.trials if t.eligible and (v := t.values(objectives)) is not None]

@@ -59,7 +59,7 @@ class Window:
 
     @property
     def whole(self) -> bool:
-        """Whether every value is within."""
+        """Tells whether every value is within."""
         return not self.under and not self.over
 
     def clamped(self, value: float) -> float:
@@ -67,20 +67,20 @@ class Window:
         return min(max(value, self.low), self.high)
 
     def limits(self, margin: float = 0.05) -> tuple[float, float]:
-        """Where the axis begins and ends: a margin beyond the window, as a share of its length on paper."""
+        """Returns where the axis begins and ends: a margin beyond the window, as a share of its length on paper."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         room = (high - low) * margin or abs(high) * 0.1 or 1.0
         return (math.exp(low - room), math.exp(high + room)) if self.log else (low - room, high + room)
 
 
 def spans_decades(values: Sequence[float] | NDArray[np.float64]) -> bool:
-    """Whether a logarithmic axis shows these values better. Raises ValueError when there is none."""
+    """Tells whether a logarithmic axis shows these values better. Raises ValueError when there is none."""
     low, high = float(np.min(values)), float(np.max(values))
     return low > 0 and high / low > LOG_SPAN
 
 
 def _inside(values_N: NDArray[np.float64], kept_K: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are no outliers, or lie between those that are kept. All of them where that gains little."""
+    """Tells which values are no outliers, or lie between those that are kept. All of them where that gains little."""
     log, everything = spans_decades(values_N), np.ones(len(values_N), dtype=bool)
     scaled_N, scaled_K = (np.log(values_N), np.log(kept_K)) if log else (values_N, kept_K)
     first, third = np.percentile(scaled_N, [25, 75])

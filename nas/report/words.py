@@ -55,7 +55,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def beyond(window: Window, of: str = "trial") -> tuple[str, str]:
-    """How many values lie below and above what a chart shows, and how far; each empty where there is none."""
+    """Tells how many values lie below and above what a chart shows, and how far; each empty where there is none."""
     under = f"{plural(window.under, of)} down to {number(window.least)}" if window.under else ""
     over = f"{plural(window.over, of)} up to {number(window.most)}" if window.over else ""
     return under, over
@@ -86,7 +86,7 @@ ANY_SPACE: TypeAdapter[SpaceSettings | FamilySpaces | ParameterSettings] = TypeA
 
 
 def _sizes(family: str, space: SpaceSettings, named: bool) -> str:
-    """What may be chosen in one family's space, in few words."""
+    """Tells what may be chosen in one family's space, in few words."""
     kinds = listed(sorted({entry["kind"] for entry in space.attention}))
     mixed = ", chosen layer by layer" if space.mixed and len(space.attention) > 1 else ""
     parts = [
@@ -115,7 +115,7 @@ def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
 
 
 def reason(trial: TrialResult, role: Role) -> str:
-    """Why a trial is not on the front, as a phrase; the stored reason where that says it."""
+    """Says why a trial is not on the front, as a phrase; the stored reason where that says it."""
     if role is Role.STOPPED:
         return f"at step {trial.rungs[-1].step:,}: could not reach the front"
     if role is Role.SKIPPED:
@@ -130,7 +130,7 @@ def reason(trial: TrialResult, role: Role) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What a reader must know before the figures."""
+    """Lists what a reader must know before the figures."""
     record, open_trials = summary.record, len(summary.with_role(Role.OPEN))
     found = []
     if not record.trained_count():
@@ -157,7 +157,7 @@ def why_empty(summary: Summary) -> str:
 
 
 def line_meaning(summary: Summary) -> str:
-    """What the stepped line of the chart and its filled marks are."""
+    """Explains the stepped line of the chart and its filled marks."""
     match len(summary.record.objectives):
         case 1:
             return "The line follows the best value so far."
@@ -183,7 +183,7 @@ def duration(trial: TrialResult) -> float | None:
 
 
 def floor_sentences(summary: Summary) -> list[str]:
-    """How the best trial compares with the floors in each of their metrics, those of groups left out: on the validation
+    """Compares the best trial with the floors in each of their metrics, those of groups left out: on the validation
     split, and where confirmed on the test split."""
     floors = summary.record.data.get("floors", {})
     sentences = []
@@ -206,7 +206,8 @@ def best_beside_floor(summary: Summary, metric: str) -> float | None:
 
 
 def _goal(record: StudyRecord, metric: str) -> Goal:
-    """Of a floor's metric, or of one group of it; shares and scores that are not known are to be large."""
+    """Returns the goal of a floor's metric, or of one group of it; shares and scores that are not known are to be
+    large."""
     name = metric.partition(":")[0]
     metrics = record.metrics
     known = metrics.get(name, metrics.get(f"val_{name}"))
@@ -257,7 +258,7 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
 
 
 def lost(data: Mapping[str, Any], context: int) -> str:
-    """What of the examples models do not see, or cannot tell; empty where that is nothing."""
+    """Tells which parts of the examples models do not see, or cannot tell; empty where there are none."""
     told = {
         f"Longer than the context of {context:,} tokens": "too_long",
         "Answers cut off with that": "answers_cut_off",
