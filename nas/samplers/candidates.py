@@ -1,4 +1,4 @@
-"""Where proposals come from: draws of the space, and neighbours of what is good.
+"""Makes the candidates of proposals: draws of the space, and neighbours of what is good.
 
 A space is a function that takes a chooser (`suggest_categorical`, `suggest_int`, `suggest_float`, as an Optuna trial
 has) and returns what its choices mean. Which choices there are may depend on earlier ones.
@@ -154,7 +154,7 @@ class ParameterSet:
 def space_from_trials(
     trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]],
 ) -> SpaceFunction | None:
-    """Where no space is told: what can be gathered of it from trials (parameters, distributions). None of no trials.
+    """Gathers a space from trials (parameters, distributions), where none is told. None of no trials.
 
     Where trials differ in which parameters they have, a choice that decides this keeps to what went with these.
     """

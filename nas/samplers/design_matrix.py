@@ -44,22 +44,22 @@ class DesignMatrix:
 
     @property
     def version(self) -> int:
-        """Of the columns: rises when a parameter turns up that was not known."""
+        """The version of the columns: it rises when a parameter turns up that was not known."""
         return self._own_rows.version
 
     def candidate(self, trial: ObservedTrial) -> Candidate | None:
-        """What was tried; None if it is not described."""
+        """Returns the candidate that was tried; None if it is not described."""
         known = self._observed.get(trial.number)
         if known is None or (known[0].params, known[0].distributions) != (trial.params, trial.distributions):
             self._observed[trial.number] = known = (trial, self._found(trial))
         return known[1]
 
     def candidates(self, trials: Sequence[ObservedTrial]) -> list[Candidate]:
-        """Of those that are described."""
+        """Returns the candidates of those trials that are described."""
         return [candidate for candidate in map(self.candidate, trials) if candidate]
 
     def mask_N(self) -> NDArray[np.bool_]:
-        """Which of the finished trials are described."""
+        """Tells which of the finished trials are described."""
         for trial in self.history.done[len(self._mask) :]:
             self._mask.append([float(self.candidate(trial) is not None)])
         return self._mask.array()[:, 0] > 0

@@ -32,7 +32,7 @@ class Encoding:
         )
 
     def scales(self, rows_ND: Floats) -> Floats:
-        """What to divide each column by: the spread of its parameter over these rows."""
+        """Returns what to divide each column by: the spread of its parameter over these rows."""
         variance_D = rows_ND.var(axis=0)
         owner_D = [name for name, d in self.known.items() for _ in _columns(name, d, {})]
         total = {name: sum(v for v, o in zip(variance_D, owner_D, strict=True) if o == name) for name in self.known}

@@ -36,7 +36,7 @@ def exp(values: Floats) -> Floats:
 
 
 class Belief(Protocol):
-    """What is known of one objective of each candidate."""
+    """Holds what is known of one objective of each candidate."""
 
     def shortfall(self, edges_E: Floats) -> Floats:
         """ψ(t) = E[max(0, t − Y)] for each candidate and edge, (C, E); 0 at −∞."""

@@ -114,7 +114,7 @@ class ParetoSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Of what the space did not tell: a uniform draw."""
+        """Draws uniformly what the space did not tell."""
         generator = self._generator(trial, param_name)
         return RandomChooser(generator).choose(param_name, param_distribution)
 

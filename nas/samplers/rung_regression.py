@@ -69,6 +69,6 @@ class RungRegression:
         self.moments[budget] = self.moments.get(budget, Moments()).with_pair(value, final)
 
     def line(self, budget: float) -> Line | None:
-        """How values at that budget go on; None where fewer than two trials tell."""
+        """Returns the line on which values at that budget go on; None where fewer than two trials tell."""
         moments = self.moments.get(budget, Moments())
         return moments.line() if moments.count >= FEWEST else None

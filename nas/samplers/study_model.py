@@ -1,4 +1,4 @@
-"""What is believed of candidates, given the trials so far: the pareto sampler's model, without Optuna's calls.
+"""Predicts what candidates are worth, given the trials so far: the pareto sampler's model, without Optuna's calls.
 
 Shapes: N finished trials, P of these or of trials under way, C candidates, M objectives, D features.
 """
@@ -59,13 +59,13 @@ class StudyModel:
 
     @property
     def ready(self) -> bool:
-        """Whether enough is trained for a model."""
+        """Tells whether enough is trained for a model."""
         described_N, complete_N = self.design.mask_N(), self.history.complete_N
         informed = int((described_N & (complete_N | self.history.at_rung_N)).sum())
         return informed >= self.startup and int((described_N & complete_N).sum()) >= FEWEST_COMPLETE
 
     def may_be_proposed(self, candidate: Candidate) -> bool:
-        """Whether its cheap objectives are known, and its known limits are kept."""
+        """Tells whether its cheap objectives are known, and its known limits are kept."""
         if not all(map(math.isfinite, self.design.cheap_of(candidate).values())):
             return False
         return all(limit(candidate.configuration) <= 0 for limit in self.functions.limits.values())
@@ -87,11 +87,11 @@ class StudyModel:
         return self.design.candidates([self.history.done[i] for i in near])
 
     def shown_space(self) -> SpaceFunction | None:
-        """What the finished trials show of it."""
+        """Returns what the finished trials show of the space."""
         return space_from_trials((trial.params, trial.distributions) for trial in self.history.done if trial.complete)
 
     def scorer(self) -> "Scorer":
-        """What candidates are held against, as things stand."""
+        """Returns what scores candidates, as things stand."""
         surrogates = self._surrogates()
         return Scorer(self, surrogates, self._front(surrogates))
 
@@ -137,7 +137,7 @@ class StudyModel:
         return Surrogate(seen.joined(believed), fitted)
 
     def _observed(self, m: int) -> Observations:
-        """Of the finished trials, values that are known and values that follow from their last rung."""
+        """Returns the values of the finished trials that are known, or that follow from their last rung."""
         return self._told(*self.history.extrapolated(m))
 
     def _told(self, y_N: Floats, spread_N: Floats | None = None, count: int | None = None) -> Observations:
@@ -189,7 +189,8 @@ class StudyModel:
         return log_C
 
     def cost(self, pool: Sequence[Candidate], rows_CD: Floats) -> Floats:
-        """What each candidate's improvement is divided by: as predicted from what others took, else as told, else 1."""
+        """Returns what each candidate's improvement is divided by: as predicted from what others took, else as told,
+        else 1."""
         with np.errstate(divide="ignore", invalid="ignore"):
             log_N = np.log(self.history.cost_N)
         if (np.isfinite(log_N) & self.design.mask_N()).sum() >= FEWEST_COMPLETE:
@@ -226,7 +227,7 @@ class Scorer:
         return score_C + self.model.log_feasible(rows_CD)
 
     def expected(self, candidate: Candidate) -> list[float]:
-        """What is expected of its objectives."""
+        """Returns the expected values of its objectives."""
         beliefs = self._beliefs([candidate], self.model.design.rows([candidate]))
         return self.model.history.external([float(belief.mean()[0]) for belief in beliefs])
 

@@ -1,4 +1,4 @@
-"""What past trials say of those not yet trained: a Gaussian process on the logarithm of one value.
+"""Predicts trials that are not yet trained from those that are: a Gaussian process on the logarithm of one value.
 
     log(y − shift) ~ GP(constant, σ₁² Matérn₅⸝₂ + σ₂² RBF) + noise,   shift = min y − (median y − min y)
 
@@ -66,7 +66,7 @@ class Surrogate:
         self._noise = float(kernel.k2.noise_level)
 
     def predict(self, features_CD: Floats) -> LogNormal:
-        """Of the true value, without the noise of a single training."""
+        """Predicts the true value, without the noise of a single training."""
         mean_C, sd_C = self._gp.predict(features_CD, return_std=True)
         sd_C = np.sqrt(np.maximum(sd_C**2 - self._noise, 1e-8))
         return LogNormal(mean_C * self._scale + self._centre, sd_C * self._scale, self.shift)
@@ -78,7 +78,7 @@ class Surrogate:
 
 
 def thinned(y_N: Floats) -> Indexes:
-    """Which of many observations to use, at most MOST_POINTS: the best half, and every so manieth of all.
+    """Chooses which of many observations to use, at most MOST_POINTS: the best half, and every so manieth of all.
 
     That number is a power of two, so that from one proposal to the next nearly all stay the same.
     """

@@ -1,4 +1,4 @@
-"""What a study's trials tell a sampler, read once each: values, what was known before training, rungs, violations.
+"""Reads what a study's trials tell a sampler, once each: values, what was known before training, rungs, violations.
 
 Besides Optuna's own fields these user attributes of a trial are read:
 
@@ -122,7 +122,7 @@ class TrialHistory:
 
     @property
     def at_rung_N(self) -> NDArray[np.bool_]:
-        """Who have reached a rung."""
+        """Tells which trials have reached a rung."""
         return np.isfinite(self._last.array()[:, 0])
 
     @property
@@ -184,7 +184,7 @@ class TrialHistory:
                         curve.add(at, rung_M[m], trial.values_M[m])
 
     def read(self, trial: FrozenTrial) -> ObservedTrial:
-        """What a trial tells, as it now stands."""
+        """Reads what a trial tells, as it now stands."""
         told: Sequence[float | None]
         complete = trial.state is TrialState.COMPLETE
         told = trial.values if complete else trial.user_attrs.get(KNOWN_VALUES) or ()

@@ -159,7 +159,7 @@ class StudyFile(Table):
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
-        """As one writes it: the name, where there is one."""
+        """Writes families as one does: the name, where there is one."""
         return family[0] if len(family) == 1 else list(family)
 
     def own_metrics(self) -> dict[str, Metric]:
@@ -215,7 +215,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
 
 
 def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", preset: str | None = None) -> StudyFile:
-    """The same for a text at hand; `source` names it in errors."""
+    """Parses the text of a study file; `source` names it in errors."""
     try:
         data = tables_of(text)
     except tomllib.TOMLDecodeError as error:
@@ -300,7 +300,8 @@ TAGS: dict[Any, type[Table]] = {
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str, preset: str | None = None) -> InvalidStudyFile:
-    """The same error with file and line in front of the key's path: of the preset, where it is the one that sets it."""
+    """Returns the error with file and line in front of the key's path: of the preset, where it is the one that sets
+    it."""
     path, changed = error.where, f"presets.{preset}.{error.where}"
     if preset is not None and line_of(text, changed) != line_of(text, f"presets.{preset}"):
         path = changed

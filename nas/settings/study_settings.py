@@ -1,4 +1,4 @@
-"""How a study trains, measures and searches: the small tables of a study file, one class each."""
+"""Defines how a study trains, measures and searches: the small tables of a study file, one class each."""
 
 from typing import Annotated, Literal, Self
 

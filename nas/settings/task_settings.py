@@ -31,7 +31,7 @@ class TaskKind:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What trials of it have, and those of some other task have not."""
+        """The metrics that trials of it have, and those of some other task have not."""
         return (*self.qualities, "generation_ms") if self.has_source else self.qualities
 
 
@@ -212,7 +212,7 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
 
 
 def _table(value: Any) -> str:
-    """Which of these the kind has; of an unknown kind those of a text, which then tell that it is unknown."""
+    """Picks which of these the kind has; of an unknown kind those of a text, which then tell that it is unknown."""
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
     if not isinstance(kind, str) or kind not in TASK_KINDS:
         return "text"

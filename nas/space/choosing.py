@@ -1,4 +1,4 @@
-"""How choices are made: asked of a trial, replayed, or found again in a given architecture.
+"""Makes choices: asked of a trial, replayed, or found again in a given architecture.
 
 A choice has a name, options, and a lookup that tells what an architecture has there. The options under one name never
 change within a study, as Optuna demands; a choice with only one option is none.
@@ -63,7 +63,7 @@ class Picker(Protocol):
     def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any: ...
 
     def under(self, prefix: str) -> "Picker":
-        """The same, with a prefix before every name."""
+        """Returns a chooser that puts a prefix before every name."""
 
 
 class ChoicePicker:
@@ -123,7 +123,7 @@ class CombinationTable:
         return self._left(tuple(chosen.items()))[0]
 
     def _find_offer(self, column: str, chosen: Choices) -> tuple[str, list[Any]]:
-        """What is added to the column's name after these choices, and the values left to it."""
+        """Returns what is added to the column's name after these choices, and the values left to it."""
         values = dict(chosen)
         marks = ",".join(f"{key}={values[key]}" for key in self._marks(column, tuple(values)))
         offered = {row[column] for row in self._left(chosen)}

@@ -121,7 +121,7 @@ def by_family(
 
 
 def place_of(family: Family, space: SpaceSettings | FamilySpaces | ParameterSettings) -> str:
-    """Where the family's table stands in the file."""
+    """Tells where the family's table stands in the file."""
     return "space" if isinstance(space, SpaceSettings) else f"space.{family}"
 
 
@@ -190,8 +190,8 @@ class Rest:
 
 @dataclass(frozen=True)
 class Menu:
-    """What the blocks of one stack may be made of: any mixer of a hidden size with any rest that its kind allows, and
-    any way to attend to the source."""
+    """Lists what the blocks of one stack may be made of: any mixer of a hidden size with any rest that its kind allows,
+    and any way to attend to the source."""
 
     mixers: Mapping[int, tuple[tuple[Kind, Position], ...]]
     rests: Mapping[str, tuple[Rest, ...]]
@@ -203,7 +203,8 @@ class Menu:
 
 
 def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: bool = False) -> Menu:
-    """Of the entries under that key (`attention`), in the order of the file; `where` names the family's table.
+    """Makes the menu of the entries under that key (`attention`), in the order of the file; `where` names the family's
+    table.
 
     Raises InvalidStudyFile when an entry, a head count or a position fits nothing, or a hidden size no entry.
     """
@@ -279,7 +280,7 @@ def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None
 
 
 def _misfit(choice: Choices, sizes: Sequence[int], where: str) -> Problem:
-    """Why an entry cannot be built, though its head count can: the first problem with another of its fields."""
+    """Says why an entry cannot be built, though its head count can: the first problem with another of its fields."""
     problems = [p for hidden in sizes for spec in expand(choice, hidden, where) if (p := spec.problem(hidden))]
     if not problems:
         text = f"kv_heads={choice.get('kv_heads')!r} of heads={choice['heads']} is no whole number"
