@@ -45,7 +45,7 @@ class Features:
         return [named.get(name, 0.0) / scale for name, scale in self._scale.items()]
 
     def named(self, architecture: Architecture) -> dict[str, float]:
-        """What there is, by name and not scaled; what an architecture has not is absent."""
+        """Returns the features by name and not scaled; what an architecture has not is absent."""
         row = {
             "hidden": math.log2(architecture.hidden),
             "repeat": math.log2(architecture.repeat),

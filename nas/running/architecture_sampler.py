@@ -25,7 +25,7 @@ a decode state (KiB) may be 0, which has no logarithm."""
 
 
 def is_logarithmic(objective: Objective) -> bool:
-    """Whether ratios of the objective count; a metric of the study's own says so itself."""
+    """Tells whether ratios of the objective count; a metric of the study's own says so itself."""
     if objective.own:
         return objective.own.log
     return objective.goal == "min" and (objective.unit in LOGARITHMIC_UNITS or objective.metric == "params")
@@ -33,7 +33,7 @@ def is_logarithmic(objective: Objective) -> bool:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen for a trial."""
+    """Holds what is chosen for a trial."""
 
     architecture: Design
     learning_rate: float | None

@@ -1,4 +1,4 @@
-"""How far a study is, and why it ends."""
+"""Counts how far a study is, and decides why it ends."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
 
 
 class End(StrEnum):
-    """Why no more jobs are handed out."""
+    """Names why no more jobs are handed out."""
 
     BUDGET = "the budget is reached"
     EXHAUSTED = "the space is exhausted: every architecture has been tried"

@@ -1,4 +1,5 @@
-"""Who runs what next, and what becomes of it. Knows no Ray and no torch; the rows in the store are its only memory.
+"""Decides what runs next, and what becomes of it. It knows no Ray and no torch; the rows in the store are its only
+memory.
 
     coordinator = Coordinator(store, file, owner=..., budget=...)
     while (job := coordinator.next_job()) is not None:     # claims a WAITING row, else writes a proposal as a new one
@@ -249,7 +250,7 @@ class Coordinator:
         return not self._ends(trial, rung.step)
 
     def _ends(self, trial: RunningTrial, step: int) -> bool:
-        """Whether it was decided that the trial ends at that step; it is finished then."""
+        """Tells whether it was decided that the trial ends at that step; it is finished then."""
         if not trial.verdict or trial.verdict.step != step:
             return False
         self._finish(trial, TrialState.PRUNED, reason=trial.verdict.reason)

@@ -43,7 +43,7 @@ from nas.training.torch_state import borrowed_torch
 
 @dataclass(frozen=True)
 class Launch:
-    """What a command may choose anew each time. None: as the study says, or all that the machine has."""
+    """Holds what a command may choose anew each time. None: as the study says, or all that the machine has."""
 
     executor: Literal["ray", "serial"] = "ray"
     trials: int | None = None
@@ -61,7 +61,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a launch ended. `end` is None when it was interrupted or ran out of time."""
+    """Tells how a launch ended. `end` is None when it was interrupted or ran out of time."""
 
     study: StoredStudy
     end: End | None
@@ -194,7 +194,7 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
 
 
 def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> Store:
-    """What this launch has made is gone again when it cannot be made whole."""
+    """Opens the study or creates it. What this launch has made is gone again when it cannot be made whole."""
     new = not (folder / "study.db").exists()
     try:
         store = Store.only(sqlite_url(folder), file.name, file.objective_list())

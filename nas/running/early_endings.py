@@ -1,4 +1,4 @@
-"""Which trials end before all training is spent on them: skipped before it, or stopped at a rung.
+"""Decides which trials end before all training is spent on them: skipped before it, or stopped at a rung.
 
 Each is decided once, by what the study knows at that moment, and the verdict is stored before what it was decided by.
 So a row that holds a rung has passed it or holds the verdict too, and a resumed trial is never judged again by what was

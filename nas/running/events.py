@@ -1,4 +1,4 @@
-"""What passes between the coordinator and whoever runs a trial: one job in, a few events out. Plain values."""
+"""Defines what passes between the coordinator and an executor: one job in, a few events out. Plain values."""
 
 import time
 from collections.abc import Mapping
@@ -87,7 +87,8 @@ Event = Measured | Reached | Completed | Failed | Interrupted | Blocked
 
 
 def waiting(what: str, trial: int | None = None, since: float | None = None) -> dict[str, Any]:
-    """What the observer is told of a wait: `for` what (WAITS), since when (Unix seconds), and for which trial."""
+    """Makes the event that tells the observer of a wait: `for` what (WAITS), since when (Unix seconds), and for which
+    trial."""
     told = {"type": "waiting", "for": what, "since": time.time() if since is None else since}
     return told if trial is None else told | {"trial": trial}
 

@@ -48,7 +48,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of the value at the end."""
+    """Holds a forecast of the value at the end."""
 
     expected: float
     low: float
@@ -67,12 +67,13 @@ class CurveForecaster:
         self._fits: dict[tuple[int, bool], _Fit | None] = {}
 
     def expected(self, curve: Curve) -> float | None:
-        """None when fewer than FEWEST whole curves tell, or the curve's own value is not finite."""
+        """Returns the expected end; None when fewer than FEWEST whole curves tell, or the curve's own value is not
+        finite."""
         fit, own = self._fit(curve)
         return fit.value(own, fit.gain(own)) if fit else None
 
     def forecast(self, curve: Curve) -> Forecast | None:
-        """None in the same cases."""
+        """Returns the forecast; None where `expected` is."""
         fit, own = self._fit(curve)
         if fit is None:
             return None
@@ -81,7 +82,7 @@ class CurveForecaster:
         return Forecast(*(fit.value(own, gain) for gain in gains))
 
     def _fit(self, curve: Curve) -> tuple["_Fit | None", Sequence[float]]:
-        """What fits the curve, and its own values in the scale of that."""
+        """Returns the regression that fits the curve, and the curve's own values in its scale."""
         if not math.isfinite(curve.at):
             return None, ()
         first = 0 if math.isfinite(curve.before) else 1
@@ -128,11 +129,11 @@ class _Fit:
         return cls(logarithmic, at_ND, gain_N, mean, slope, mean_last, spread, deviation, quantile)
 
     def gain(self, own: Sequence[float]) -> float:
-        """As expected, from the own last value on."""
+        """Returns the expected gain from the own last value on."""
         return self.mean + self.slope * (own[-1] - own[0] - self.mean_last)
 
     def half(self, own: Sequence[float]) -> float:
-        """Of the prediction interval."""
+        """Returns half the width of the prediction interval."""
         leverage = (own[-1] - own[0] - self.mean_last) ** 2 / self.spread if self.spread else 0.0
         return self.quantile * self.deviation * math.sqrt(1 + 1 / len(self.gain_N) + leverage)
 

@@ -1,4 +1,4 @@
-"""What a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
+"""Works out what a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ def resolve_device(file: StudyFile, gpus: float | None) -> tuple[str, float]:
 
 
 def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: float) -> int:
-    """How many trials run side by side. A fraction of a GPU never spans two of them."""
+    """Counts the trials that run side by side. A fraction of a GPU never spans two of them."""
     by_cpu = int(cpus / cpus_per_trial + 1e-9)
     if not gpus_per_trial:
         return by_cpu
@@ -41,7 +41,7 @@ def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: fl
 
 @dataclass(frozen=True)
 class Placement:
-    """Where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs."""
+    """Says where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs."""
 
     device: str
     cpus: float

@@ -60,7 +60,7 @@ def seed_of(*parts: int | str) -> int:
 
 
 def key_of(architecture_id: str, learning_rate: float | None) -> str:
-    """What makes two trials the same: the architecture, and the learning rate where that is searched."""
+    """Returns what makes two trials the same: the architecture, and the learning rate where that is searched."""
     return architecture_id if learning_rate is None else f"{architecture_id}@{learning_rate!r}"
 
 
@@ -152,7 +152,7 @@ class Proposer:
         self._mirror._storage.set_trial_state_values(mirror_id, state, values)
 
     def measured(self, number: int, metrics: Mapping[str, float]) -> None:
-        """What is known of a trial before it is trained."""
+        """Takes in what is known of a trial before it is trained."""
         self._note(number, self._known(metrics))
 
     def reached(self, number: int, rung: Rung) -> None:

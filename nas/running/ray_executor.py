@@ -170,7 +170,7 @@ def _tuner(bridge: "_Bridge", factory: BodyFactory, folder: Path) -> tune.Tuner:
 
 
 class _Patience:
-    """How long a stop may take: long where a trial has a state to save, short where all workers still start."""
+    """Decides how long a stop may take: long where a trial has a state to save, short where all workers still start."""
 
     def __init__(self, bridge: "_Bridge") -> None:
         self._bridge, self._since = bridge, 0.0

@@ -50,11 +50,12 @@ class RunningTrial:
         )
 
     def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:
-        """As the stopping rule sees it, now."""
+        """Returns the trial as the stopping rule sees it now."""
         return TrialProgress(dict(self.metrics), tuple(self.rungs), complete, feasible)
 
     def keep(self, rung: Rung) -> bool:
-        """Whether the rung is new: a resumed trial tells those again that were saved before the row heard of them."""
+        """Keeps a rung, and tells whether it is new: a resumed trial tells those again that were saved before the row
+        heard of them."""
         new = all(known.step != rung.step for known in self.rungs)
         if new:
             self.rungs.append(rung)

@@ -1,4 +1,4 @@
-"""How a running search is told to stop: signals, `nas stop`, and the time budget, all in one place.
+"""Tells a running search to stop: signals, `nas stop`, and the time budget, all in one place.
 
     GO      hand out trials
     FINISH  running trials finish (first Ctrl-C, `nas stop`)
@@ -33,7 +33,7 @@ class Level(IntEnum):
 
 
 def told_to_stop(folder: Path) -> bool:
-    """Whether trials of the study in this folder are to save and stop."""
+    """Tells whether trials of the study in this folder are to save and stop."""
     return (folder / NOW_FILE).exists()
 
 

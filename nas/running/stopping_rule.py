@@ -1,4 +1,5 @@
-"""Which trials cannot reach the front any more: early stopping at rungs, over several objectives. Knows no executor.
+"""Finds the trials that cannot reach the front any more: early stopping at rungs, over several objectives. Knows no
+executor.
 
 A trial ends at a rung as `dominated` when both hold:
 
@@ -49,7 +50,7 @@ class TrialProgress:
     feasible: bool = True
 
     def curve(self, metric: str, step: int) -> Curve:
-        """As it stood at the rung of that step, which it has reached."""
+        """Returns the curve as it stood at the rung of that step, which the trial has reached."""
         reached = [rung.metrics.get(metric, math.nan) for rung in self.rungs if rung.step <= step]
         return Curve(reached[-2] if len(reached) > 1 else math.nan, reached[-1])
 
@@ -77,7 +78,7 @@ class StoppingRule:
         self._trials.pop(number, None)
 
     def verdict(self, number: int) -> Verdict | None:
-        """Whether that trial ends at the last rung that it has reached. None: it goes on."""
+        """Decides whether that trial ends at the last rung that it has reached. None: it goes on."""
         progress = self._trials[number]
         step = progress.rungs[-1].step
         if number % NEVER_STOPPED == NEVER_STOPPED - 1:
@@ -91,7 +92,7 @@ class StoppingRule:
         return Verdict(step, Reason.DOMINATED)
 
     def dominated(self, values: Sequence[float]) -> bool:
-        """Whether a fully trained, feasible trial dominates these values of the objectives, in order."""
+        """Tells whether a fully trained, feasible trial dominates these values of the objectives, in order."""
         if not all(map(math.isfinite, values)):
             return False
         finals = [

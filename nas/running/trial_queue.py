@@ -1,4 +1,5 @@
-"""What may run next: rows that wait, then proposals that become rows. Knows every row of the study by its key."""
+"""Queues what may run next: rows that wait, then proposals that become rows. Knows every row of the study by its
+key."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -18,7 +18,7 @@ class Limit:
     bound: float
 
     def excess(self, value: float) -> float:
-        """How far the value is from being within the limit: 0 is within."""
+        """Tells how far the value is from being within the limit: 0 is within."""
         over, under = value - self.bound, self.bound - value
         distance = {"<=": over, "<": over, ">=": under, ">": under, "==": abs(over)}[self.operator]
         strict = self.operator in ("<", ">") and distance == 0

@@ -29,7 +29,7 @@ INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
 class StoredRows:
-    """Of one study. Raises what SQLAlchemy raises."""
+    """Reads and writes the rows of one study. Raises what SQLAlchemy raises."""
 
     def __init__(self, engine: sql.Engine, study_id: int) -> None:
         self.engine, self.study_id = engine, study_id
@@ -76,7 +76,7 @@ class StoredRows:
 
     @cached_property
     def _tables(self) -> Mapping[str, sql.Table]:
-        """As they are in the database, so that its own types are used."""
+        """Reads the tables as they are in the database, so that its own types are used."""
         known = sql.MetaData()
         known.reflect(self.engine, only=["studies", "trials", *PARTS])
         return known.tables
@@ -122,7 +122,7 @@ class StoredRows:
 
 
 def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
-    """What a row has in one of the tables."""
+    """Returns what a row has in one of the tables."""
     match name:
         case "trial_params":
             for param, value in row.params.items():

@@ -1,4 +1,4 @@
-"""Where a study stands: its trials by state, how much of the budget is trained, its front, its best values."""
+"""Tells where a study stands: its trials by state, how much of the budget is trained, its front, its best values."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ from nas.study.stored_study import StoredStudy, is_running
 
 
 def standing(study: StoredStudy) -> dict[str, Any]:
-    """Where a study stands, as plain data: what `nas status --json` prints."""
+    """Tells where a study stands, as plain data: what `nas status --json` prints."""
     running, record = is_running(study.folder), study.record()
     states: dict[str, Counter[str]] = {}
     for trial in record.trials:

@@ -44,7 +44,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredS
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a driver holds the folder's lock."""
+    """Tells whether a driver holds the folder's lock."""
     if not (folder / "driver.lock").exists():
         return False
     try:
@@ -62,7 +62,7 @@ class StoredStudy:
 
     @property
     def address(self) -> str:
-        """What a command takes as STUDY: the name where that is enough, else the folder."""
+        """Returns what a command takes as STUDY: the name where that is enough, else the folder."""
         return self.name if self.folder == runs_folder() / self.name else str(self.folder)
 
     @cached_property
@@ -93,7 +93,7 @@ class StoredStudy:
         )
 
     def record_for_report(self) -> StudyRecord:
-        """The same, with the attention maps of the front: files of some size, which nothing else reads."""
+        """Returns the record with the attention maps of the front: files of some size, which nothing else reads."""
         record = self.record()
         files = {t.number: self.trial_folder(t.number) / ATTENTION_MAPS for t in pareto.front_of(record)}
         maps = {

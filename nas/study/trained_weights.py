@@ -1,4 +1,4 @@
-"""Where the weights of a trial lie: what `nas train` wrote for it, else what the search kept."""
+"""Finds where the weights of a trial lie: what `nas train` wrote for it, else what the search kept."""
 
 from pathlib import Path
 
