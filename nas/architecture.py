@@ -196,7 +196,7 @@ LSTM_LAYER = Block.model_validate({"attention": {"kind": "lstm"}, "feed_forward"
 
 
 def too_large(hidden: int, blocks: int, repeat: int) -> Problem | None:
-    """What is wrong, and the fix, when a stack of so many blocks is beyond what `nas` builds (nas.bounds)."""
+    """Returns the problem and its fix when a stack of so many blocks is beyond what `nas` builds (nas.bounds)."""
     if hidden**2 * blocks > bounds.HIDDEN_SQUARED_BLOCKS:
         most = bounds.HIDDEN_SQUARED_BLOCKS // hidden**2
         return (
@@ -227,7 +227,7 @@ def path_of(location: tuple[int | str, ...]) -> str:
 
 
 def first_error(error: ValidationError) -> ErrorDetails:
-    """What to tell first: an unknown key explains why another is missing, not the other way round.
+    """Picks the error to tell first: an unknown key explains why another is missing, not the other way round.
 
     Defaults that could not be worked out because of another error are no error of their own.
     """

@@ -1,4 +1,4 @@
-"""What every attention kind shares: forms, positions, and the base classes of kinds with heads. No torch here."""
+"""Holds what every attention kind shares: forms, positions, and the base classes of kinds with heads. No torch here."""
 
 from math import isqrt
 from typing import ClassVar, Literal
@@ -30,7 +30,7 @@ Problem = tuple[str, str]
 
 
 class Kind(Spec):
-    """What every kind tells of itself."""
+    """Describes what every kind tells of itself."""
 
     kind: str
     forms: ClassVar[tuple[Form, ...]] = ("causal", "bidirectional")
@@ -40,7 +40,7 @@ class Kind(Spec):
     """Whether it has attention weights that can be shown."""
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
-        """What is wrong and how to mend it when this cannot be built at that hidden size, else None."""
+        """Says what is wrong and how to mend it when this cannot be built at that hidden size, else returns None."""
         if position is not None and position not in self.positions:
             return f"kind={self.kind!r} takes no position={position!r}", f"use one of {', '.join(self.positions)}"
         return None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Difference:
-    """How much larger the mean of some scores is than that of others of the same examples, and the 95 % interval."""
+    """Tells how much larger the mean of some scores is than that of others of the same examples, with the 95 %
+    interval."""
 
     difference: float
     low: float

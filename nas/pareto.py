@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def as_minimised(values_NM: ArrayLike, goals: Sequence[str]) -> Floats:
-    """The same rows with every column to be made small. Raises ValueError on NaN, infinity or a wrong width."""
+    """Returns the rows with every column to be made small. Raises ValueError on NaN, infinity or a wrong width."""
     values = np.asarray(values_NM, dtype=float)
     if values.ndim != 2 or values.shape[1] != len(goals):
         raise ValueError(f"expected rows of {len(goals)} objectives, got an array of shape {values.shape}")
@@ -81,7 +81,8 @@ class GrowingFront:
         return len(self.rows_FM)
 
     def add(self, values: Sequence[float]) -> bool:
-        """Whether the row enters the front; the rows that it dominates leave. Raises ValueError on NaN."""
+        """Adds a row, and tells whether it enters the front; the rows that it dominates leave. Raises ValueError on
+        NaN."""
         row_M = as_minimised([list(values)], self.goals)[0]
         self._best_M, self._worst_M = np.minimum(self._best_M, row_M), np.maximum(self._worst_M, row_M)
         near = self.around(row_M)
@@ -111,7 +112,7 @@ class GrowingFront:
         return [float(v if goal == "min" else -v) for v, goal in zip(self._best_M, self.goals, strict=True)]
 
     def reference_point(self) -> list[float]:
-        """What `reference_point` gives for all rows so far."""
+        """Returns what `reference_point` gives for all rows so far."""
         return _beyond(self._best_M, self._worst_M, self.goals)
 
     def hypervolume(self, reference: Sequence[float]) -> float:

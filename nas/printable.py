@@ -31,7 +31,7 @@ def escaped(text: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """The same, with line feeds and tabs escaped too: a name cannot begin a line of its own."""
+    """Makes text printable on one line, with line feeds and tabs escaped too: a name cannot begin a line of its own."""
     return printable(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 

@@ -1,4 +1,4 @@
-"""Why trials end without training, before all of it, or without a result: the reasons that rows store."""
+"""Names why trials end without training, before all of it, or without a result: the reasons that rows store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

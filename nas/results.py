@@ -1,4 +1,4 @@
-"""What a trial yields: metrics with units, objectives over them, limits on them, and the record of a study.
+"""Defines what a trial yields: metrics with units, objectives over them, limits on them, and the record of a study.
 
 Everything here is plain data, read from the database by whoever reports, and needs no torch, ray or optuna.
 """
@@ -86,7 +86,7 @@ class Objective:
 
     @property
     def means(self) -> Metric:
-        """What is known of the metric; of an unknown one, nothing but its name."""
+        """Returns what is known of the metric; of an unknown one, nothing but its name."""
         return self.own or METRICS.get(self.metric) or Metric(self.metric, self.goal, "", "")
 
     @property
@@ -110,11 +110,12 @@ class Constraint:
 
     @property
     def means(self) -> Metric:
-        """What is known of the metric; of an unknown one, nothing but its name."""
+        """Returns what is known of the metric; of an unknown one, nothing but its name."""
         return self.own or METRICS.get(self.metric) or Metric(self.metric, "min", "", "")
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """How far over the limit, relative to it: <= 0 is feasible, and 0 where the metric is absent."""
+        """Tells how far over the limit a trial is, relative to it: <= 0 is feasible, and 0 where the metric is
+        absent."""
         value = metrics.get(self.metric)
         if value is None:
             return 0.0
