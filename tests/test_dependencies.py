@@ -1,6 +1,7 @@
 """What `nas` imports is what an installation without extras brings: read from the source and pyproject.toml."""
 
 import ast
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -37,3 +38,11 @@ def test_every_package_that_is_imported_is_declared():
         if not declared & {canonicalize_name(d) for d in brought_by.get(name, [name])}
     }
     assert not missing
+
+
+def test_a_commit_is_checked_as_make_check_checks():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ncheck: ")[2].partition("\n\n")[0]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    checks = re.findall(r"^\t\$\(BIN\)/(.+)$", recipe, re.MULTILINE)
+    assert checks
+    assert re.findall(r"entry: \.venv/bin/(.+)$", hooks, re.MULTILINE) == checks

@@ -1,0 +1,41 @@
+"""Docstrings are read by strangers: the first line is a sentence about what stands below it, and no fragment."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nas
+
+ROOT = Path(nas.__path__[0])
+FRAGMENT = re.compile(r"(Of|The same|What|Whether|Where|Which|Who|Whoever|Whom|Whose|How|Why)\b")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def docstrings(source: str) -> Iterator[tuple[str, str]]:
+    """The name and the docstring of everything in the source that has one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+            yield getattr(node, "name", "the file"), text
+
+
+@pytest.mark.parametrize("package", sorted({path.relative_to(ROOT).parts[0] for path in ROOT.rglob("*.py")}))
+def test_no_docstring_begins_as_a_fragment(package):
+    paths = (ROOT / package).rglob("*.py") if (ROOT / package).is_dir() else [ROOT / package]
+    assert [
+        f"{path.relative_to(ROOT)}, {name}: {text.splitlines()[0]}"
+        for path in paths
+        for name, text in docstrings(path.read_text(encoding="utf-8"))
+        if FRAGMENT.match(text)
+    ] == []
+
+
+def test_the_code_map_names_every_file():
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n## Code map\n")[2]
+    told = set()
+    for section in page.split("\n### nas/")[1:]:
+        folder = section.partition(":")[0]
+        told |= {folder + name for name in re.findall(r"^- `([\w.]+)`: ", section, re.MULTILINE)}
+    assert told == {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")}
