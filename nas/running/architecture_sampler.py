@@ -17,7 +17,7 @@ from nas.samplers.pareto_sampler import ParetoSampler
 from nas.space.architecture_space import Space
 from nas.space.parameter_space import Design, SearchSpace
 
-STARTUP = 4
+STARTUP_TRIALS = 4
 """With parameters and FLOPs among the features, so few tell enough to be better than filling the space."""
 LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "FLOP", "mJ", "s")
 """Half of a loss, a time or a size is as good wherever one starts from. Shares of right answers are no such thing, and
@@ -74,7 +74,7 @@ def pareto_sampler(
         features=row,
         cost=(lambda choice: told(choice)["flops_per_token"]) if "flops_per_token" in known else None,
         logarithmic=[is_logarithmic(o) for o in objectives],
-        startup=STARTUP,
+        n_startup_trials=STARTUP_TRIALS,
         seed=seed,
     )
 

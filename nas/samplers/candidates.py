@@ -135,7 +135,9 @@ class ParameterSet:
         self.seen: dict[str, list[Any]] = {name: [] for name, d in distributions.items() if _is_choice(d)}
         self.deciding: set[str] = set()
 
-    def add(self, params: Mapping[str, Any]) -> None:
+    def add(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
+        """Take in a trial. Ranges may have changed: those of the newest trial are kept."""
+        self.distributions = distributions
         for name, values in self.seen.items():
             if params[name] not in values:
                 values.append(params[name])
@@ -161,7 +163,7 @@ def space_from_trials(
     found: dict[frozenset[str], ParameterSet] = {}
     for params, distributions in trials:
         if distributions:
-            found.setdefault(frozenset(distributions), ParameterSet(distributions)).add(params)
+            found.setdefault(frozenset(distributions), ParameterSet(distributions)).add(params, distributions)
     sets = list(found.values())
     for one, other in itertools.permutations(sets, 2):
         one.decide_against(other)

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from nas.samplers.candidates import Candidate, Key
 from nas.samplers.point_sets import Floats
 
+TINY = 1e-300
 MOST_CACHED = 20_000
 """Candidates whose numbers are kept."""
 
@@ -86,6 +87,8 @@ def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any
         return [float(present and params[name] == choice) for choice in distribution.choices]
     if not present:
         return [0.0, 0.0]
+    if not isinstance(params[name], (int, float)):
+        return [0.0, 0.0]  # of a trial that had other choices under that name
     value = float(params[name])
     if isinstance(distribution, CategoricalDistribution):
         numbers = [float(choice) for choice in distribution.choices if isinstance(choice, (int, float))]
@@ -93,7 +96,7 @@ def _columns(name: str, distribution: BaseDistribution, params: Mapping[str, Any
     else:
         low, high, log = distribution.low, distribution.high, distribution.log  # type: ignore[attr-defined]
     if log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
+        low, high, value = math.log(low), math.log(high), math.log(max(value, TINY))
     return [1.0, 0.5 + (value - low) / (high - low)] if high > low else [1.0, 0.5]
 
 

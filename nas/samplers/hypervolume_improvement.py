@@ -21,8 +21,10 @@ from scipy.special import log_ndtr, ndtr
 
 from nas.samplers.point_sets import Floats, Indexes, farthest_first, nondominated
 
-FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14}
+FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14, 5: 10, 6: 6, 7: 5, 8: 4}
 """Points of the front that are kept by number of objectives: at most about 700 boxes."""
+FEWEST_KEPT = 2
+"""Points that are kept with more objectives: about M² / 2 boxes."""
 
 
 LARGEST_LOG = 700.0
@@ -129,13 +131,13 @@ def thin(front_NM: Floats, reference_M: Floats) -> Floats:
     """The non-dominated points better than the reference; of many, the extremes and those furthest from the others."""
     inside = front_NM[(front_NM < reference_M).all(axis=1)]
     inside = inside[nondominated(inside)]
-    limit = FRONT_LIMITS[len(reference_M)]
+    limit = FRONT_LIMITS.get(len(reference_M), FEWEST_KEPT)
     if len(inside) <= limit:
         return inside
     span = np.ptp(inside, axis=0)
     scaled = inside / np.where(span > 0, span, 1.0)
     extremes = list(dict.fromkeys(int(i) for i in scaled.argmin(axis=0)))
-    return inside[sorted(farthest_first(scaled, extremes, limit))]
+    return inside[sorted(farthest_first(scaled, extremes[:limit], limit))]
 
 
 Ranks = tuple[int, ...]

@@ -1,6 +1,6 @@
 """The `pareto` sampler: proposes what is expected to add most hypervolume to the front, for what it costs to train.
 
-Usable in any Optuna study of 1 to 4 objectives:
+Usable in any Optuna study, best with 1 to 4 objectives:
 
     sampler = ParetoSampler(space, cheap={1: latency_of}, seed=0)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
@@ -21,15 +21,14 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from nas.errors import UsageError
 from nas.samplers.candidates import PLAIN, Candidate, RandomChooser, SpaceFunction, draw_candidate, key_of, neighbour
-from nas.samplers.hypervolume_improvement import FRONT_LIMITS
 from nas.samplers.study_model import CheapFunctions, StudyModel
 from nas.samplers.trial_history import ENQUEUED, PROPOSED, TrialHistory
 
-STARTUP = 10
+CONSTRAINTS = "constraints"
+"""System attribute in which Optuna keeps what `constraints_func` returns."""
 BASE_POOL, FRESH, NEIGHBOURS = 1000, 100, 200
 PREDICTED = "predicted_values"
 """System attribute of a proposed trial: what was expected of each objective before it was trained."""
@@ -46,7 +45,9 @@ class ParetoSampler(BaseSampler):
     cost: what training a configuration takes, in any unit, until trials tell (`COST` in nas.samplers.trial_history); by
         default all cost the same.
     logarithmic: for each objective, whether the hypervolume is that of its logarithm (of positive values only).
-    startup: trials that fill the space before the first model.
+    n_startup_trials: trials that fill the space before the first model.
+    constraints_func: what a finished trial violates, values above 0, as other samplers of Optuna take it. Optuna 5 has
+        `Trial.set_constraint` instead, which needs no function here.
 
     No trial gets the parameters of another while a few thousand draws still find new ones that may be proposed; after
     that, the best of those repeat. Parameters that the space does not tell are drawn at random.
@@ -55,7 +56,9 @@ class ParetoSampler(BaseSampler):
     made before: a study that is loaded again goes on as if it had never stopped. May be used by several threads, and
     for one study after another.
 
-    Asking raises UsageError when the study has more than 4 objectives, or `cheap` or `logarithmic` do not fit them.
+    With more than 4 objectives a part of the front stands for all of it: 10 points with 5, 2 with 9 and more.
+
+    Asking raises ValueError when `cheap` or `logarithmic` do not fit the study's objectives.
     """
 
     def __init__(
@@ -67,10 +70,14 @@ class ParetoSampler(BaseSampler):
         features: Callable[[Any], Sequence[float]] | None = None,
         cost: Callable[[Any], float] | None = None,
         logarithmic: Sequence[bool] | None = None,
-        startup: int = STARTUP,
+        n_startup_trials: int = 10,
+        constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
         seed: int | None = None,
     ) -> None:
-        self.space, self.startup = space, startup
+        """Raises ValueError when `n_startup_trials` is below 0."""
+        if n_startup_trials < 0:
+            raise ValueError(f"n_startup_trials must be 0 or more, got {n_startup_trials}")
+        self.space, self.n_startup_trials, self.constraints_func = space, n_startup_trials, constraints_func
         self.seed = random.SystemRandom().getrandbits(31) if seed is None else seed
         self.stream: str | None = None
         self._functions = CheapFunctions(cheap or {}, limits or {}, cost)
@@ -81,7 +88,8 @@ class ParetoSampler(BaseSampler):
         self._lock = threading.RLock()
         self._study: tuple[BaseStorage, int] | None = None
         self._model: StudyModel | None = None
-        self._chosen: dict[int, Candidate] = {}
+        self._chosen: dict[int, tuple[int, Candidate]] = {}
+        """Thread → the trial that it asks for, and the proposal."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was gathered of a study, which is gathered again."""
@@ -102,14 +110,28 @@ class ParetoSampler(BaseSampler):
                 return {}
             if all(isinstance(value, PLAIN) for value in candidate.params.values()):
                 study._storage.set_trial_system_attr(trial._trial_id, PROPOSED, dict(candidate.params))
-            self._chosen[threading.get_ident()] = candidate
+            self._chosen[threading.get_ident()] = trial._trial_id, candidate
         return dict(candidate.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        chosen = self._chosen.pop(threading.get_ident(), None)
-        return dict(chosen.params) if chosen else {}
+        """The proposal; where it was not made for these parameters, another one within this search space."""
+        asked_for, candidate = self._chosen.pop(threading.get_ident(), (None, None))
+        if not search_space:
+            return {}
+        if candidate is None or asked_for != trial._trial_id or not search_space.keys() <= candidate.params.keys():
+            candidate = self._within(study, trial, search_space)
+        return {name: candidate.params[name] for name in search_space}
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Keep what `constraints_func` says of the trial where Optuna looks for it."""
+        if self.constraints_func is None or state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            return
+        violations = tuple(map(float, self.constraints_func(trial)))
+        if any(map(math.isnan, violations)):
+            raise ValueError(f"constraints_func returned NaN for trial {trial.number}")
+        study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, violations)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -130,10 +152,21 @@ class ParetoSampler(BaseSampler):
             model = self._up_to_date(study, trial)
             return model.bound(model.history.read(trial), known)
 
-    def _propose(self, study: Study, trial: FrozenTrial) -> Candidate | None:
+    def _within(self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> Candidate:
+        """A proposal of these parameters: a random one at first, and where they are not those of the space."""
+
+        def space(chooser: RandomChooser) -> Mapping[str, Any]:
+            return {name: chooser.choose(name, distribution) for name, distribution in search_space.items()}
+
+        with self._lock:
+            proposal = self._propose(study, trial, space) if self.space is None else None
+        return proposal or draw_candidate(space, RandomChooser(self._generator(trial, "within")))
+
+    def _propose(self, study: Study, trial: FrozenTrial, asked: SpaceFunction | None = None) -> Candidate | None:
+        """The best of a pool. Without a space there is none until the model is ready."""
         model = self._up_to_date(study, trial)
         generator = self._generator(trial, "pool")
-        space = self.space or (model.shown_space() if model.ready else None)
+        space = self.space or ((asked or model.shown_space()) if model.ready else None)
         if space is None:
             return None
         pool = self._pool(space, model, generator)
@@ -174,17 +207,16 @@ class ParetoSampler(BaseSampler):
             self._study = (study._storage, study._study_id)
             base = self._base() if self.space else []
             history = TrialHistory(study.directions, logarithmic)
-            self._model = StudyModel(history, self._functions, self._features, self.space, base, self.startup)
+            self._model = StudyModel(history, self._functions, self._features, self.space, base, self.n_startup_trials)
         self._model.history.update(study, trial.number)
         return self._model
 
     def _check(self, objectives: int, scales: int) -> None:
-        most, cheap = max(FRONT_LIMITS), list(self._functions.cheap)
-        if objectives > most:
-            raise UsageError(f"the pareto sampler takes at most {most} objectives, not {objectives}")
-        if scales != objectives or not set(cheap) <= set(range(objectives)):
-            text = f"{objectives} objectives do not go with {scales} entries in `logarithmic` and cheap ones {cheap}"
-            raise UsageError(text, help="`logarithmic` has an entry for each objective; `cheap` has indexes from 0")
+        cheap = list(self._functions.cheap)
+        if scales != objectives:
+            raise ValueError(f"`logarithmic` has {scales} entries; it needs one for each of {objectives} objectives")
+        if not set(cheap) <= set(range(objectives)):
+            raise ValueError(f"`cheap` has the objectives {cheap}; the study has 0 to {objectives - 1}")
 
     def _base(self) -> list[Candidate]:
         """Draws that stay the same for the whole study, so that they are made and described once."""

@@ -40,7 +40,10 @@ class CheapFunctions:
 
 
 class StudyModel:
-    """Surrogates over `history`, once `startup` trials have told something. `base`: the part of the pool that stays."""
+    """Keeps surrogates over `history`, once `n_startup_trials` have told something.
+
+    `base`: the part of the pool that stays.
+    """
 
     def __init__(
         self,
@@ -49,10 +52,12 @@ class StudyModel:
         features: Callable[[Any], Sequence[float]] | None,
         space: SpaceFunction | None,
         base: Sequence[Candidate],
-        startup: int,
+        n_startup_trials: int,
     ) -> None:
-        self.history, self.functions, self.startup = history, functions, startup
-        self.design = DesignMatrix(history, functions.cheap, features, space, base, max(startup, FEWEST_COMPLETE))
+        self.history, self.functions, self.n_startup_trials = history, functions, n_startup_trials
+        self.design = DesignMatrix(
+            history, functions.cheap, features, space, base, max(n_startup_trials, FEWEST_COMPLETE)
+        )
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
         self._costs: dict[Key, float] = {}
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
@@ -62,7 +67,7 @@ class StudyModel:
         """Tells whether enough is trained for a model."""
         described_N, complete_N = self.design.mask_N(), self.history.complete_N
         informed = int((described_N & (complete_N | self.history.at_rung_N)).sum())
-        return informed >= self.startup and int((described_N & complete_N).sum()) >= FEWEST_COMPLETE
+        return informed >= self.n_startup_trials and int((described_N & complete_N).sum()) >= FEWEST_COMPLETE
 
     def may_be_proposed(self, candidate: Candidate) -> bool:
         """Tells whether its cheap objectives are known, and its known limits are kept."""

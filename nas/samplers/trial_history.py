@@ -6,6 +6,8 @@ Besides Optuna's own fields these user attributes of a trial are read:
 - `RUNG_VALUES`: [[budget, [value or null, …]], …] of a trial at its rungs; budgets rise, any unit;
 - `COST`: what training it takes, or would have, in any unit.
 
+In a study of one objective, values that were reported with `trial.report` count as rungs.
+
 and these system attributes of one under way: `PROPOSED`, the parameters that the sampler has chosen for it, which
 Optuna stores only as they are asked for; and those that it was enqueued with.
 
@@ -196,10 +198,17 @@ class TrialHistory:
             distributions=trial.distributions,
             complete=complete and all(map(math.isfinite, values_M)),
             values_M=values_M,
-            rungs=tuple((float(b), self.internal(v)) for b, v in trial.user_attrs.get(RUNG_VALUES, ())),
+            rungs=tuple((float(b), self.internal(v)) for b, v in self._rungs(trial)),
             violations=dict(trial.constraints),
             cost=float(trial.user_attrs.get(COST, math.nan)),
         )
+
+    def _rungs(self, trial: FrozenTrial) -> Sequence[tuple[float, Sequence[float | None]]]:
+        """(budget, values) of each rung. Optuna's intermediate values are those of the only objective."""
+        if RUNG_VALUES in trial.user_attrs or len(self.directions) > 1:
+            noted: Sequence[tuple[float, Sequence[float | None]]] = trial.user_attrs.get(RUNG_VALUES, ())
+            return noted
+        return [(step, [value]) for step, value in sorted(trial.intermediate_values.items())]
 
     def _internal(self, m: int, value: float) -> float:
         sign = -1.0 if self.directions[m] is StudyDirection.MAXIMIZE else 1.0
