@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nas.api.starter import write_starter
     from nas.api.study import Study, open_study, studies
     from nas.architecture import Architecture
+    from nas.body import Finished, Job, Measured, Reached
     from nas.errors import (
         Conflict,
         DataError,
@@ -42,13 +43,17 @@ __all__ = [
     "Conflict",
     "DataError",
     "Finding",
+    "Finished",
     "InvalidArchitecture",
     "InvalidStudyFile",
+    "Job",
+    "Measured",
     "Model",
     "NasError",
     "NothingFeasible",
     "OutOfReach",
     "ParetoSampler",
+    "Reached",
     "Rung",
     "Study",
     "StudyFile",
@@ -78,6 +83,7 @@ _HOMES = {
     "nas.api.starter": ("write_starter",),
     "nas.api.study": ("Study", "open_study", "studies"),
     "nas.architecture": ("Architecture",),
+    "nas.body": ("Finished", "Job", "Measured", "Reached"),
     "nas.errors": (
         "Conflict",
         "DataError",

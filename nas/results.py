@@ -283,5 +283,22 @@ class StudyRecord:
         """Every metric that is known by name: those built in, and the study's own."""
         return METRICS | dict(self.own_metrics)
 
+    @property
+    def body(self) -> str:
+        """The training of the user's own, module:function; empty for the built-in one."""
+        return str(self.settings.get("trial", {}).get("body", ""))
+
+    @property
+    def subject(self) -> str:
+        """What the study chooses: architecture, or parameters."""
+        return "parameters" if "parameters" in self.settings.get("space", {}) else "architecture"
+
+    @property
+    def curve(self) -> Objective | None:
+        """What learning curves show: the validation loss; where rungs have none, the first trained objective."""
+        told = {name for trial in self.trials for rung in trial.rungs for name in rung.metrics}
+        wanted = [Objective("val_loss", "min"), *(o for o in self.objectives if not o.means.cheap)]
+        return next((objective for objective in wanted if objective.metric in told), None)
+
     def trained_count(self) -> int:
         return sum(t.trained for t in self.trials)

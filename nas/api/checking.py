@@ -17,6 +17,8 @@ from nas.running.placement import place, resolve_device
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
+from nas.space.parameter_settings import ParameterSettings
+from nas.space.parameter_space import Design
 from nas.tasks import Task, model_of, open_task
 from nas.training.torch_state import borrowed_torch
 from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
@@ -39,9 +41,14 @@ def check(file: StudyFile | Path | str) -> dict[str, Any]:
 def describe(file: StudyFile, slots: int) -> dict[str, Any]:
     """{space_size, samples: [{architecture, architecture_id, params}], seconds, too_long}, as plain data.
 
+    Of a training of the user's own `seconds` and `params` are None; in a space of parameters samples have `parameters`
+    in place of an architecture, and the size is None where one is continuous.
+
     `seconds` estimates the training of all trials, `slots` side by side. The samples follow from the study's seed.
     `too_long`: what of the examples models do not see (they are longer than the context) or cannot tell; or nothing.
     """
+    if file.trial or isinstance(file.space, ParameterSettings):
+        return _own(file)
     space, task = Space(file.spaces()), open_task(file.task)
     generator, threads = random.Random(file.search.seed), max(1, int(file.resources.cpus_per_trial))
     drawn = [space.sample(generator) for _ in range(DRAWN)]
@@ -52,6 +59,18 @@ def describe(file: StudyFile, slots: int) -> dict[str, Any]:
         seconds = _seconds(file, task, sorted(drawn, key=lambda a: params[a.id]), params, slots)
     told = {"space_size": space.size(), "samples": samples[:SHOWN], "seconds": seconds}
     return told | {"too_long": lost(task.describe(), task.context)}
+
+
+def _own(file: StudyFile) -> dict[str, Any]:
+    """The same of a training of the user's own, whose code is not run: without weights, and without an estimate."""
+    space, generator = file.search_space(), random.Random(file.search.seed)
+    drawn = {design.id: design for design in (space.sample(generator) for _ in range(DRAWN))}
+    samples = [_sample(design) | {"architecture_id": design.id, "params": None} for design in drawn.values()]
+    return {"space_size": space.size(), "samples": samples[:SHOWN], "seconds": None, "too_long": ""}
+
+
+def _sample(design: Design) -> dict[str, Any]:
+    return {"architecture" if isinstance(design, Architecture) else "parameters": design.canonical()}
 
 
 def parameters(architecture: Architecture, task: Task) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from nas import pareto
 from nas.api.study import Study
+from nas.body import BodyFunction
 from nas.errors import NothingFeasible, TooManyFailures, UsageError
 from nas.running import driver
 from nas.running.budget import End
@@ -38,12 +39,14 @@ def search(
     executor: Executor = "ray",
     max_fail_rate: float = 0.5,
     observer: Observer | None = None,
+    body: BodyFunction | str | None = None,
 ) -> Study:
     """Search the space of a study file, or go on with the study that it made, and return the study.
 
     `study` is another name for it, `trials` how many are trained in all (earlier launches counted), `time` how long at
     most ("30m", or seconds). `observer` is called with every event, a plain dict with a `type`, in the thread that
-    searches. Nothing is printed, and no report is written: `Study.write_report()` does that.
+    searches. `body` is a training of your own, a function or "module:function" (docs/own_training.md); by default the
+    file's, if it names one. Nothing is printed, and no report is written: `Study.write_report()` does that.
 
     Ctrl-C, and an interrupted notebook cell, save what runs; then KeyboardInterrupt is raised, and `resume` goes on.
     In another thread than the main one no signal is touched: `Study.stop()` ends the search.
@@ -55,12 +58,14 @@ def search(
     renamed = [] if study is None else [f"name={study!r}"]
     if isinstance(file, StudyFile):
         settings, source = study_file.parse(file.to_toml(), renamed) if renamed else file, "the study file"
+        if settings.trial and file.trial and file.trial.beside:
+            settings.trial.read_from(file.trial.beside)
     else:
         settings, source = study_file.load(file, renamed), str(file)
     launch = checked(
         trials, time, cpus, gpus, executor, max_fail_rate, source=source, command="nas.search(...)", hosted=True
     )
-    return _search(settings, runs_folder() / settings.name, launch, observer)
+    return _search(settings, runs_folder() / settings.name, launch, observer, body)
 
 
 def resume(
@@ -74,10 +79,12 @@ def resume(
     executor: Executor = "ray",
     max_fail_rate: float = 0.5,
     observer: Observer | None = None,
+    body: BodyFunction | str | None = None,
 ) -> Study:
     """Go on with a stored study, however its last driver ended. The rest is as in `search`.
 
-    A larger `trials` than the stored one extends the study. `retry_failed` runs trials that failed once more, first.
+    A study with a `body` of its own needs it again: a stored study never runs code (Conflict without it). A larger
+    `trials` than the stored one extends the study. `retry_failed` runs trials that failed once more, first.
     """
     file, folder = stored_settings(study.folder if isinstance(study, Study) else study)
     launch = checked(
@@ -92,7 +99,7 @@ def resume(
         command="nas.resume(...)",
         hosted=True,
     )
-    return _search(file, folder, launch, observer)
+    return _search(file, folder, launch, observer, body)
 
 
 def stored_settings(study: str | Path) -> tuple[StudyFile, Path]:
@@ -152,11 +159,13 @@ def _seconds(time: str | float | None) -> float | None:
     return seconds
 
 
-def _search(file: StudyFile, folder: Path, launch: Launch, observer: Observer | None) -> Study:
+def _search(
+    file: StudyFile, folder: Path, launch: Launch, observer: Observer | None, body: BodyFunction | str | None
+) -> Study:
     """Run it, and hand a signal that came meanwhile on to the program that this runs in."""
     watched = _Watched(observer, folder)
     with keep_log(folder):
-        outcome = driver.run(file, folder, launch, watched)
+        outcome = driver.run(file, folder, launch, watched, body)
     if watched.error is not None:
         raise watched.error
     if outcome.signal is not None and threading.current_thread() is threading.main_thread():

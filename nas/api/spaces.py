@@ -5,7 +5,7 @@ from typing import Any
 
 from nas.errors import NasError
 from nas.settings import study_file
-from nas.space.architecture_space import Space
+from nas.space.parameter_settings import ParameterSettings
 
 FOLDER = Path("search_spaces")
 
@@ -13,6 +13,7 @@ FOLDER = Path("search_spaces")
 def spaces(folder: Path | str = FOLDER) -> list[dict[str, Any]]:
     """The study files in a folder: `file`, `size` (its architectures), `objectives`, `task`, `data` and `context`.
 
+    The size is None where parameters are continuous, and the context where the training is the user's own.
     A broken one has `file` and `error` alone.
     """
     return [_row(path) for path in sorted(Path(folder).glob("*.toml"))]
@@ -23,11 +24,14 @@ def _row(path: Path) -> dict[str, Any]:
         file = study_file.load(path)
     except NasError as error:
         return {"file": str(path), "error": error.message}
+    if file.trial or isinstance(file.space, ParameterSettings):
+        body = file.trial.body if file.trial else "given in Python"
+        what: dict[str, Any] = {"task": "own training", "data": body, "context": None}
+    else:
+        what = {"task": file.task.kind, "data": file.task.data, "context": file.task.context}
     return {
         "file": str(path),
-        "size": Space(file.spaces()).size(),
+        "size": file.search_space().size(),
         "objectives": [f"{o.goal} {o.metric}" for o in file.objective_list()],
-        "task": file.task.kind,
-        "data": file.task.data,
-        "context": file.task.context,
+        **what,
     }

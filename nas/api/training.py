@@ -35,6 +35,7 @@ def train(
 ) -> Model:
     """See `nas.api.study.Study.train`."""
     chosen = stored.trial(number)
+    stored.require_built_in("nas train")
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
         raise UsageError(f"unknown device '{device[:80]}'", where="device", help="one of cpu, cuda, cuda:N")
     if steps is not None and steps < 1:

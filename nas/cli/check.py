@@ -37,20 +37,30 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
     """Prints the description for people."""
     from nas.architecture import Architecture
     from nas.cli.tables import pairs, span, table
+    from nas.results import one_line
 
+    own = file.trial.body if file.trial else "given in Python, body="
+    ordinary, size = described["seconds"] is not None, described["space_size"]
+    unit = "architectures" if any("architecture" in sample for sample in described["samples"]) else "choices"
     steps = f"{file.search.trials} trials of {file.train.steps} steps"
     facts = {
         "study": file.name,
-        "task": f"{file.task.kind}, {file.task.data}, context {file.task.context}",
-        "space": f"{described['space_size']:,} architectures",
+        "task": f"{file.task.kind}, {file.task.data}, context {file.task.context}" if ordinary else "",
+        "body": "" if ordinary else f"{own} (its code is not run here)",
+        "space": "continuous" if size is None else f"{size:,} {unit}",
         "objectives": ", ".join(f"{o.goal} {o.metric}" for o in file.objective_list()),
         "constraints": ", ".join(map(str, file.constraint_list())) or "none",
-        "time": f"about {span(described['seconds'])} (an estimate) to train {steps}; measuring comes on top",
+        "time": f"about {span(described['seconds'])} (an estimate) to train {steps}; measuring comes on top"
+        if ordinary
+        else f"not estimated, for {steps}",
     }
-    console.print(pairs(facts))
+    console.print(pairs({name: text for name, text in facts.items() if text}))
     if described["too_long"]:
         console.print(described["too_long"])
-    shown = table("parameters", "some of its architectures", numbers=("parameters",))
+    shown = table(*(["parameters"] if ordinary else []), f"some of its {unit}", numbers=("parameters",))
     for sample in described["samples"]:
-        shown.add_row(f"{sample['params']:,}", str(Architecture.model_validate(sample["architecture"])))
+        weights = [f"{sample['params']:,}"] if ordinary else []
+        tried = sample.get("architecture")
+        line = str(Architecture.model_validate(tried)) if tried else one_line(sample["parameters"])
+        shown.add_row(*weights, line)
     console.print("", shown, sep="\n")

@@ -68,7 +68,7 @@ def _print_table(record: "StudyRecord") -> None:
     values = [trial.values(objectives) or [] for trial in members]
     knee = pareto.knee(values, [objective.goal for objective in objectives])
     headings = [heading(objective.metric) for objective in objectives]
-    shown = table("trial", *headings, "architecture", numbers=("trial", *headings))
+    shown = table("trial", *headings, record.subject, numbers=("trial", *headings))
     for i, trial in enumerate(members):
         cells = [
             "\n".join(filter(None, (number(trial.metrics[o.metric]), spread(trial.metrics, o.metric))))

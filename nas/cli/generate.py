@@ -30,7 +30,7 @@ def generate(
     from nas.cli.output import tell
 
     stored = open_study(study)
-    if stored.trial(trial).model.family == "encoder":
+    if stored.file.trial is None and stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
     with naming_options():
         model = stored.model(trial)

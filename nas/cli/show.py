@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from nas.results import Metric, TrialResult
 
 
+MOST_COLUMNS = 6
+"""Metrics of a body of one's own that are shown at each rung."""
+
+
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     """Show everything about one trial.
 
@@ -23,14 +27,14 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     from nas.study import open_study
 
     stored = open_study(study)
-    known = stored.record().metrics
+    record = stored.record()
     found = stored.trial(trial)
     front = found.number in {member.number for member in stored.front()}
-    commands = _commands(stored.address, trial)
+    commands = [] if record.body else _commands(stored.address, trial)
     if json:
         emit("result", study=stored.name, on_front=front, commands=commands, **asdict(found))
     else:
-        _print(found, front, commands, known)
+        _print(found, front, commands, record.metrics)
 
 
 def _commands(address: str, number: int) -> list[str]:
@@ -45,7 +49,7 @@ def _print(trial: "TrialResult", front: bool, commands: list[str], known: "Mappi
 
     console = answers()
     console.print(_facts(trial, front))
-    console.print("", _blocks(trial), sep="\n")
+    console.print("", _blocks(trial) if trial.architecture else _parameters(trial), sep="\n")
     if trial.metrics:
         console.print("", _metrics(trial, known), sep="\n")
     if trial.rungs:
@@ -69,7 +73,10 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
         facts["over limit"] = ", ".join(over)
     if trial.detail:
         facts["detail"] = trial.detail.strip()
-    facts["architecture"] = f"{trial.architecture_id}, hidden {trial.model.hidden}"
+    if trial.architecture:
+        facts["architecture"] = f"{trial.architecture_id}, hidden {trial.model.hidden}"
+    else:
+        facts["parameters"] = trial.architecture_id
     if trial.learning_rate is not None:
         facts["learning rate"] = f"{trial.learning_rate:g}"
     return pairs(facts)
@@ -86,6 +93,15 @@ def _blocks(trial: "TrialResult") -> "Table":
         inner = block.feed_forward.inner(model.hidden)
         fed = f"{block.feed_forward}, {inner} wide" if inner else "none"
         shown.add_row(f"{side}{i}", str(block.attention), block.position, *source, fed)
+    return shown
+
+
+def _parameters(trial: "TrialResult") -> "Table":
+    from nas.cli.tables import table
+
+    shown = table("parameter", "value", numbers=("value",))
+    for name, value in trial.parameters.items():
+        shown.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
     return shown
 
 
@@ -106,7 +122,8 @@ def _metrics(trial: "TrialResult", metrics: "Mapping[str, Metric]") -> "Table":
 def _rungs(trial: "TrialResult") -> "Table":
     from nas.cli.tables import number, table
 
-    names = [name for name in ("val_loss", "val_accuracy") if name in trial.rungs[0].metrics]
+    told = list(trial.rungs[0].metrics)
+    names = [name for name in ("val_loss", "val_accuracy") if name in told] or told[:MOST_COLUMNS]
     shown = table("step", "seconds", *names, numbers=("step", "seconds", *names))
     for rung in trial.rungs:
         shown.add_row(str(rung.step), f"{rung.seconds:.1f}", *(number(rung.metrics[name]) for name in names))

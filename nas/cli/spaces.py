@@ -24,6 +24,7 @@ def spaces() -> None:
         if "error" in row:
             shown.add_row(name, "", f"broken: {row['error']}", "")
         else:
-            task = f"{row['task']}\n{row['data']}, context {row['context']}"
-            shown.add_row(name, f"{row['size']:,}", "\n".join(row["objectives"]), task)
+            context = "" if row["context"] is None else f", context {row['context']}"
+            task, size = f"{row['task']}\n{row['data']}{context}", row["size"]
+            shown.add_row(name, "continuous" if size is None else f"{size:,}", "\n".join(row["objectives"]), task)
     answers().print(shown)

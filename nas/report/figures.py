@@ -89,7 +89,8 @@ def _hypervolume(summary: Summary, folder: Path) -> Iterator[Drawn]:
 def _learning(summary: Summary, folder: Path) -> Iterator[Drawn]:
     figure = _figure()
     if plots.learning_curves(figure.add_subplot(), summary):
-        caption = "Validation loss at each rung"
+        metric = summary.record.curve.metric if summary.record.curve else ""
+        caption = f"{'Validation loss' if metric == 'val_loss' else metric} at each rung"
         yield Drawn("learning", "learning_curves", caption, _save(figure, folder / "learning_curves"))
 
 

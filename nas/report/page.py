@@ -110,7 +110,7 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
             (value := summary.value(trial, o), words.number(value), words.spread(trial, o.metric))
             for o in summary.record.objectives
         ),
-        command=f"nas train {_study(summary)} {trial.number}",
+        command="" if summary.record.body else f"nas train {_study(summary)} {trial.number}",
     )
 
 
@@ -145,6 +145,7 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
     axes = [_axis(summary, axis, drawn) for axis in summary.axes]
     return {
         "study": _study(summary),
+        "train": not summary.record.body,
         "axes": axes,
         "objectives": len(summary.record.objectives),
         "knee": summary.knee,

@@ -75,9 +75,11 @@ def growth(axes: Axes, xs: Sequence[float], volumes: Sequence[float], label: str
 
 
 def learning_curves(axes: Axes, summary: Summary) -> bool:
-    """Validation loss at each rung; the front in colour with its numbers. False when no rung has a loss."""
-    curves = {t.number: c for t in summary.record.trials if (c := _curve(t))}
-    if not curves:
+    """The validation loss, or what stands for it, at each rung; the front in colour with its numbers. False when no
+    rung has one."""
+    shown = summary.record.curve
+    curves = {t.number: c for t in summary.record.trials if shown and (c := _curve(t, shown.metric))}
+    if not curves or shown is None:
         return False
     kept = [loss for t in summary.front for _, loss in curves.get(t.number, ())]
     window = Window.of([loss for curve in curves.values() for _, loss in curve], kept)
@@ -85,12 +87,13 @@ def learning_curves(axes: Axes, summary: Summary) -> bool:
         mine = [curves[t.number] for t in summary.with_role(role) if t.number in curves]
         if mine:
             _plot_curves(axes, mine, role)
-    _scale(axes, "y", window, "val_loss (nats/token)")
+    _scale(axes, "y", window, shown.label)
     axes.set_xlim(0, max(step for curve in curves.values() for step, _ in curve) * 1.01)
     axes.set_xlabel("training step")
     _floors(axes, summary)
-    above = words.beyond(window, "loss")[1]
-    _tell_beyond(axes, [f"↑ {above}"] if above else [], ("min", "min"))
+    below, above = words.beyond(window, "loss" if shown.metric == "val_loss" else shown.metric)
+    worse = f"↑ {above}" if above and shown.goal == "min" else f"↓ {below}" if below and shown.goal == "max" else ""
+    _tell_beyond(axes, [worse] if worse else [], ("min", shown.goal))
     _end_labels(axes, {t.number: curves[t.number][-1][1] for t in named(summary) if t.number in curves})
     _legend(axes)
     return True
@@ -184,8 +187,8 @@ def _marks(axes: Axes, points: Sequence[tuple[float, float]], role: Role, baseli
         axes.scatter(xs, ys, s=size, facecolor=fill, edgecolor=colour, zorder=layer, **common)
 
 
-def _curve(trial: TrialResult) -> list[tuple[int, float]]:
-    points = [(rung.step, rung.metrics.get("val_loss", math.nan)) for rung in trial.rungs]
+def _curve(trial: TrialResult, metric: str) -> list[tuple[int, float]]:
+    points = [(rung.step, rung.metrics.get(metric, math.nan)) for rung in trial.rungs]
     return [(step, loss) for step, loss in points if math.isfinite(loss)]
 
 

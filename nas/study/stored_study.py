@@ -73,6 +73,15 @@ class StoredStudy:
             raise Conflict(f"study '{self.name}' has no settings", code="half-created", help=UNMADE)
         return StudyFile.model_validate(settings)
 
+    def require_built_in(self, command: str) -> None:
+        """Raises UsageError where trials ran a body of the user's own, which builds no model that is known here."""
+        if trial := self.file.trial:
+            raise UsageError(
+                f"`{command}` knows the built-in training alone; study '{self.name}' has its own, '{trial.body}'",
+                code="own-training",
+                help=f"the folders of its front hold what that function saved: {self.folder}/trials/NUMBER",
+            )
+
     def record(self) -> StudyRecord:
         """Everything that is stored, as plain values; the newest measurement of each trial."""
         file, attributes = self.file, self.store.attributes()

@@ -10,6 +10,7 @@ from nas.training.model_folder import WEIGHTS
 def weights_of(study: StoredStudy, number: int) -> Path:
     """The folder of the trial's newest weights. Raises UsageError when it has none."""
     study.trial(number)
+    study.require_built_in("nas generate")
     trained = (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}")
     newest = sorted(trained, key=lambda path: path.stat().st_mtime)
     for path in (*reversed(newest), study.trial_folder(number) / WEIGHTS):
