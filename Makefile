@@ -13,10 +13,10 @@ search: .venv/.run
 # Two runs: side by side what can be; then, one by one, what needs the machine for itself.
 test: .venv/.dev
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone'
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m alone $$(grep -rl --include='*.py' 'mark\.alone' tests)
 
 test-fast: .venv/.dev
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone and not slow'
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone and not slow' --ignore=tests/parity
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ import pytest
 
 import nas
 
+pytestmark = pytest.mark.slow
 PACKAGE = Path(nas.__path__[0])
 PAGE = (PACKAGE.parent / "docs" / "extending.md").read_text(encoding="utf-8").partition("## Adding a task")[2]
 MODULE, LINE, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

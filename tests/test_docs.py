@@ -189,6 +189,7 @@ def events(tmp_path, monkeypatch, capsys) -> list[dict[str, Any]]:
     return seen + lines
 
 
+@pytest.mark.slow
 def test_every_event_is_told_with_its_keys(events):
     table = rows(sections("commands.md")["Output"])
     told = {spans(kind)[0]: set(spans(keys)) for kind, keys, _ in table}

@@ -103,6 +103,7 @@ def test_equals_the_definition_with_every_position(spec, position):
         assert_same(layer, layer(x), definition(layer, x), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "causal"), [form for form in FORMS if form[0] in KINDS], ids=named)
 def test_equals_the_definition_over_several_chunks_and_windows(spec, causal):
     layer = layer_of(spec, causal)
@@ -122,6 +123,7 @@ def test_ignores_what_is_masked_on_either_side(spec, causal):
     assert_same(layer, fast * keep, slow * keep, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "causal"), [form for form in FORMS if form[0] in KINDS], ids=named)
 def test_ignores_what_is_masked_over_several_chunks_and_windows(spec, causal):
     layer = layer_of(spec, causal)
@@ -232,6 +234,7 @@ def test_prefill_and_steps_equal_the_full_pass(spec, pieces):
     torch.testing.assert_close(in_pieces(layer, x, pieces), layer(x), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
 @torch.inference_mode()

@@ -18,6 +18,8 @@ from nas.kinds import Softmax, Window
 from nas.measure import DeviceLock
 from nas.measure.latency import quiet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):

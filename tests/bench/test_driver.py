@@ -8,6 +8,8 @@ from nas.running.budget import End
 from nas.settings.study_file import parse
 from tests.running.tables import Launcher
 
+pytestmark = pytest.mark.slow
+
 
 def test_trivial_trials_are_trials_like_any_other(tmp_path, monkeypatch):
     launcher = Launcher(tmp_path, parse(STUDY))

@@ -9,6 +9,8 @@ from nas.bench.attention import parse_kinds
 from nas.bench.recall import KINDS, Settings, best, compare, parse_rates, task_of
 from nas.errors import Conflict, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def row(kind, rate, seed, val, test):
     figures = {"val_accuracy": val, "test_accuracy": test, "train_seconds": 1.0}

@@ -16,6 +16,7 @@ from nas.bench.table_input import open_table
 from nas.bench.tables import Table
 from nas.errors import UsageError
 
+pytestmark = pytest.mark.slow
 GAPS = "x,y,error,latency,seconds\n" + "".join(
     f"{x},{y},{10 - x - y + noise},{x + 2 * y},{x + 1}\n"
     for x in range(6)

@@ -20,6 +20,8 @@ from nas.settings.study_file import parse
 from nas.space.architecture_space import Space
 from nas.study.store import Store, sqlite_url
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def formulas() -> Formulas:

@@ -22,6 +22,7 @@ from nas.space.architecture_space import Space
 from nas.space.choosing import RandomChooser
 from nas.tasks import open_task
 
+pytestmark = pytest.mark.slow
 STUDY = """
 name = "tiny"
 task = {{ corpus = "{corpus}", context = 8 }}

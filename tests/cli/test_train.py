@@ -12,6 +12,7 @@ from nas.study import open_study
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.trained_model import read_model
 
+pytestmark = pytest.mark.slow
 DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 

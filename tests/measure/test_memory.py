@@ -104,6 +104,7 @@ def test_a_training_step_counts_weights_gradients_and_optimiser_state():
     assert 1.25 <= peak_training_mib(model, step) < 1.52
 
 
+@pytest.mark.slow
 def test_the_count_agrees_with_the_resident_size_of_a_process():
     """Thin products of large results: 48 MiB each, up to five of them alive."""
     script = """

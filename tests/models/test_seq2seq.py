@@ -180,6 +180,7 @@ def test_starts_out_knowing_nothing(architecture):
         assert expected_loss(logits) == pytest.approx(math.log(65), abs=0.15)
 
 
+@pytest.mark.slow
 @of_models
 def test_learns_to_copy(architecture):
     model = built(architecture, vocabulary=6)

@@ -27,6 +27,7 @@ from tests.parity.copying import (
     vectors,
 )
 
+pytestmark = pytest.mark.slow
 HIDDEN, HEADS, SIZE, CONTEXT = 32, 4, 12, 150
 TOKENS = 139
 """More than two of the chunks in which kernel attention is trained, and more than one of theirs, which are 128."""

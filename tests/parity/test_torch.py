@@ -14,6 +14,7 @@ from nas.models.layers import TransformerBlock
 from nas.models.lstm_stack import LstmEncoder, LstmStack
 from tests.parity.copying import TOLERANCE, assert_same, copy, decoded, matrix, padding_of, stirred, vectors
 
+pytestmark = pytest.mark.slow
 HIDDEN, HEADS, TOKENS, SOURCE = 24, 4, 13, 17
 
 

@@ -51,6 +51,7 @@ from tests.parity.copying import (
     vectors,
 )
 
+pytestmark = pytest.mark.slow
 HIDDEN, HEADS, SIZE, CONTEXT = 32, 4, 12, 80
 TOKENS, LONG = 23, 71
 """The second is more than two of the chunks in which kinds with a state are trained, here and there."""

@@ -37,6 +37,7 @@ from tests.parity.copying import (
     tokens,
 )
 
+pytestmark = pytest.mark.slow
 HIDDEN, HEADS, LAYERS, VOCABULARY, CONTEXT = 48, 4, 2, 37, 64
 TOKENS = 53
 WIDE = {"kind": "gelu", "bias": True}

@@ -15,6 +15,7 @@ from nas.report.ranking import rankings
 from nas.report.summary import Summary
 from nas.results import StudyRecord, TrialResult
 
+pytestmark = pytest.mark.slow
 FEW, MANY = 60, 240
 
 

@@ -15,6 +15,7 @@ from nas.running.events import Blocked, Completed, Failed, Interrupted, Measured
 from nas.space.architecture_space import Space
 from tests.running.tables import Launcher, cheap, settings
 
+pytestmark = pytest.mark.slow
 ROOMY = "constraints.0.max=100"
 """A limit that holds nothing back."""
 TO_THE_END = ("search.stopping=false", "search.skip=false")

@@ -17,6 +17,7 @@ from nas.study.store import to_result
 from tests.running.mortal import Killed, MortalStorage
 from tests.running.tables import RUNGS, Launcher, cheap, settings
 
+pytestmark = pytest.mark.slow
 PLAIN = ("search.sampler=random", "constraints.0.max=100")
 METRICS = {"decode_ms_per_token": 1.0, "peak_inference_mib": 1.0, "weights_mib": 1.0}
 BOUND = [9.0, 9.0, 9.0]

@@ -13,6 +13,7 @@ from nas.running.budget import End
 from nas.settings import study_file
 from nas.study import open_study
 
+pytestmark = pytest.mark.slow
 TEXT = """
 name = "own"
 [space.parameters]

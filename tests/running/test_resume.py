@@ -29,7 +29,7 @@ def is_trained(row: FrozenTrial) -> bool:
     return row.state is TrialState.COMPLETE or (row.state is TrialState.PRUNED and "rungs" in row.user_attrs)
 
 
-pytestmark = pytest.mark.usefixtures("small_pools")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pools")]
 
 
 @pytest.fixture(scope="module")

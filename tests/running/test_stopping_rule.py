@@ -11,6 +11,7 @@ from nas.results import Constraint, Objective, Rung
 from nas.running.stopping_rule import NEVER_STOPPED, StoppingRule, TrialProgress, ordered
 from tests.running.curves import LOSS_LATENCY, STEPS, EarlyEndings, Family, Outcome, Trial, never_stopped, ours, search
 
+pytestmark = pytest.mark.slow
 GAIN = 0.7
 
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState, create_trial
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
 
+pytestmark = pytest.mark.slow
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 KINDS = ("a", "b", "c", "d", "e")

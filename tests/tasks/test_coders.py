@@ -14,6 +14,7 @@ SUBWORDS = Subwords.learned(TEXTS, 320, ("<pad>", "<start>"))
 CODERS = [Characters(["a", "b", " ", "<mask>"]), Words(["-", "k1", "v2"]), SUBWORDS]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_subwords_know_every_text(text):
     assert SUBWORDS.decode(SUBWORDS.encode(text)) == text

@@ -41,6 +41,7 @@ def test_the_target_is_the_value_of_the_expression(task):
         assert value_of(words) == value
 
 
+@pytest.mark.slow
 def test_the_law_has_the_published_shares(task):
     """Measured on 3,000 kept trees of this window: 28 tokens on average, the commonest digit 16 %."""
     generator = random.Random(5)

@@ -131,6 +131,7 @@ def test_whoever_guesses_has_the_loss_of_guessing(corpus):
     assert "test_exact_match:1" in told
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_to_find_people(corpus):
     task = open_task(settings(corpus))
     training = TrainSettings(steps=500, batch=32, rungs=(1.0,))

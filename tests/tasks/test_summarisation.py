@@ -89,6 +89,7 @@ def test_the_floors_are_sentences_of_the_text(corpus):
     assert told == task.simple(sources)
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_copy_what_matters(corpus):
     task = open_task(settings(corpus))
     assert isinstance(model_of(ARCHITECTURE, task), CopyingEncoderDecoder)

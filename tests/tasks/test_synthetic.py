@@ -138,6 +138,7 @@ def test_impossible_sizes_are_told(settings, told):
     assert told in caught.value.render()
 
 
+@pytest.mark.slow
 def test_attention_learns_to_recall_what_a_short_window_cannot():
     """Two tokens after a key its value is long out of a window of two."""
     task = open_task(AssociativeRecall(kind="associative_recall", vocabulary=24, context=16, pairs=2))

@@ -108,6 +108,7 @@ def test_padding_changes_no_result(corpus):
             torch.testing.assert_close(together_BTV[i, :length], alone_1TV[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_translate_and_its_scores_are_of_what_it_writes(corpus):
     task = open_task(settings(corpus))
     training = TrainSettings(steps=300, batch=32, rungs=(1.0,))

@@ -25,6 +25,7 @@ from nas.training import trainer as train
 from nas.training.trained_model import read_model
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
+pytestmark = pytest.mark.slow
 BLOCK = {"attention": {"kind": "softmax", "heads": 2}, "feed_forward": {"kind": "swiglu", "ratio": 1}}
 ARCHITECTURE = Architecture.model_validate({"hidden": 16, "blocks": [BLOCK]})
 SETTINGS = TrainSettings(steps=12, batch=4, evaluation_tokens=256)
