@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known before training; all metrics that the study file calls `cheap`."""
+    """Holds what is known before training; all metrics that the study file calls `cheap`."""
 
     metrics: Mapping[str, float]
 

@@ -231,7 +231,7 @@ class TrialResult:
 
     @cached_property
     def described(self) -> str:
-        """What was tried, in one line: the architecture, or the parameters."""
+        """Returns what was tried, in one line: the architecture, or the parameters."""
         return str(self.model) if self.architecture else one_line(self.parameters)
 
     @property

@@ -1,4 +1,5 @@
-"""Which body runs the trials of a launch: the built-in training, or a function of the user's, given or named."""
+"""Decides which body runs the trials of a launch: the built-in training, or a function of the user's, given or
+named."""
 
 import importlib
 import sys
@@ -74,7 +75,8 @@ def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[S
 
 
 def same_function(stored: str | None, now: str | None) -> bool:
-    """Whether two names may be one body: a function keeps its name when its module moves, or is run as a script."""
+    """Tells whether two names may be one body: a function keeps its name when its module moves, or is run as a
+    script."""
     return bool(stored and now) and str(stored).partition(":")[2] == str(now).partition(":")[2]
 
 

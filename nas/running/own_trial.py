@@ -111,7 +111,7 @@ class OwnTrial:
                 raise _Bad(Reason.ERROR, f"a body yields Measured, Reached or Finished, not {_kind(said)}")
 
     def _silence(self) -> Event:
-        """What it means that the generator has ended without Finished."""
+        """Decides what it means that the generator has ended without Finished."""
         if self.turn.late:
             return Failed(Reason.TIMEOUT, f"training took longer than {self.file.train.time_limit:g} s")
         if self.told_to_stop():
@@ -174,14 +174,14 @@ class Turn:
         self._spent, self._since, self.late = spent, math.nan, False
 
     def should_stop(self) -> bool:
-        """Whether the body is to save and return, asked once nobody measures."""
+        """Tells whether the body is to save and return, asked once nobody measures."""
         self._leave()
         self._take()
         self.late = self.late or (self._time_limit is not None and self.seconds() > self._time_limit)
         return self.late or self._told_to_stop()
 
     def seconds(self) -> float:
-        """Of training until now, over all attempts; pauses and measurements left out."""
+        """The seconds of training until now, over all attempts; pauses and measurements left out."""
         return self._spent + (0.0 if math.isnan(self._since) else time.monotonic() - self._since)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Whether a stored study is the one that a launch asks for: settings, data, hardware."""
+"""Checks whether a stored study is the one that a launch asks for: settings, data, hardware."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a worker needs of its driver: the body's factory, and the places where the driver finds modules."""
+"""Packs what a worker needs of its driver: the body's factory, and the places where the driver finds modules."""
 
 import pickle
 import sys

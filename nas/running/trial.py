@@ -113,7 +113,7 @@ class TrialRun:
 
 
 def event_of(error: BaseException) -> Event:
-    """What a trial comes to that ends in this exception."""
+    """Returns the event of a trial that ends in this exception."""
     match error:
         case TrainingInterrupted():
             return Interrupted()

@@ -92,7 +92,7 @@ class TrialQueue:
 
 
 def _params_of(space: SearchSpace, design: Design) -> dict[str, Any] | None:
-    """What Optuna knows of it; None of an architecture that the space lacks."""
+    """Returns what Optuna knows of it; None of an architecture that the space lacks."""
     if isinstance(space, ParameterSpace):
         return space.params_of(design) if isinstance(design, Parameters) else None
     return space.params_of(design) if isinstance(design, Architecture) else None

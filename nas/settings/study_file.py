@@ -154,7 +154,7 @@ class StudyFile(Table):
         return by_family(self.family, self.space)
 
     def search_space(self) -> SearchSpace:
-        """What may be chosen."""
+        """The space that may be chosen from."""
         return ParameterSpace(self.space) if isinstance(self.space, ParameterSettings) else Space(self.spaces())
 
     @field_serializer("family")

@@ -23,12 +23,12 @@ class Range(Table):
 
     @property
     def whole(self) -> bool:
-        """Whether its values are whole numbers."""
+        """Tells whether its values are whole numbers."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step) if value is not None)
 
     @property
     def count(self) -> int | None:
-        """How many values it has; None of a continuous one."""
+        """Counts its values; None of a continuous one."""
         if self.step is None and not self.whole:
             return 1 if self.low == self.high else None
         return round((self.high - self.low) / (self.step or 1)) + 1
@@ -92,7 +92,7 @@ class ParameterSettings(Table):
 
     @property
     def size(self) -> int | None:
-        """How many combinations there are; None where a parameter is continuous."""
+        """Counts the combinations; None where a parameter is continuous."""
         size = 1
         for parameter in self.parameters.values():
             count = parameter.count if isinstance(parameter, Range) else len(parameter)

@@ -79,7 +79,7 @@ class ParameterSpace:
             yield self._free(found), found
 
     def params_of(self, parameters: Parameters) -> dict[str, Any]:
-        """What Optuna knows of a choice: the values that are not fixed."""
+        """Returns what Optuna knows of a choice: the values that are not fixed."""
         return self._free(parameters)
 
     def read(self, attributes: Mapping[str, Any]) -> Parameters:

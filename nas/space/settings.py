@@ -74,7 +74,7 @@ class FamilySpaces(Table):
 
 
 def _shape(space: Any) -> str:
-    """Which kind of a `[space]` table it is; the tag stands in pydantic's locations and in no message."""
+    """Tells which kind of a `[space]` table it is; the tag stands in pydantic's locations and in no message."""
     keys = space if isinstance(space, Mapping) else ()
     if isinstance(space, ParameterSettings) or "parameters" in keys:
         return "parameters"
