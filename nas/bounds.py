@@ -42,6 +42,10 @@ RATE = 1_000.0
 SECONDS = 366 * 86_400
 """Of a duration: one year."""
 
+GENERATED = 1_000_000
+"""Tokens that one call writes."""
+BEAMS = 100
+
 CHOICES = 1_000
 """In one list."""
 COMBINATIONS = 10_000

@@ -177,10 +177,10 @@ def events(tmp_path, monkeypatch, capsys) -> list[dict[str, Any]]:
         if event["type"] == "rung":
             request_stop(folder, now=True)
 
-    driver.run(study_file.parse(STUDY.format(corpus=corpus)), folder, driver.Launch("serial"), stop_at_a_rung)
+    driver.run(study_file.parse(STUDY.format(corpus=corpus)), folder, driver.Launch("serial", trials=9), stop_at_a_rung)
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("nas.report.write", lambda record, folder: folder / "index.html")
-    monkeypatch.setattr(sys, "argv", ["nas", "resume", "events", "--executor", "serial", "--json"])
+    monkeypatch.setattr(sys, "argv", ["nas", "resume", "events", "--executor", "serial", "--json", "--trials", "2"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from nas import bounds
 from nas.architecture import Architecture
 from nas.errors import DataError, UsageError
 from nas.models import Decoder
@@ -77,6 +78,9 @@ class Model:
         """
         if self.architecture.family == "encoder":
             raise UsageError("an encoder does not generate", code="no-generation")
+        for name, value, most in (("tokens", tokens, bounds.GENERATED), ("beams", beams, bounds.BEAMS)):
+            if not 0 <= value <= most:
+                raise UsageError(f"{name} must be at most {most:,}, got {value:,}", where=name)
         device = next(self.module.parameters()).device
         prompt_1T = torch.tensor([self.encode(prompt)], dtype=torch.long, device=device)
         if isinstance(self.module, Seq2Seq):

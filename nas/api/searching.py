@@ -3,14 +3,16 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from nas import pareto
+from nas import bounds, pareto
 from nas.api.study import Study
 from nas.body import BodyFunction
-from nas.errors import NothingFeasible, TooManyFailures, UsageError
+from nas.errors import NasError, NothingFeasible, TooManyFailures, UsageError
+from nas.results import TrialResult
 from nas.running import driver
 from nas.running.budget import End
 from nas.running.driver import Launch, Outcome
@@ -21,8 +23,6 @@ from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.stored_study import runs_folder
 from nas.toml_table import duration
-
-MOST_PROCESSORS = 10_000
 
 Observer = Callable[[dict[str, Any]], None]
 Executor = Literal["ray", "serial"]
@@ -125,11 +125,11 @@ def checked(
     hosted: bool = False,
 ) -> Launch:
     """The options as a Launch. Raises UsageError whose `where` is the option's name."""
-    if trials is not None and trials <= 0:
-        raise UsageError(f"trials must be above 0, got {trials}", where="trials")
+    if trials is not None and not 0 < trials <= bounds.TRIALS:
+        raise UsageError(f"trials must be above 0 and at most {bounds.TRIALS:,}, got {trials}", where="trials")
     for option, value in (("cpus", cpus), ("gpus", gpus)):
-        if value is not None and not 0 < value <= MOST_PROCESSORS:
-            text = f"{option} must be above 0 and at most {MOST_PROCESSORS:,}, got {value:g}"
+        if value is not None and not 0 < value <= bounds.PROCESSORS:
+            text = f"{option} must be above 0 and at most {bounds.PROCESSORS:,}, got {value:g}"
             raise UsageError(text, where=option, help="leave it out for all that this machine has")
     if executor not in ("ray", "serial"):
         raise UsageError(f"unknown executor '{executor}'", where="executor", help="one of ray, serial")
@@ -202,13 +202,23 @@ def _deliver(outcome: Outcome) -> None:
 
 
 def refuse_bad_end(outcome: Outcome) -> None:
-    """Raises TooManyFailures or NothingFeasible where a search ended so."""
+    """Raises TooManyFailures or NothingFeasible where a search ended so, and NasError where every training failed."""
     record, study = outcome.study.record(), outcome.study.address
+    failed = [t for t in record.trials if t.state == "FAIL"]
+    help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
     if outcome.end is End.FAILURES:
-        failed = [t for t in record.trials if t.state == "FAIL"]
-        reasons = ", ".join(sorted({t.reason for t in failed}))
-        help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
-        raise TooManyFailures(f"{len(failed)} trials failed ({reasons})", help=help)
+        raise TooManyFailures(_told(failed), help=help)
+    trained = [t for t in record.trials if t.trained]
+    if outcome.end is not None and failed and not trained:
+        raise NasError(f"no trial was trained to its end, and {_told(failed)}", code="all-failed", help=help)
     if outcome.end is not None and not pareto.front_of(record):
-        limits = "; ".join(map(str, record.constraints)) or "none"
-        raise NothingFeasible("no trained trial meets the constraints", detail=f"constraints: {limits}")
+        limits = [f"constraints: {'; '.join(map(str, record.constraints))}"] if record.constraints else []
+        detail = "\n".join([*limits, *([_told(failed)] if failed else [])])
+        raise NothingFeasible("no trial was trained to its end within the constraints", detail=detail)
+
+
+def _told(failed: Sequence[TrialResult]) -> str:
+    """How many failed for which reasons: `3 trials failed (2 nan, 1 oom)`."""
+    reasons = Counter(str(trial.reason) for trial in failed)
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"{len(failed)} {'trial' if len(failed) == 1 else 'trials'} failed ({counts})"

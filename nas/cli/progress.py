@@ -63,6 +63,11 @@ class Progress:
                 self._say(
                     f"study {event['name']}: {self.trained} of {self.budget} trials trained, in {event['folder']}"
                 )
+            case "budget":
+                change = "lowered" if event["budget"] < event["before"] else "raised"
+                line = f"the budget is {change} from {event['before']} to {event['budget']} trained trials"
+                if not self.json:  # above the panel too: it changes what is stored
+                    self.console.print(line, soft_wrap=True)
             case "started":
                 tried = event.get("architecture")
                 shown = str(Architecture.model_validate(tried)) if tried else one_line(event["parameters"])

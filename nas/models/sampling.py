@@ -11,6 +11,9 @@ from torch import Tensor
 
 from nas.errors import UsageError
 
+COLDEST, HOTTEST = 0.001, 1000.0
+"""Logits over a temperature below the first are infinite, or not a number; above the second all tokens are alike."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -23,8 +26,9 @@ class Sampling:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise UsageError(f"temperature={self.temperature} must be 0 (the likeliest token) or more")
+        if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
+            text = f"temperature={self.temperature:g} must be 0 (the likeliest token), or from {COLDEST} to {HOTTEST}"
+            raise UsageError(text, where="temperature", help="for example 0.8")
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top_k={self.top_k} must be at least 1; leave it out to draw from all tokens")
 

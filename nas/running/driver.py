@@ -87,7 +87,7 @@ def run(
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
     task = None if own else open_task(file.task)
     with driver_lock(folder), borrowed_torch():
-        store = _open_or_create(folder, file, launch, task)
+        store = _open_or_create(folder, file, launch, task, observer)
         try:
             control = StopControl(
                 folder,
@@ -193,13 +193,13 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
             coordinator.enqueue_again(row)
 
 
-def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> Store:
+def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> Store:
     """Opens the study or creates it. What this launch has made is gone again when it cannot be made whole."""
     new = not (folder / "study.db").exists()
     try:
         store = Store.only(sqlite_url(folder), file.name, file.objective_list())
         if "settings" in store.attributes():
-            _go_on(store, folder, file, launch, task)
+            _go_on(store, folder, file, launch, task, observer)
         else:
             _create(store, folder, file, launch, task)
     except BaseException:
@@ -224,7 +224,7 @@ def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: T
     store.set_attribute("settings", file.resolved())
 
 
-def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> None:
+def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> None:
     """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
     stored, trials = store.attributes(), StoredStudy(folder, store).trials()
     trained = sum(trial.trained for trial in trials)
@@ -233,10 +233,11 @@ def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Ta
     known = stored.get("budget", asked_first)
     budget = launch.trials or (known if file.search.trials == asked_first else max(file.search.trials, known))
     if budget < trained:
-        text = f"study '{file.name}' has trained {trained} trials, more than --trials {budget}"
+        text = f"study '{file.name}' has trained {trained} trials, more than the {budget} that are asked for"
         raise UsageError(text, where="--trials", help="give the total that you want, earlier trials counted")
     if budget != stored.get("budget"):
         store.set_attribute("budget", budget)
+        observer({"type": "budget", "budget": budget, "before": known})
 
 
 def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:

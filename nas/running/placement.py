@@ -52,7 +52,8 @@ class Placement:
 def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:
     """For a study on this machine; `cpus` and `gpus` default to all that this process may use.
 
-    Raises UsageError when GPUs are asked for and there are none, or when not even one trial fits.
+    Raises UsageError when GPUs are asked for and there are none, or when not even one trial fits, or measures
+    with more threads than there are CPUs.
     """
     device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
@@ -67,6 +68,10 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
             f"a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
             help="lower resources.cpus_per_trial or resources.gpus_per_trial",
         )
+    if file.measure.threads > available_cpus():
+        text = f"measure.threads = {file.measure.threads}, but this process may use {available_cpus()} CPUs"
+        help = f"use at most {available_cpus()}: more threads than CPUs make every timing longer"
+        raise UsageError(text, code="no-slot", where="measure.threads", help=help)
     return Placement(device, cores, counted, slots)
 
 

@@ -34,13 +34,21 @@ def runs_folder() -> Path:
 def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
     """A study by its name under `runs/`, or by the path of its folder. Raises UsageError when there is none."""
     folder = Path(name_or_path)
-    if not (folder / "study.db").is_file():
+    if not _holds_study(folder):
         folder = runs_folder() / str(name_or_path)
-    if storage is None and not (folder / "study.db").is_file():
+    if storage is None and not _holds_study(folder):
         names = sorted(path.parent.name for path in runs_folder().glob("*/study.db"))
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
         raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/study.db", help=help)
     return StoredStudy(folder, Store.open(storage or sqlite_url(folder), folder.name if storage else None))
+
+
+def _holds_study(folder: Path) -> bool:
+    """Whether the folder has a database, as far as one may look: no name of 300 characters is on any disk."""
+    try:
+        return (folder / "study.db").is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def is_running(folder: Path) -> bool:

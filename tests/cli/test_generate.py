@@ -41,7 +41,19 @@ def test_an_unknown_character_is_named(nas, trained):
     assert "'é' is not in the vocabulary" in ran.err
 
 
-@pytest.mark.parametrize("options", [("--prompt", ""), ("--prompt", "a", "--temperature", "-1")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--prompt", ""),
+        ("--prompt", "a", "--temperature", "-1"),
+        ("--prompt", "a", "--temperature", "1e-300"),
+        ("--prompt", "a", "--temperature", "nan"),
+        ("--prompt", "a", "--temperature", "1e300"),
+        ("--prompt", "a", "--tokens", "1000000000000"),
+        ("--prompt", "a", "--beams", "3"),
+        ("--prompt", "a", "--top-k", "0"),
+    ],
+)
 def test_impossible_options(nas, trained, options):
     ran = nas("generate", "demo", 0, *options)
     assert (ran.code, ran.out) == (2, "")

@@ -54,3 +54,10 @@ def test_the_panel_tells_the_front_and_computes_its_hypervolume_once_a_result(te
     assert "best val_loss 1, decode_ms_per_token 1, peak_inference_mib 5" in terminal.getvalue()
     assert max(computed) <= 3  # the front alone
     assert len(computed) <= 3  # a refresh may come between two lines
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_changed_budget_is_told_with_and_without_the_panel(terminal, live):
+    with Progress(Formulas().file, json=False, live=live) as progress:
+        progress({"type": "budget", "budget": 8, "before": 24})
+    assert "the budget is lowered from" in terminal.getvalue()

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -115,7 +116,11 @@ def test_the_stored_total_stays_until_trials_or_a_larger_number_in_the_file_chan
 ):
     """Created with --trials 2 from a file that says 4."""
     driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=2))
-    again = driver.run(tiny(corpus, *EXACT, *file), tmp_path / "study", Launch(executor="serial", trials=option))
+    events: list[dict[str, Any]] = []
+    launch = Launch(executor="serial", trials=option)
+    again = driver.run(tiny(corpus, *EXACT, *file), tmp_path / "study", launch, events.append)
+    told = [event for event in events if event["type"] == "budget"]
+    assert told == ([{"type": "budget", "budget": budget, "before": 2}] if budget != 2 else [])
     record = again.study.record()
     assert (record.budget, record.trained_count()) == (budget, budget)
     with pytest.raises(UsageError, match=f"has trained {budget} trials"):
