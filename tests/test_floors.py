@@ -12,6 +12,7 @@ ROOT = Path(nas.__path__[0])
 FLOORS = (
     (
         "bounds",
+        "surroundings",
         "printable",
         "errors",
         "samplers",

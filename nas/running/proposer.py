@@ -24,7 +24,7 @@ from nas.running.architecture_sampler import Choice, pareto_sampler
 from nas.samplers.pareto_sampler import PREDICTED, ParetoSampler
 from nas.samplers.trial_history import COST, KNOWN_VALUES, RUNG_VALUES
 from nas.space.parameter_space import Design, SearchSpace
-from nas.study.store import directions
+from nas.study.store import directions, quietly
 
 MODEL_DRAWS = 5
 """Draws of the sampler itself before uniform ones: TPE has proposed 50 duplicates in a row."""
@@ -96,7 +96,8 @@ class Proposer:
             self._pareto = pareto_sampler(space, self._suggest, objectives, constraints, describe, seed)
         self._stock = STOCK.get(name, STOCK["random"])
         storage = optuna.storages.InMemoryStorage()
-        self._mirror = optuna.create_study(directions=directions(objectives), storage=storage)
+        with quietly():
+            self._mirror = optuna.create_study(directions=directions(objectives), storage=storage)
         self._ids: dict[int, int] = {}
 
     def propose(self, number: int, taken: Set[str]) -> Proposal | None:

@@ -29,25 +29,25 @@ from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, shield
 from nas.running.placement import Placement
 from nas.running.shipping import Shipped, packed
 from nas.running.stop_control import Level, StopControl
+from nas.surroundings import as_before, environment_variables, logger_level
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the end would start another Ray
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-for _name, _value in SETTINGS.items():
-    os.environ.setdefault(_name, _value)
+"""What Ray reads while it is imported, and while it starts; its workers inherit it."""
 
-import ray  # noqa: E402  (reads the settings above while it is imported)
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+with environment_variables(SETTINGS):
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+    from ray.tune.search import Searcher
 
 log = logging.getLogger("nas")
 
@@ -55,6 +55,7 @@ ESSENTIAL = ("gcs_server", "raylet")
 """Processes without which Ray does nothing."""
 OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
 """Environment variables that tell of a cluster or a job in which this program itself may run."""
+AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
 WATCH_SECONDS, DISCONNECT_SECONDS, END_SECONDS = 0.2, 1.0, 10.0
 SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 RESUME = "nas resume   goes on; running trials were put back, and keep their last checkpoint"
@@ -68,9 +69,16 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
     if ray.is_initialized():
         help = 'call ray.shutdown() first, or search with executor="serial"'
         raise Conflict("this program has started Ray for itself, and can have only one", code="ray-in-use", help=help)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
+    settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(placement.slots)}
     helpers = HelperProcesses()
-    with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
+    # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
+    with (
+        _no_other_ray(),
+        as_before(),
+        environment_variables(settings),
+        logger_level("ray", logging.CRITICAL),
+        tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder,
+    ):
         try:
             coordinator.observer(waiting("ray"))
             with helpers:
@@ -83,8 +91,6 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
 
 
 def _start_ray(placement: Placement) -> None:
-    # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         with shielded(), _without(OTHER_CLUSTERS):
             ray.init(
@@ -101,6 +107,18 @@ def _start_ray(placement: Placement) -> None:
         raise OutOfReach(
             f"Ray does not start: {(str(error) or type(error).__name__).splitlines()[0]}", code="ray"
         ) from error
+
+
+@contextmanager
+def _no_other_ray() -> Iterator[None]:
+    """No call starts a second Ray; not even after the end, while a thread still hangs in the first."""
+    ours = AUTO_CONNECT not in os.environ
+    os.environ.setdefault(AUTO_CONNECT, "0")
+    try:
+        yield
+    finally:
+        if ours and not any(thread.name == HANGING_THREAD for thread in threading.enumerate()):
+            del os.environ[AUTO_CONNECT]
 
 
 @contextmanager

@@ -8,7 +8,8 @@ and is claimed again under the same number. Finished rows never change: what is 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,6 @@ from nas.errors import Conflict, OutOfReach
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study.optuna_tables import StoredRows
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 T = TypeVar("T")
 ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
 
@@ -38,6 +37,17 @@ NO_ANSWER = "check that the disk has room and may be written"
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
     """The goals in Optuna's words."""
     return [StudyDirection.MINIMIZE if o.goal == "min" else StudyDirection.MAXIMIZE for o in objectives]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Optuna tells of each study that it makes; it does not here, and what the host program asked for comes back."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 class Store:
@@ -56,7 +66,8 @@ class Store:
     def create(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
         """A new study. Raises Conflict when one of that name is there."""
         try:
-            study = optuna.create_study(storage=_storage(url), study_name=name, directions=directions(objectives))
+            with quietly():
+                study = optuna.create_study(storage=_storage(url), study_name=name, directions=directions(objectives))
         except optuna.exceptions.DuplicatedStudyError:
             raise Conflict(f"study '{name}' exists", code="study-exists", help=f"nas resume {name}") from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -82,7 +93,8 @@ class Store:
     def open(cls, url: str, name: str | None = None) -> "Store":
         """The stored study of that name, or the only one. Raises Conflict when there is none."""
         try:
-            return cls(optuna.load_study(storage=_storage(url), study_name=name))
+            with quietly():
+                return cls(optuna.load_study(storage=_storage(url), study_name=name))
         except (KeyError, ValueError):
             text = f"no study '{name}' in this database" if name else "this database holds no study"
             help = "nas list   shows what there is" if name else UNMADE

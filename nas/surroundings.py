@@ -1,0 +1,58 @@
+"""What a search changes in its own process, and gives back: variables, signal handlers, levels of loggers."""
+
+import faulthandler
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+@contextmanager
+def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set those that are not set, and unset them again afterwards."""
+    ours = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def logger_level(name: str, level: int) -> Iterator[None]:
+    """Give a logger another level for a while; its handlers too are as before then."""
+    logger = logging.getLogger(name)
+    before, handlers = logger.level, list(logger.handlers)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.handlers[:] = handlers
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Undo what another library does to the process: variables it sets, handlers of signals, random numbers it draws.
+
+    Handlers are put back in the main thread, where alone Python allows it.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in signal.valid_signals() if mine and signal.getsignal(number) is not None]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    variables, drawn, told = set(os.environ), random.getstate(), faulthandler.is_enabled()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+        for name in set(os.environ) - variables:
+            del os.environ[name]
+        random.setstate(drawn)
+        if faulthandler.is_enabled() and not told:
+            faulthandler.disable()
