@@ -20,6 +20,7 @@ from nas.running.stop_control import STOP_SIGNALS
 
 HANGING_THREAD = "nas-waits-for-ray"
 """The name of threads that may hang in a library for ever: a program in which one is left ends by `leave`."""
+AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
 
 
 @contextmanager
@@ -89,3 +90,15 @@ def _lives(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+@contextmanager
+def no_second_ray() -> Iterator[None]:
+    """No call starts a second Ray; not even after the end, while a thread still hangs in the first."""
+    ours = AUTO_CONNECT not in os.environ
+    os.environ.setdefault(AUTO_CONNECT, "0")
+    try:
+        yield
+    finally:
+        if ours and not any(thread.name == HANGING_THREAD for thread in threading.enumerate()):
+            del os.environ[AUTO_CONNECT]

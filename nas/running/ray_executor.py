@@ -12,24 +12,22 @@ temporary folder and never restored: each launch is a new experiment over the sa
 """
 
 import logging
-import os
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nas.errors import Conflict, NasError, OutOfReach
 from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, waiting
-from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, shielded
+from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray, shielded
 from nas.running.placement import Placement
 from nas.running.shipping import Shipped, packed
 from nas.running.stop_control import Level, StopControl
-from nas.surroundings import as_before, environment_variables, logger_level
+from nas.surroundings import as_before, environment_variables, logger_level, without_variables
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",
@@ -55,7 +53,6 @@ ESSENTIAL = ("gcs_server", "raylet")
 """Processes without which Ray does nothing."""
 OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
 """Environment variables that tell of a cluster or a job in which this program itself may run."""
-AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
 WATCH_SECONDS, DISCONNECT_SECONDS, END_SECONDS = 0.2, 1.0, 10.0
 SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 RESUME = "nas resume   goes on; running trials were put back, and keep their last checkpoint"
@@ -73,7 +70,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
     helpers = HelperProcesses()
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
     with (
-        _no_other_ray(),
+        no_second_ray(),
         as_before(),
         environment_variables(settings),
         logger_level("ray", logging.CRITICAL),
@@ -92,7 +89,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
 
 def _start_ray(placement: Placement) -> None:
     try:
-        with shielded(), _without(OTHER_CLUSTERS):
+        with shielded(), without_variables(OTHER_CLUSTERS):
             ray.init(
                 address="local",
                 num_cpus=int(placement.cpus),
@@ -107,28 +104,6 @@ def _start_ray(placement: Placement) -> None:
         raise OutOfReach(
             f"Ray does not start: {(str(error) or type(error).__name__).splitlines()[0]}", code="ray"
         ) from error
-
-
-@contextmanager
-def _no_other_ray() -> Iterator[None]:
-    """No call starts a second Ray; not even after the end, while a thread still hangs in the first."""
-    ours = AUTO_CONNECT not in os.environ
-    os.environ.setdefault(AUTO_CONNECT, "0")
-    try:
-        yield
-    finally:
-        if ours and not any(thread.name == HANGING_THREAD for thread in threading.enumerate()):
-            del os.environ[AUTO_CONNECT]
-
-
-@contextmanager
-def _without(variables: tuple[str, ...]) -> Iterator[None]:
-    """These environment variables are unset within."""
-    former = {name: os.environ.pop(name) for name in variables if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(former)
 
 
 def _stop_ray(helpers: HelperProcesses) -> None:
