@@ -1,0 +1,164 @@
+"""Commands on a study that a body of the user's own trains, and the worked example of docs/own_training.md."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import nas
+from nas import Finished, Job, Measured, Reached
+from nas.cli.__main__ import main
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "own_training"
+MODULE = """
+from nas import Finished, Measured, Reached
+
+def train(job):
+    x = job.parameters["x"]
+    yield Measured({"size": 1 + 10 * x})
+    for step in job.rungs:
+        yield Reached(step, {"error": (1 - x) ** 2 + 1 / step})
+    yield Finished({"error": (1 - x) ** 2 + 1 / job.steps})
+"""
+STUDY = """
+name = "mine"
+[trial]
+body = "BODY:train"
+[space.parameters]
+x = { low = 0.0, high = 1.0 }
+kind = "plain"
+[metrics.error]
+goal = "min"
+[metrics.size]
+goal = "min"
+unit = "kB"
+cheap = true
+exact = true
+[[objectives]]
+metric = "error"
+[[objectives]]
+metric = "size"
+[train]
+steps = 8
+[search]
+trials = 6
+stopping = false
+skip = false
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to run commands in, with a study file and its module beside it."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("NAS_RUNS", "NAS_REPORTS"):
+        monkeypatch.delenv(variable, raising=False)
+    name = f"body_of_{abs(hash(tmp_path))}"
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space" / f"{name}.py").write_text(MODULE)
+    (tmp_path / "space" / "mine.toml").write_text(STUDY.replace("BODY", name))
+    yield tmp_path
+    sys.modules.pop(name, None)
+    sys.path[:] = [path for path in sys.path if path != str(tmp_path / "space")]
+
+
+def called(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    monkeypatch.setattr(sys, "argv", ["nas", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    return int(ended.value.code or 0), told.out, told.err
+
+
+def test_commands_show_parameters_where_they_show_architectures_otherwise(place, monkeypatch, capsys):
+    code, out, _ = called(monkeypatch, capsys, "check", "space/mine.toml")
+    assert (code, "continuous" in out, "its code is not run here" in out) == (0, True, True)
+    code, out, err = called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress")
+    assert (code, "6 of 6 trials trained" in err) == (0, True)
+    # From here on the module is gone: reading commands never import it.
+    shutil.rmtree(place / "space")
+    for command in ("status mine", "list", "front mine", "show mine 0", "report mine"):
+        code, out, err = called(monkeypatch, capsys, *command.split())
+        assert code == 0, err
+    code, out, _ = called(monkeypatch, capsys, "front", "mine", "--where", "size<=6", "--format", "json")
+    assert {row["parameters"]["kind"] for row in json.loads(out)} == {"plain"}
+    assert all(row["metrics"]["size"] <= 6 and row["architecture"] == {} for row in json.loads(out))
+    code, out, _ = called(monkeypatch, capsys, "show", "mine", "0", "--json")
+    shown = json.loads(out)
+    assert set(shown["parameters"]) == {"x", "kind"}
+    assert shown["commands"] == []
+    page = (place / "reports" / "mine" / "index.html").read_text()
+    assert "nas train" not in page.split("<script")[0]
+    assert "Continuous choices of x and kind" in page
+    assert '<th class="wide">Parameters</th>' in page
+    assert "error at each rung" in page
+
+
+def test_what_needs_an_architecture_is_refused_by_name(place, monkeypatch, capsys):
+    called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "2")
+    for command in ("train mine 0", "generate mine 0 --prompt x"):
+        code, _, err = called(monkeypatch, capsys, *command.split())
+        assert (code, f"`nas {command.split()[0]}` knows the built-in training alone" in err) == (2, True)
+    code, _, err = called(monkeypatch, capsys, "resume", "mine", "--trials", "3")
+    assert (code, "nas search FILE" in err) == (4, True)
+    code, _, err = called(
+        monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "3"
+    )
+    assert (code, "3 of 3 trials trained" in err) == (0, True)
+
+
+def test_a_body_that_is_not_there_is_told_with_its_place(place, monkeypatch, capsys):
+    text = (place / "space" / "mine.toml").read_text()
+    for body, told in (("nowhere_at_all:train", "No module named"), ("json:train", "has no attribute 'train'")):
+        (place / "space" / "other.toml").write_text(text.replace(text.split('body = "')[1].split('"')[0], body))
+        code, _, err = called(monkeypatch, capsys, "search", "space/other.toml", "--executor", "serial")
+        assert (code, "trial.body" in err, told in err) == (2, True, True)
+    assert not (place / "runs" / "mine" / "study.db").exists()
+
+
+def from_python(job: Job):
+    yield Measured({"size": 1 + job.parameters["x"]})
+    yield Reached(job.rungs[0], {"error": job.parameters["x"]})
+    yield Finished({"error": job.parameters["x"]})
+
+
+def test_python_gives_the_function_itself_and_again_to_go_on(place):
+    file = nas.load("space/mine.toml", ["search.trials=2"])
+    study = nas.search(file, study="given", executor="serial", body=from_python)
+    assert study.status()["trained"] == 2
+    assert set(study.to_frame()["params.x"]) == {trial.parameters["x"] for trial in study.trials()}
+    with pytest.raises(nas.Conflict):
+        nas.resume("given", trials=3, executor="serial")
+    assert nas.resume("given", trials=3, executor="serial", body=from_python).status()["trained"] == 3
+    with pytest.raises(nas.UsageError, match="knows the built-in training alone"):
+        study.train(0)
+
+
+@pytest.mark.slow
+def test_the_worked_example_trains_perceptrons_that_learn(place):
+    file = nas.load(EXAMPLE / "digits.toml", ["search.trials=3", "train.steps=20", "space.parameters.learning_rate=0.01"])
+    study = nas.search(file, executor="serial")
+    best = study.front()[0]
+    assert best.metrics["error"] < 0.5  # guessing leaves 0.9
+    assert best.metrics["latency_ms"] > 0
+    assert (study.folder / "trials" / str(best.number) / "model.pickle").exists()
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ray_runs_a_named_body_and_one_that_is_given(place):
+    assert nas.search("space/mine.toml", cpus=2, trials=3).status()["trained"] == 3
+    offset = 0.5  # a closure, which workers cannot import
+
+    def closure(job):
+        yield Measured({"size": 1.0})
+        yield Finished({"error": offset + job.parameters["x"]})
+
+    given = nas.search("space/mine.toml", study="given", cpus=2, trials=3, body=closure)
+    assert all(trial.metrics["error"] >= offset for trial in given.trials() if trial.state == "COMPLETE")
+    assert given.status()["trained"] == 3
+    assert sorted(path.name for path in given.folder.iterdir() if "pickle" in path.name or "pkl" in path.name) == []
