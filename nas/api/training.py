@@ -15,7 +15,7 @@ from nas.running.proposer import seed_of
 from nas.running.study_log import keep_log
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of
-from nas.training.model_folder import WEIGHTS
+from nas.training.folder_names import WEIGHTS
 from nas.training.recipe import Recipe, recipe_of, same_task
 from nas.training.standalone import train_and_test
 from nas.training.torch_state import borrowed_torch

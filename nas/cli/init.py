@@ -5,19 +5,26 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.options import naming_options
+
 
 def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")] = Path("study.toml"),
+    task: Annotated[
+        str, typer.Option("--task", metavar="NAME", help="The task that it is for.")
+    ] = "language_modelling",
 ) -> None:
     """Write a study file to start from.
 
-    Every part has its comment. Prints the path.
+    Every part has its comment. Prints the path. The tasks are those of docs/study_file.md.
 
-    Exit codes: 0; 4 when the file exists, which stays as it is; 5 when it cannot be written.
+    Exit codes: 0; 2 for a task that there is not; 4 when the file exists, which stays as it is; 5 when it cannot be
+    written.
     """
     from nas.api.starter import write_starter
     from nas.cli.output import people, tell
 
-    write_starter(path)
+    with naming_options():
+        write_starter(path, task)
     tell(str(path))
     people().print(f"Next: nas check {path}, then nas search {path}", soft_wrap=True)

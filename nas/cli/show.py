@@ -1,16 +1,16 @@
 """`nas show`: everything about one trial."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import Json, StudyName, TrialNumber
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nas.results import Metric, TrialResult
-
+    from nas.results import Constraint, Metric, StudyRecord, TrialResult
 
 MOST_COLUMNS = 6
 """Metrics of a body of one's own that are shown at each rung."""
@@ -19,45 +19,62 @@ MOST_COLUMNS = 6
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     """Show everything about one trial.
 
-    Its architecture block by block, its metrics and rungs, what became of it, and the commands that use it.
+    Its architecture block by block, its metrics and rungs, what became of it, its trained models, and the commands that
+    use it.
 
     Exit codes: 0; 2 when there is no such study or trial.
     """
     from nas.cli.output import emit
     from nas.study import open_study
+    from nas.study.trained_models import trained_models
 
     stored = open_study(study)
     record = stored.record()
     found = stored.trial(trial)
     front = found.number in {member.number for member in stored.front()}
-    commands = [] if record.body else _commands(stored.address, trial)
+    models = trained_models(stored, trial)
+    commands = [] if record.body else _commands(stored.address, found, models)
     if json:
-        emit("result", study=stored.name, on_front=front, commands=commands, **asdict(found))
+        emit("result", study=stored.name, on_front=front, commands=commands, models=models, **asdict(found))
     else:
-        _print(found, front, commands, record.metrics)
+        _print(found, front, commands, models, record)
 
 
-def _commands(address: str, number: int) -> list[str]:
+def _commands(address: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Trains it; writes text with it, where there are weights that can."""
     from shlex import quote
 
-    study = quote(address)
-    return [f"nas train {study} {number}", f"nas generate {study} {number} --prompt 'The '"]
+    from nas.study.trained_models import prompt_for
+
+    where = f"{quote(address)} {trial.number}"
+    commands = [f"nas train {where}"]
+    if models and trial.model.family != "encoder":
+        commands.append(f"nas generate {where} --prompt {quote(prompt_for(Path(models[0]['folder'])))}")
+    return commands
 
 
-def _print(trial: "TrialResult", front: bool, commands: list[str], known: "Mapping[str, Metric]") -> None:
+def _print(
+    trial: "TrialResult",
+    front: bool,
+    commands: list[str],
+    models: Sequence[Mapping[str, Any]],
+    record: "StudyRecord",
+) -> None:
     from nas.cli.tables import answers
 
     console = answers()
-    console.print(_facts(trial, front))
+    console.print(_facts(trial, front, record.constraints))
     console.print("", _blocks(trial) if trial.architecture else _parameters(trial), sep="\n")
     if trial.metrics:
-        console.print("", _metrics(trial, known), sep="\n")
+        console.print("", _metrics(trial, record.metrics), sep="\n")
     if trial.rungs:
         console.print("", _rungs(trial), sep="\n")
+    if models:
+        console.print("", _models(models), sep="\n")
     console.print("", *commands, sep="\n", soft_wrap=True)
 
 
-def _facts(trial: "TrialResult", front: bool) -> "Table":
+def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]") -> "Table":
     from nas.cli.tables import pairs, span
 
     marks = {"on the front": front, "a baseline": trial.baseline, "contended": trial.contended}
@@ -68,9 +85,9 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
     }
     if trial.started and trial.finished:
         facts["took"] = span(trial.finished - trial.started)
-    over = [name for name, violation in trial.violations.items() if violation > 0]
+    over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
-        facts["over limit"] = ", ".join(over)
+        facts["over limit"] = "\n".join(over)
     if trial.detail:
         facts["detail"] = trial.detail.strip()
     if trial.architecture:
@@ -80,6 +97,25 @@ def _facts(trial: "TrialResult", front: bool) -> "Table":
     if trial.learning_rate is not None:
         facts["learning rate"] = f"{trial.learning_rate:g}"
     return pairs(facts)
+
+
+def _over(trial: "TrialResult", limit: "Constraint") -> str:
+    """What was found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
+    from nas.cli.tables import number
+
+    value = trial.metrics.get(limit.metric)
+    return f"{limit.metric} {'unknown' if value is None else number(value)}, limit {limit}"
+
+
+def _models(models: Sequence[Mapping[str, Any]]) -> "Table":
+    from nas.cli.tables import number, table
+
+    shown = table("trained model", "steps", "seed", "test_loss", numbers=("steps", "seed", "test_loss"))
+    for model in models:
+        loss = model["test_loss"]
+        told = ["" if model[key] is None else str(model[key]) for key in ("steps", "seed")]
+        shown.add_row(model["folder"], *told, number(loss) if isinstance(loss, float) else "")
+    return shown
 
 
 def _blocks(trial: "TrialResult") -> "Table":

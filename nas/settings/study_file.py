@@ -27,6 +27,7 @@ from nas.results import Constraint, Metric, Objective, metric
 from nas.settings.baseline import BaselineSettings
 from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
 from nas.settings.own_training import ARCHITECTURES_ALONE, OWN_TRAIN_KEYS, TrialSettings, check_parameter_study
+from nas.settings.relative_corpus import place_corpus
 from nas.settings.study_settings import (
     ConstraintSettings,
     MeasureSettings,
@@ -208,14 +209,20 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
         raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
     except (OSError, ValueError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None
-    file = parse(text, overrides, source=str(path), preset=preset)
+    file = parse(text, overrides, source=str(path), preset=preset, folder=path.parent)
     if file.trial:
         file.trial.read_from(path.parent)
     return file
 
 
-def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", preset: str | None = None) -> StudyFile:
-    """Parses the text of a study file; `source` names it in errors."""
+def parse(
+    text: str,
+    overrides: Sequence[str] = (),
+    source: str = "study file",
+    preset: str | None = None,
+    folder: Path | None = None,
+) -> StudyFile:
+    """Parses the text of a study file. `source` names it in errors, and a relative corpus starts at `folder`."""
     try:
         data = tables_of(text)
     except tomllib.TOMLDecodeError as error:
@@ -226,6 +233,8 @@ def parse(text: str, overrides: Sequence[str] = (), source: str = "study file", 
         data = _preset(data, preset)
     except InvalidStudyFile as error:
         raise _placed(error, text, source) from None
+    if folder is not None:
+        place_corpus(data, folder)
     for override in overrides:
         apply_override(data, override)
     try:

@@ -4,18 +4,15 @@ from pathlib import Path
 
 from nas.errors import UsageError
 from nas.study.stored_study import StoredStudy
-from nas.training.model_folder import WEIGHTS
+from nas.study.trained_models import trained_models
 
 
 def weights_of(study: StoredStudy, number: int) -> Path:
     """The folder of the trial's newest weights. Raises UsageError when it has none."""
     study.trial(number)
     study.require_built_in("nas generate")
-    trained = (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}")
-    newest = sorted(trained, key=lambda path: path.stat().st_mtime)
-    for path in (*reversed(newest), study.trial_folder(number) / WEIGHTS):
-        if path.is_file():
-            return path.parent
+    if found := trained_models(study, number):
+        return Path(found[0]["folder"])
     raise UsageError(
         f"trial {number} of study '{study.name}' has no weights",
         code="no-weights",

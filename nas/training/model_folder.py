@@ -18,13 +18,7 @@ from nas import files
 from nas.architecture import Architecture
 from nas.models import TOKENS, Head
 from nas.tasks.coders import Coder
-
-WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
-    "model.safetensors",
-    "architecture.json",
-    "vocabulary.json",
-    "metrics.json",
-)
+from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

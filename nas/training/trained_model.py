@@ -15,7 +15,8 @@ from nas.architecture import Architecture, first_error, path_of, sentence
 from nas.errors import DataError, NasError
 from nas.models import Head
 from nas.tasks.coders import Coder, restored
-from nas.training.model_folder import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS, copy_into, read_tensors, tensors_of
+from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
+from nas.training.model_folder import copy_into, read_tensors, tensors_of
 
 MOST_CONTEXT, MOST_SYMBOLS, MOST_BYTES = 2**20, 2**20, 2**28
 """What a folder may say of its model, and how long one of its JSON files may be."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import Conflict
-from nas.training.model_folder import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
+from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 
 CHECKPOINT = "checkpoint.safetensors"
 

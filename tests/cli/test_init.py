@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from nas.settings import study_file
+from nas.settings.task_settings import TASK_KINDS
+from nas.space.architecture_space import Space
 
 
 def test_writes_a_file_that_loads(nas):
@@ -42,3 +46,20 @@ def test_a_place_that_cannot_be_written(nas):
     ran = nas("init", "file/study.toml")
     assert ran.code == 5
     assert "file/study.toml" in ran.err
+
+
+@pytest.mark.parametrize("task", TASK_KINDS)
+def test_every_task_has_a_file_to_start_from(nas, task):
+    assert nas("init", f"{task}.toml", "--task", task).code == 0
+    file = study_file.load(f"{task}.toml")
+    assert (file.name, file.task.kind) == (task, task)
+    assert Space(file.spaces()).size() > 20
+    text = Path(f"{task}.toml").read_text()
+    assert not any(word in text for word in ("KIND", "TASK", "COLUMNS", "CORPUS", "METRIC", "TIME", "STEPS"))
+
+
+def test_an_unknown_task_is_told_the_nearest_and_writes_nothing(nas):
+    ran = nas("init", "--task", "translatoin")
+    assert ran.code == 2
+    assert "did you mean 'translation'?" in ran.err
+    assert not Path("study.toml").exists()

@@ -1,0 +1,34 @@
+"""Where the corpus of a study file lies: a relative path starts at the file's own folder."""
+
+from pathlib import Path
+from typing import Any
+
+from nas.settings.task_settings import TASK_KINDS
+
+NAMED = {"python-docs", "tinyshakespeare", *(kind.corpus for kind in TASK_KINDS.values() if kind.corpus)}
+"""Corpora known by name, whatever file of that name lies there (nas.data holds them)."""
+HUGGING_FACE = "hf:"
+
+
+def place_corpus(data: dict[str, Any], folder: Path) -> None:
+    """Lead a relative `task.corpus` through the folder.
+
+    A name that no file or folder there has may be a misspelt data set, or one of the hub, and stays.
+    """
+    task = data.get("task")
+    corpus = task.get("corpus") if isinstance(task, dict) else None
+    if not isinstance(task, dict) or not isinstance(corpus, str) or corpus in NAMED or corpus.startswith("~"):
+        return
+    prefix = HUGGING_FACE if corpus.startswith(HUGGING_FACE) else ""
+    named = corpus.removeprefix(prefix)
+    beside = folder / named
+    looks_like_a_path = not prefix and ("/" in named or "." in named)
+    if named and (looks_like_a_path or _is_there(beside, bool(prefix))):
+        task["corpus"] = f"{prefix}{beside}"
+
+
+def _is_there(path: Path, folder: bool) -> bool:
+    try:
+        return path.is_dir() if folder else path.is_file()
+    except (OSError, ValueError):
+        return False
