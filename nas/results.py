@@ -290,12 +290,12 @@ class StudyRecord:
 
     @property
     def subject(self) -> str:
-        """What the study chooses: architecture, or parameters."""
+        """Names what the study chooses: architecture, or parameters."""
         return "parameters" if "parameters" in self.settings.get("space", {}) else "architecture"
 
     @property
     def curve(self) -> Objective | None:
-        """What learning curves show: the validation loss; where rungs have none, the first trained objective."""
+        """Names what learning curves show: the validation loss; where rungs have none, the first trained objective."""
         told = {name for trial in self.trials for rung in trial.rungs for name in rung.metrics}
         wanted = [Objective("val_loss", "min"), *(o for o in self.objectives if not o.means.cheap)]
         return next((objective for objective in wanted if objective.metric in told), None)

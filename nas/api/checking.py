@@ -62,7 +62,8 @@ def describe(file: StudyFile, slots: int) -> dict[str, Any]:
 
 
 def _own(file: StudyFile) -> dict[str, Any]:
-    """The same of a training of the user's own, whose code is not run: without weights, and without an estimate."""
+    """Describes a study with a training of the user's own, whose code is not run: without weights, and without an
+    estimate."""
     space, generator = file.search_space(), random.Random(file.search.seed)
     drawn = {design.id: design for design in (space.sample(generator) for _ in range(DRAWN))}
     samples = [_sample(design) | {"architecture_id": design.id, "params": None} for design in drawn.values()]
