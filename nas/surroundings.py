@@ -1,4 +1,4 @@
-"""What a search changes in its own process, and gives back: variables, signal handlers, levels of loggers."""
+"""Gives back what a search changes in its own process: variables, signal handlers, levels of loggers."""
 
 import faulthandler
 import logging

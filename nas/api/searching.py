@@ -218,7 +218,7 @@ def refuse_bad_end(outcome: Outcome) -> None:
 
 
 def _told(failed: Sequence[TrialResult]) -> str:
-    """How many failed for which reasons: `3 trials failed (2 nan, 1 oom)`."""
+    """Tells how many failed for which reasons: `3 trials failed (2 nan, 1 oom)`."""
     reasons = Counter(str(trial.reason) for trial in failed)
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     return f"{len(failed)} {'trial' if len(failed) == 1 else 'trials'} failed ({counts})"

@@ -44,7 +44,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredS
 
 
 def _holds_study(folder: Path) -> bool:
-    """Whether the folder has a database, as far as one may look: no name of 300 characters is on any disk."""
+    """Tells whether the folder has a database, as far as one may look: no name of 300 characters is on any disk."""
     try:
         return (folder / "study.db").is_file()
     except (OSError, ValueError):

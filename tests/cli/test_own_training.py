@@ -139,7 +139,9 @@ def test_python_gives_the_function_itself_and_again_to_go_on(place):
 
 @pytest.mark.slow
 def test_the_worked_example_trains_perceptrons_that_learn(place):
-    file = nas.load(EXAMPLE / "digits.toml", ["search.trials=3", "train.steps=20", "space.parameters.learning_rate=0.01"])
+    file = nas.load(
+        EXAMPLE / "digits.toml", ["search.trials=3", "train.steps=20", "space.parameters.learning_rate=0.01"]
+    )
     study = nas.search(file, executor="serial")
     best = study.front()[0]
     assert best.metrics["error"] < 0.5  # guessing leaves 0.9
