@@ -1,17 +1,29 @@
-"""Files: written whole or not at all; read only where they are regular files of a bounded size."""
+"""What `nas` may do to files: write them whole or not at all, delete only its own, and follow no link out of a study.
 
+Every file that this package writes, replaces or deletes goes through here.
+"""
+
+import errno
 import json
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from nas.errors import OutOfReach
+from nas.errors import Conflict, OutOfReach
+
+TEMPORARY = ".tmp"
+"""How a file ends that is being written; its name is .NAME.PROCESS.NONCE.tmp."""
+MOST_BYTES = 256 * 2**20
+"""A JSON or text file of ours is never larger."""
+MOST_DEPTH = 64
+"""Lists within lists, at most, in a JSON file of ours."""
 
 
-def read_bytes(path: Path, most: int) -> bytes:
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """An ordinary file as a whole. Raises OSError, and ValueError when it is larger, or no ordinary file.
 
     Never waits: a pipe or a device of that name is refused. What the kernel makes up while it is read (/proc) says that
@@ -30,13 +42,171 @@ def read_bytes(path: Path, most: int) -> bytes:
 def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the place, then move there, so that a reader finds the old file or the new one.
 
-    Folders are made as needed. Raises OutOfReach when the disk refuses.
+    Folders are made as needed. A link that stands there is replaced, and its target stays as it is. Raises OutOfReach
+    when the disk refuses.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.replace(path)
+        with beside(path) as temporary:
+            _write(temporary, write)
+            temporary.replace(path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A new empty file of our own in the same folder; whatever still has that name afterwards is deleted."""
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.{token_hex(4)}{TEMPORARY}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):  # it was moved to its place already
+            temporary.unlink()
+
+
+def _write(temporary: Path, write: Callable[[Path], object]) -> None:
+    """Fill it, and keep its mode: safetensors makes files anew that their owner alone may read."""
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    write(temporary)
+    temporary.chmod(mode)
+
+
+def write_text(path: Path, text: str) -> None:
+    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def create(path: Path, write: Callable[[Path], object], help: str = "choose another name") -> None:
+    """Write a file that must not be there yet, whole. Raises Conflict when anything stands there."""
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside(path) as temporary:
+            _write(temporary, write)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise Conflict(f"'{path}' exists", code="file-exists", help=help) from None
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                if os.path.lexists(path):  # without hard links, a moment is left to whoever writes the same name
+                    raise Conflict(f"'{path}' exists", code="file-exists", help=help) from None
+                temporary.rename(path)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to a file, which is made if there is none. Raises OSError, also where a link stands."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+
+
+def refuse_links(folder: Path, *parts: str) -> Path:
+    """folder/part/part..., of which none may be a symbolic link; the folder itself may be one.
+
+    Raises Conflict: whoever followed such a link would write, or delete, outside the study.
+    """
+    path = folder
+    for part in parts:
+        path = path / part
+        if is_link(path):
+            raise Conflict(
+                "a symbolic link stands in a study's folder, and nas follows none out of it",
+                code="linked",
+                where=str(path),
+                help="put what it leads to in its place, or delete the link; its target stays as it is",
+            )
+    return path
+
+
+def is_link(path: Path) -> bool:
+    """Whether a symbolic link stands there, as far as one may look."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def delete_own(folder: Path, names: Collection[str]) -> None:
+    """Delete the files of these names, and the leftovers of writing them; then the folder, if that leaves it empty.
+
+    Neither links are followed nor other files touched. A folder that is a link is left alone.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        own = path.name in names or is_leftover(path.name, names)
+        if own and stat.S_ISREG(path.lstat().st_mode):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        folder.rmdir()
+
+
+def is_leftover(name: str, names: Collection[str]) -> bool:
+    """Whether a file of this name was being written, as one of `names`, when its process was killed."""
+    return name.endswith(TEMPORARY) and any(name.startswith(f".{own}.") for own in names)
+
+
+def leave_mark(path: Path) -> None:
+    """An empty file, if nothing has that name yet. Raises OSError."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+
+def is_mark(path: Path) -> bool:
+    """Whether an empty file, and no link, stands there."""
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
+
+
+def drop_mark(path: Path) -> None:
+    """Delete an empty file of that name; whatever else has the name stays."""
+    if is_mark(path):
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: Path, most: int = MOST_BYTES) -> Any:
+    """What a JSON file holds. Raises OSError, and ValueError with the reason when it is no sound JSON."""
+    return parse_json(read_bytes(path, most).decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds. Raises ValueError; also where lists stand in lists beyond all measure."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {MOST_DEPTH} deep") from None
+    if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
+        raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+    return value
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether lists and objects stand in each other more than so many times."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutOfReach(
             "the file cannot be written",
@@ -45,14 +215,3 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
             detail=str(error),
             help="free some space, or choose a folder that you may write to",
         ) from error
-    finally:
-        with suppress(OSError):  # it is gone already, or never was
-            beside.unlink()
-
-
-def write_text(path: Path, text: str) -> None:
-    replace(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

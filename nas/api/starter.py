@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from nas.errors import Conflict, UsageError, nearest
-from nas.files import write_text
+from nas.errors import UsageError, nearest
+from nas.files import create
 from nas.settings.task_settings import TASK_KINDS
 
 TEXT_TASKS = ("language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans")
@@ -136,9 +136,7 @@ def starter(kind: str = "language_modelling", name: str = "study") -> str:
 def write_starter(path: Path, kind: str = "language_modelling") -> None:
     """Write it, named after the file. Raises Conflict when the file exists, which stays as it is."""
     text = starter(kind, _name(path))
-    if path.exists():
-        raise Conflict(f"'{path}' exists", code="file-exists", help="name another: nas init other.toml")
-    write_text(path, text)
+    create(path, lambda beside: beside.write_text(text, encoding="utf-8"), help="name another: nas init other.toml")
 
 
 def _name(path: Path) -> str:

@@ -13,7 +13,7 @@ from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.limits import within
 from nas.study.standing import standing
-from nas.study.stored_study import StoredStudy, is_running, runs_folder
+from nas.study.stored_study import StoredStudy, is_running, runs_folder, study_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,14 +149,14 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> Study:
 
 def studies() -> list[dict[str, Any]]:
     """The studies under `runs/`, as `nas list --json` prints them. One that cannot be read has an `error` instead."""
-    return [_row(path.parent.name) for path in sorted(runs_folder().glob("*/study.db"))]
+    return [_row(runs_folder() / name) for name in study_names()]
 
 
-def _row(name: str) -> dict[str, Any]:
+def _row(folder: Path) -> dict[str, Any]:
     try:
-        now = open_study(name).status()
+        now = open_study(folder).status()
     except NasError as error:
-        return {"study": name, "error": error.message}
+        return {"study": folder.name, "error": error.message}
     return {key: now[key] for key in ("study", "trained", "budget", "front", "running", "created")}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas import files
 from nas.api.model import Model, load_model
 from nas.errors import UsageError
 from nas.measure import DeviceLock
@@ -42,7 +43,7 @@ def train(
         raise UsageError(f"steps must be at least 1, got {steps}", where="steps")
     seed = seed_of(stored.file.search.seed, number) if seed is None else seed
     recipe = recipe_of(stored.file, chosen, steps, overrides)
-    folder = out or stored.folder / "trained" / recipe.folder_name(number, seed)
+    folder = out or files.refuse_links(stored.folder, "trained", recipe.folder_name(number, seed))
     if out:
         refuse_foreign(out)
     identity = {"study": stored.name, "trial": number, "architecture_id": chosen.architecture_id}

@@ -30,7 +30,7 @@ from nas.bench.pool import side_by_side
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
 from nas.running.budget import ASKS_PER_TRIAL as ASKS_PER_TRAINING
-from nas.study.store import directions
+from nas.study.store import directions, quietly
 
 FIRST_POINT = 25
 NSGA2_POPULATION = 20
@@ -90,7 +90,8 @@ def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
         # `group` and `multivariate` are marked experimental by Optuna; both have kept their meaning since 2.x.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made = SAMPLERS[sampler](table, seed)
-    study = optuna.create_study(directions=directions(table.objectives), sampler=made)
+    with quietly():
+        study = optuna.create_study(directions=directions(table.objectives), sampler=made)
     times, infeasible, cost = Counter[int](), 0, 0.0
     judged, at = points(trials), dict[int, tuple[float, float]]()
     while times.total() < trials and times.total() + infeasible < ASKS_PER_TRAINING * trials:

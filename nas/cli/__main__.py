@@ -34,6 +34,7 @@ from nas.cli import (
 )
 from nas.cli.streams import ReaderGone, safe_streams, written
 from nas.errors import NasError
+from nas.files import append_text
 from nas.printable import printable
 
 app = typer.Typer(
@@ -125,9 +126,7 @@ def _bug(error: Exception) -> str:
     summary = f"error[internal]: {printable(f'{type(error).__name__}: {error}')}"
     folder = Path(os.environ.get("NAS_RUNS", "runs"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "nas.log").open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc() + "\n")
+        append_text(folder / "nas.log", traceback.format_exc() + "\n")
     except OSError:
         return f"{summary}\n  help: run the command again with -vv for the traceback"
     return f"{summary}\n  help: this is a bug in nas; the traceback is in {folder / 'nas.log'}"

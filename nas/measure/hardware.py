@@ -34,7 +34,7 @@ def environment() -> dict[str, Any]:
 
 def hardware_id(environment: Mapping[str, Any]) -> str:
     """12 hex digits for what decides the speed: CPU, cores and GPUs. Versions and memory do not count."""
-    parts = {key: environment[key] for key in ("cpu", "logical_cores", "gpus")}
+    parts = {key: environment.get(key) for key in ("cpu", "logical_cores", "gpus")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

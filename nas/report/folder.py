@@ -1,6 +1,8 @@
 """A report's folder, replaced whole: built beside the old one, then exchanged by renaming."""
 
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,20 @@ from tempfile import TemporaryDirectory
 
 from nas.errors import Conflict, OutOfReach
 
-SUFFIXES = {".html", ".csv", ".parquet", ".json", ".svg", ".png"}
+PAGE = "index.html"
+MARK = '<meta name="generator" content="nas">'
+"""By this the page, and with it the folder, is known as ours."""
+OLD_MARKS = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    " · architecture search</title>",
+)
+HEAD_BYTES = 4096
+OWN = re.compile(
+    r"index\.html|front\.json|search\.json|trials\.(csv|parquet)"
+    r"|(learning_curves|(pareto|hypervolume|importance)_[^/]*)\.(svg|png)",
+    re.DOTALL,
+)
+"""What a report may consist of. Names alone do not make a report."""
 
 
 @contextmanager
@@ -40,6 +55,7 @@ def report_folder(study: str) -> Path:
 
 def _exchange(fresh: Path, target: Path, old: Path) -> None:
     if target.exists():
+        _refuse_foreign(target)  # once more: drawing took its time
         target.rename(old)
     try:
         fresh.rename(target)
@@ -50,18 +66,28 @@ def _exchange(fresh: Path, target: Path, old: Path) -> None:
 
 
 def _refuse_foreign(target: Path) -> None:
-    """The old folder is deleted, so it must not hold what somebody else put there."""
+    """The old folder is deleted, so it must be a report of ours, with nothing in it that somebody else put there."""
     if not target.exists():
         return
     if not target.is_dir():
         raise _conflict(target, "a file stands where the report's folder belongs")
     names = sorted(path.name for path in target.iterdir())
-    foreign = [name for name in names if (target / name).is_dir() or Path(name).suffix not in SUFFIXES]
-    if names and "index.html" not in names:
+    foreign = [name for name in names if not OWN.fullmatch(name) or not stat.S_ISREG((target / name).lstat().st_mode)]
+    if names and not foreign and not _is_marked(target / PAGE):
         foreign = names
     if foreign:
         text = "the folder holds something else than a report, and a report replaces its folder"
         raise _conflict(target, text, f"found: {', '.join(foreign[:5])}")
+
+
+def _is_marked(page: Path) -> bool:
+    """Whether `nas` made the page: it says so; that of version 0.1 is known by its policy and its title together."""
+    try:
+        with page.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return MARK.encode() in head or all(part.encode() in head for part in OLD_MARKS)
 
 
 def _conflict(target: Path, message: str, detail: str = "") -> Conflict:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from nas.report import attention, words
 from nas.report.account import Account
 from nas.report.figures import Drawn
+from nas.report.folder import MARK
 from nas.report.inline import inline
 from nas.report.palette import DARK, LIGHT
 from nas.report.summary import DRAWN, Role, Summary
@@ -66,6 +67,7 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
         steps=_next_steps(summary),
         settings=tomli_w.dumps(summary.record.settings),
         themes={"light": LIGHT, "dark": DARK},
+        mark=Markup(MARK),
         style=_source("page.css"),
         script=_source("chart.js") + _source("page.js"),
         chart=_chart(summary, rows),

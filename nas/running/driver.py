@@ -8,19 +8,16 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from nas import files, pareto
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
-from nas.errors import Conflict, OutOfReach, UsageError
+from nas.errors import UsageError
 from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
 from nas.results import State
@@ -33,9 +30,12 @@ from nas.running.own_trial import OwnTrial
 from nas.running.placement import Placement, place, refuse_network
 from nas.running.same_study import refuse_another
 from nas.running.stop_control import Level, StopControl
-from nas.running.trial import CHECKPOINT, TrialRun, measure_alone
+from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, measure_alone
 from nas.settings.study_file import StudyFile
-from nas.study.store import Store, sqlite_url
+from nas.study import creation
+from nas.study.database import DATABASE
+from nas.study.lock import driver_lock
+from nas.study.store import Store
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
@@ -86,6 +86,8 @@ def run(
     placement = place(file, launch.cpus, launch.gpus)
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
     task = None if own else open_task(file.task)
+    creation.refuse_foreign(folder)
+    refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task, observer)
         try:
@@ -105,29 +107,6 @@ def run(
         finally:
             store.close()
     return Outcome(study, end, control.signal, time.monotonic() - started)
-
-
-@contextmanager
-def driver_lock(folder: Path) -> Iterator[None]:
-    """The folder's lock, for one driver at a time; the kernel frees it when the driver dies.
-
-    Raises Conflict when another driver runs, OutOfReach when the folder cannot hold a study.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        refuse_network(folder)
-        lock = FileLock(folder / "driver.lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        help = f"nas status {folder.name}   shows it\nnas stop {folder.name}   ends it"
-        raise Conflict(f"study '{folder.name}' is being searched by another driver", code="locked", help=help) from None
-    except OSError as error:
-        help = "set NAS_RUNS to a folder on this machine that may be written"
-        raise OutOfReach(f"cannot be written: {error.strerror}", code="disk", where=str(folder), help=help) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _search(
@@ -194,34 +173,35 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
 
 
 def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> Store:
-    """Opens the study or creates it. What this launch has made is gone again when it cannot be made whole."""
-    new = not (folder / "study.db").exists()
+    """Opens or creates the study. Raises Conflict, and changes nothing, where another study or others' files stand."""
+    now, settings = _environment(file, launch), file.to_toml()
+    store = creation.open_to_write(folder, file.objective_list())
+    if store is None:
+        if not (folder / DATABASE).exists():
+            creation.refuse_strangers(folder, settings)
+        store = _create(folder, file, launch, task, now)
+        creation.write_descriptions(folder, settings, now, anew=True)
+        return store
     try:
-        store = Store.only(sqlite_url(folder), file.name, file.objective_list())
-        if "settings" in store.attributes():
-            _go_on(store, folder, file, launch, task, observer)
-        else:
-            _create(store, folder, file, launch, task)
+        _go_on(store, folder, file, launch, task, observer)
+        creation.write_descriptions(folder, settings, now, anew=False)
     except BaseException:
-        if new:
-            for path in [*folder.glob("study.db*"), folder / "study.toml", folder / "environment.json"]:
-                path.unlink(missing_ok=True)
+        store.close()
         raise
     return store
 
 
-def _create(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> None:
-    """Write what the study is. The settings come last: a study that has them is whole."""
-    now = _environment(file, launch)
-    files.write_text(folder / "study.toml", file.to_toml())
-    files.write_json(folder / "environment.json", now)
-    if task:
-        floors = floors_of(task, file.train.evaluation_tokens)
-        store.set_attribute("data", task.describe() | {"floors": floors})
-    store.set_attribute("environment", now)
-    store.set_attribute("created", time.time())
-    store.set_attribute("budget", launch.trials or file.search.trials)
-    store.set_attribute("settings", file.resolved())
+def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, now: Mapping[str, Any]) -> Store:
+    """Write what the study is."""
+    floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
+    attributes = {
+        **({"data": task.describe() | floors} if task else {}),
+        "environment": now,
+        "created": time.time(),
+        "budget": launch.trials or file.search.trials,
+        "settings": file.resolved(),
+    }
+    return creation.create(folder, file.name, file.objective_list(), attributes)
 
 
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> None:
@@ -269,17 +249,13 @@ def _clean(study: StoredStudy) -> None:
     front = {trial.number for trial in study.front()}
     for trial in study.trials():
         folder = study.trial_folder(trial.number)
-        if not folder.is_dir() or trial.state in (State.RUNNING, State.WAITING):
+        if trial.state in (State.RUNNING, State.WAITING) or not folder.is_dir():
             continue
-        if study.file.trial:
-            if trial.number not in front and not folder.is_symlink():
-                shutil.rmtree(folder)
-            continue
-        for path in folder.iterdir():
-            if trial.number not in front or path.name == CHECKPOINT:
-                path.unlink()
-        if trial.number not in front:
-            folder.rmdir()
+        kept = trial.number in front
+        if not study.file.trial:
+            files.delete_own(folder, [CHECKPOINT] if kept else OWN_FILES)
+        elif not kept:
+            shutil.rmtree(folder)
 
 
 def _without_gpus(file: StudyFile) -> StudyFile:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -76,14 +77,25 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
 
 
 def network_file_system(folder: Path) -> str:
-    """The kind of network file system that holds the folder; empty where it is on a disk of this machine."""
-    mounts = [disk for disk in psutil.disk_partitions(all=True) if folder.absolute().is_relative_to(disk.mountpoint)]
-    kind = max(mounts, key=lambda disk: len(disk.mountpoint)).fstype if mounts else ""
-    return kind if kind in NETWORK_FILE_SYSTEMS else ""
+    """The kind of network file system that holds the folder; empty where it is on a disk of this machine.
+
+    Links are followed, and of several mounts on one point the last counts, since it covers the others.
+    """
+    place, kind, longest = folder.resolve(), "", 0
+    for disk in psutil.disk_partitions(all=True):
+        if place.is_relative_to(disk.mountpoint) and len(disk.mountpoint) >= longest:
+            kind, longest = disk.fstype if _is_remote(disk) else "", len(disk.mountpoint)
+    return kind
+
+
+def _is_remote(disk: Any) -> bool:
+    """By its kind, or by a device that names another machine: host:/path, //host/share."""
+    device = str(getattr(disk, "device", ""))
+    return disk.fstype in NETWORK_FILE_SYSTEMS or device.startswith("//") or ":/" in device
 
 
 def refuse_network(folder: Path) -> None:
-    """SQLite's locks do not hold on network file systems. Raises OutOfReach."""
+    """SQLite's locks do not hold between machines. Raises OutOfReach."""
     if kind := network_file_system(folder):
         help = "set NAS_RUNS to a folder on a disk of this machine"
         raise OutOfReach(f"a study cannot live on a network file system ({kind})", where=str(folder), help=help)

@@ -8,6 +8,7 @@ from nas.measure import hardware_id
 from nas.running.own_body import same_function
 from nas.settings.study_file import StudyFile
 from nas.space.settings import difference
+from nas.study import checked
 
 # The corpus is compared by its hash, so that its file may move.
 FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
@@ -34,7 +35,7 @@ def refuse_another(
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
     help = f"nas search ... --study {file.name}_2   starts a new study"
     # Read anew, so that keys which this version has added stand there with their defaults.
-    settings = StudyFile.model_validate(stored["settings"]).resolved()
+    settings = checked.settings(stored).resolved()
     for path, old, new in difference(settings, file.resolved()):
         if path.startswith(FREE_TO_CHANGE) or (path == "trial.body" and same_function(old, new)):
             continue
@@ -46,13 +47,15 @@ def refuse_another(
             detail=f"stored {old}   now {new}   ({trained} trials remain valid)",
             help=help,
         )
-    if described and stored["data"]["sha256"] != described["sha256"]:
-        detail = f"stored sha256 {stored['data']['sha256'][:12]}   now {described['sha256'][:12]}"
+    sha256 = stored.get("data", {}).get("sha256", "")
+    if described and sha256 != described["sha256"]:
+        detail = f"stored sha256 {sha256[:12] or 'none'}   now {described['sha256'][:12]}"
         text = f"study '{file.name}' was created with other data"
         raise Conflict(text, code="data-changed", where=f"{source}  task.corpus", detail=detail, help=help)
     timed = [each.metric for each in file.judged() if not each.means.exact]
-    if timed and hardware_id(stored["environment"]) != hardware_id(now):
+    before = stored.get("environment", {})
+    if timed and hardware_id(before) != hardware_id(now):
         keys = ("cpu", "logical_cores", "gpus")
-        detail = "\n".join(f"{key}: stored {stored['environment'][key]}   now {now[key]}" for key in keys)
+        detail = "\n".join(f"{key}: stored {before.get(key)}   now {now[key]}" for key in keys)
         text = f"study '{file.name}' measured {timed[0]} on other hardware"
         raise Conflict(text, code="hardware-changed", detail=detail, help=help)

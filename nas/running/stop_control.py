@@ -19,6 +19,8 @@ from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 
+from nas import files
+
 NOW_FILE, FINISH_FILE = "stop-now", "stop"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_REQUEST_SECONDS = 2.0
@@ -34,12 +36,12 @@ class Level(IntEnum):
 
 def told_to_stop(folder: Path) -> bool:
     """Tells whether trials of the study in this folder are to save and stop."""
-    return (folder / NOW_FILE).exists()
+    return files.is_mark(folder / NOW_FILE)
 
 
 def request_stop(folder: Path, now: bool) -> None:
     """Leave a request that the driver of the study, on any machine that shares the folder, finds."""
-    (folder / (NOW_FILE if now else FINISH_FILE)).touch()
+    files.leave_mark(folder / (NOW_FILE if now else FINISH_FILE))
 
 
 def own_signals() -> tuple[signal.Signals, ...]:
@@ -71,13 +73,13 @@ class StopControl:
         self._handling = False
         self._level = Level.GO
         for name in (NOW_FILE, FINISH_FILE):
-            (folder / name).unlink(missing_ok=True)
+            files.drop_mark(folder / name)
 
     def level(self) -> Level:
         """The current level, with requests and the deadline looked up anew."""
-        if self._level < Level.NOW and ((self.folder / NOW_FILE).exists() or self._time_is_up()):
+        if self._level < Level.NOW and (told_to_stop(self.folder) or self._time_is_up()):
             self.raise_to(Level.NOW)
-        elif self._level < Level.FINISH and (self.folder / FINISH_FILE).exists():
+        elif self._level < Level.FINISH and files.is_mark(self.folder / FINISH_FILE):
             self.raise_to(Level.FINISH)
         return self._level
 
@@ -104,7 +106,7 @@ class StopControl:
         finally:
             self._give_back()
             for name in (NOW_FILE, FINISH_FILE):
-                (self.folder / name).unlink(missing_ok=True)
+                files.drop_mark(self.folder / name)
 
     def install_handlers(self) -> None:
         """Within `signals()`, and once more when Ray has started: its own handler for SIGTERM aborts."""

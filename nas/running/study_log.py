@@ -1,8 +1,10 @@
 """The log of a study: `nas.log` in its folder, for tracebacks and warnings that a display has no room for."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 from nas.printable import escaped
@@ -39,6 +41,11 @@ class _Late(logging.FileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
+
+    def _open(self) -> TextIOWrapper:
+        """Where a link of that name stands, there is no log: it may lead anywhere."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self.baseFilename, flags, 0o666), "a", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

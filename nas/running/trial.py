@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from nas import files
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock, measure
@@ -19,16 +20,20 @@ from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, model_of, open_task
 from nas.training import attention_maps, optimiser
+from nas.training.folder_names import MODEL_FILES
 from nas.training.model_folder import save_weights
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
 CHECKPOINT = "rung.safetensors"
+OWN_FILES = (CHECKPOINT, *MODEL_FILES, ATTENTION_MAPS)
+"""All that is ever written into a trial's folder."""
 TRIES = 3
 """Measurements of one architecture, at most, while others disturb."""
 
 
 def trial_folder(study: Path, number: int) -> Path:
-    return study / "trials" / str(number)
+    """Raises Conflict where a link would lead out of the study's folder."""
+    return files.refuse_links(study, "trials", str(number))
 
 
 class TrialRun:

@@ -18,6 +18,8 @@ import sqlalchemy as sql
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.study import checked
+
 PARTS = {
     "trial_params": "param_id",
     "trial_values": "trial_value_id",
@@ -25,11 +27,19 @@ PARTS = {
     "trial_system_attributes": "trial_system_attribute_id",
 }
 """Tables with what belongs to a trial, and their keys, which are in order of writing."""
+KNOWN_SCHEMAS = {"v3.2.0.a"}
+"""Versions of Optuna's tables that the tests have read and written."""
 INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
+def schema_of(engine: sql.Engine) -> str:
+    """The version of Optuna's tables. Raises what SQLAlchemy raises."""
+    with engine.connect() as connection:
+        return str(connection.execute(sql.text("SELECT version_num FROM alembic_version")).scalar())
+
+
 class StoredRows:
-    """Reads and writes the rows of one study. Raises what SQLAlchemy raises."""
+    """Reads and writes the rows of one study. Raises what SQLAlchemy raises, and ValueError for damaged rows."""
 
     def __init__(self, engine: sql.Engine, study_id: int) -> None:
         self.engine, self.study_id = engine, study_id
@@ -43,7 +53,7 @@ class StoredRows:
         with self.engine.connect() as connection:
             heads = connection.execute(sql.select(trials).where(wanted).order_by(trials.c.trial_id)).mappings().all()
             parts = {name: self._parts(connection, name, wanted) for name in PARTS} if heads else {}
-        return [self._trial(head, {name: part[head["trial_id"]] for name, part in parts.items()}) for head in heads]
+        return [self._checked(head, {name: part[head["trial_id"]] for name, part in parts.items()}) for head in heads]
 
     def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         """New rows in one transaction, whatever their state. Returns their trial ids and numbers, given here."""
@@ -91,7 +101,13 @@ class StoredRows:
             found[record["trial_id"]].append(record)
         return found
 
-    def _trial(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]]) -> FrozenTrial:
+    def _checked(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]]) -> FrozenTrial:
+        place = f"trial {str(head['number'])[:20]}"
+        if not isinstance(head["number"], int) or isinstance(head["number"], bool):
+            checked.damaged(place, "number", head["number"], "a whole number")
+        return checked.call(lambda: self._trial(head, parts, place), place)
+
+    def _trial(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]], place: str) -> FrozenTrial:
         values: dict[int, float] = {
             r["objective"]: INFINITE.get(r["value_type"], r["value"]) for r in parts["trial_values"]
         }
@@ -109,8 +125,8 @@ class StoredRows:
                 for r in parts["trial_params"]
             },
             distributions=distributions,
-            user_attrs=_attributes(parts["trial_user_attributes"]),
-            system_attrs=_attributes(parts["trial_system_attributes"]),
+            user_attrs=_attributes(parts["trial_user_attributes"], place),
+            system_attrs=_attributes(parts["trial_system_attributes"], place),
             intermediate_values={},
         )
 
@@ -147,8 +163,8 @@ def _head(row: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _attributes(records: Iterable[sql.RowMapping]) -> dict[str, Any]:
-    return {record["key"]: json.loads(record["value_json"]) for record in records}
+def _attributes(records: Iterable[sql.RowMapping], place: str) -> dict[str, Any]:
+    return {record["key"]: checked.read(record["value_json"], place, str(record["key"])) for record in records}
 
 
 def _local(utc: datetime | None) -> datetime | None:

@@ -6,7 +6,6 @@ and is claimed again under the same number. Finished rows never change: what is 
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,20 +17,24 @@ from typing import Any, TypeVar
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.errors import Conflict, OutOfReach
+from nas.errors import Conflict
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
-from nas.study.optuna_tables import StoredRows
+from nas.study import checked, database
+from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
+from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredRows, schema_of
+
+__all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
+
+log = logging.getLogger("nas")
 
 T = TypeVar("T")
+METRIC_NAMES = "study:metric_names"
+"""Where Study.set_metric_names keeps them, which is experimental and warns; a test reads them through Optuna."""
 ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
-
-UNMADE = "if no search is making it just now, one was cut short: search again with its study file"
-DAMAGED = "the file is damaged: restore a copy of it, or move the study's folder away and search again"
-NO_ANSWER = "check that the disk has room and may be written"
 
 
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
@@ -51,14 +54,26 @@ def quietly() -> Iterator[None]:
 
 
 class Store:
-    """Rows are addressed by trial number. Raises OutOfReach when the database does not answer after retries."""
+    """The rows of one study, addressed by trial number.
 
-    def __init__(self, study: optuna.Study) -> None:
-        self.study = study
-        self._storage, self._study_id = study._storage, study._study_id
+    Raises OutOfReach when the database does not answer after retries, and Conflict where a row is damaged.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str | None = None) -> None:
+        """The study of that name, or the only one. Raises Conflict when there is none."""
+        self._storage = storage
+        try:
+            with quietly():
+                self.study = optuna.load_study(storage=storage, study_name=name)
+            self._study_id = storage.get_study_id_from_name(self.study.study_name)
+        except (KeyError, ValueError):
+            text = f"no study '{name}' in this database" if name else "this database holds no study"
+            help = "nas list   shows what there is" if name else UNMADE
+            raise Conflict(text, code="no-such-study", help=help) from None
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise database.out_of_reach(error) from error
         self._ids: dict[int, int] = {}
-        backend = getattr(self._storage, "_backend", None)
-        self._stored = StoredRows(backend.engine, self._study_id) if isinstance(backend, RDBStorage) else None
+        self._stored = _tables(storage, self._study_id)
         self._known: dict[int, FrozenTrial] = {}
         self._unfinished, self._newest = set[int](), -1
 
@@ -66,57 +81,53 @@ class Store:
     def create(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
         """A new study. Raises Conflict when one of that name is there."""
         try:
+            storage = database.writing_storage(url)
             with quietly():
-                study = optuna.create_study(storage=_storage(url), study_name=name, directions=directions(objectives))
+                study_id = storage.create_new_study(directions(objectives), name)
+            storage.set_study_system_attr(study_id, MARK, FORMAT)
         except optuna.exceptions.DuplicatedStudyError:
             raise Conflict(f"study '{name}' exists", code="study-exists", help=f"nas resume {name}") from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise _out_of_reach(error) from error
-        return cls(study)
-
-    @classmethod
-    def only(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
-        """The one study of a database, made if there is none, and anew if a driver was killed while it made it."""
-        try:
-            names = optuna.get_all_study_names(_storage(url))
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise _out_of_reach(error) from error
-        if not names:
-            return cls.create(url, name, objectives)
-        store = cls.open(url, names[0])
-        if store.rows() or "settings" in store.attributes():
-            return store
-        store._try(lambda: store._storage.delete_study(store._study_id))
-        return cls.create(url, name, objectives)
+            raise database.out_of_reach(error) from error
+        store = cls(storage, name)
+        store.name_metrics(objectives)
+        return store
 
     @classmethod
     def open(cls, url: str, name: str | None = None) -> "Store":
-        """The stored study of that name, or the only one. Raises Conflict when there is none."""
-        try:
-            with quietly():
-                return cls(optuna.load_study(storage=_storage(url), study_name=name))
-        except (KeyError, ValueError):
-            text = f"no study '{name}' in this database" if name else "this database holds no study"
-            help = "nas list   shows what there is" if name else UNMADE
-            raise Conflict(text, code="no-such-study", help=help) from None
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise _out_of_reach(error) from error
+        """A study to write to, by its name, or the only one. Whoever calls has made sure that the database is ours."""
+        return cls(_of_this_version(partial(database.writing_storage, url)), name)
+
+    @classmethod
+    def read(cls, path: Path) -> "Store":
+        """The study in a SQLite file, to read alone: nothing is written there, and no right to write is needed.
+
+        Raises Conflict when the file is not ours or of another version, OutOfReach when it cannot be read.
+        """
+        return cls(_of_this_version(partial(database.reading_storage, path)))
+
+    def name_metrics(self, objectives: Sequence[Objective]) -> None:
+        """Tell Optuna's tools what the objectives are called, unless they know."""
+        names = [objective.metric for objective in objectives]
+        known = self._try(lambda: self._storage.get_study_system_attrs(self._study_id)).get(METRIC_NAMES)
+        if known != names:
+            self._try(lambda: self._storage.set_study_system_attr(self._study_id, METRIC_NAMES, names))
 
     def rows(self) -> list[FrozenTrial]:
         """All rows, by number. Those are read that are new since the last time, or that were not finished then."""
         if self._stored is None:
-            self._keep(self._try(lambda: self.study.get_trials(deepcopy=False)))
+            self._keep(self._read(lambda: self.study.get_trials(deepcopy=False)))
         else:
-            self._keep(self._try(partial(self._stored.read, self._unfinished, self._newest)))
+            self._keep(self._read(partial(self._stored.read, self._unfinished, self._newest)))
         self._newest = max(self._ids.values(), default=-1)
         return [self._known[number] for number in sorted(self._known)]
 
     def row(self, number: int) -> FrozenTrial:
         """One row as it is now, of those that were read or written here."""
         if self._stored is None:
-            return self._try(lambda: self._storage.get_trial(self._ids[number]))
+            return checked.row(self._read(lambda: self._storage.get_trial(self._ids[number])))
         if number not in self._known or not self._known[number].state.is_finished():
-            self._keep(self._try(partial(self._stored.read, [self._ids[number]])))
+            self._keep(self._read(partial(self._stored.read, [self._ids[number]])))
         return self._known[number]
 
     def add(
@@ -179,11 +190,11 @@ class Store:
                 self._try(lambda k=key, v=violation: self._storage.set_trial_system_attr(trial_id, k, v))  # type: ignore[misc]
             self._try(lambda: self._storage.set_trial_state_values(trial_id, state, values))
         except optuna.exceptions.UpdateFinishedTrialError:
-            logging.getLogger("nas").warning("trial %d was finished already; its first result stays", number)
+            log.warning("trial %d was finished already; its first result stays", number)
 
     def attributes(self) -> dict[str, Any]:
-        """The study's own attributes."""
-        return self._try(lambda: dict(self.study.user_attrs))
+        """The study's own attributes, checked."""
+        return checked.study(self._read(lambda: dict(self.study.user_attrs)))
 
     def set_attribute(self, key: str, value: Any) -> None:
         self._try(lambda: self.study.set_user_attr(key, value))
@@ -191,14 +202,18 @@ class Store:
     def close(self) -> None:
         """Give back every connection, so that SQLite joins its journal to the file."""
         self._storage.remove_session()
-        if self._stored is not None:
-            self._stored.engine.dispose()
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
 
     def _keep(self, rows: Iterable[FrozenTrial]) -> None:
-        for row in rows:
+        for row in map(checked.row, rows):
             self._known[row.number], self._ids[row.number] = row, row._trial_id
             change = self._unfinished.discard if row.state.is_finished() else self._unfinished.add
             change(row._trial_id)
+
+    def _read(self, call: Callable[[], T]) -> T:
+        """As `_try`; Conflict where a value is of a kind that Optuna never writes."""
+        return checked.call(partial(self._try, call), "study.db")
 
     def _try(self, call: Callable[[], T]) -> T:
         """Again with a growing pause when the database does not answer."""
@@ -208,7 +223,7 @@ class Store:
                 return call()
             except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
                 if not left:
-                    raise _out_of_reach(error) from error
+                    raise database.out_of_reach(error) from error
                 time.sleep(pause)  # back-off of a retry, not a wait for work
                 pause *= 3
         raise AssertionError("unreachable")
@@ -223,8 +238,8 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
     return TrialResult(
         number=row.number,
         state=State(row.state.name),
-        architecture_id=attributes["architecture_id"],
-        architecture=attributes.get("architecture", {}),
+        architecture_id=checked.needed(attributes, "architecture_id", row.number),
+        architecture={} if "parameters" in attributes else checked.needed(attributes, "architecture", row.number),
         parameters=attributes.get("parameters", {}),
         params=row.params,
         metrics=metrics,
@@ -244,29 +259,27 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
     )
 
 
-def _storage(url: str) -> RDBStorage:
-    storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": not url.startswith("sqlite")})
-    if url.startswith("sqlite"):
-        # A trial's writes take half the time so (measured: 66 against 146 ms for 20 parameters). The journal survives
-        # a killed process; only a power cut may lose the last rows, never the file.
-        @sqlalchemy.event.listens_for(storage.engine, "connect")
-        def _pragmas(connection: Any, _: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA busy_timeout=10000")
-
-        storage.engine.dispose()
-    return storage
+def _of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:
+    """Raises Conflict when Optuna says that the tables are of another version, OutOfReach when they cannot be read."""
+    try:
+        return open_storage()
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise database.out_of_reach(error) from error
+    except (RuntimeError, AssertionError) as error:
+        detail = (str(error).splitlines() or [""])[0][:500]
+        text = "the database was written by another version of Optuna"
+        raise Conflict(text, code="other-version", detail=detail, help="install the version that it names") from error
 
 
-def _out_of_reach(error: Exception) -> OutOfReach:
-    cause = error.__cause__ or error
-    origin = getattr(cause, "orig", None) or cause
-    # The lower byte is the primary code; the others tell variants of it apart.
-    damaged = getattr(origin, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    text = f"the study's database does not answer: {str(origin).splitlines()[0]}"
-    return OutOfReach(text, help=DAMAGED if damaged else NO_ANSWER)
-
-
-def sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{folder.absolute() / 'study.db'}"
+def _tables(storage: BaseStorage, study_id: int) -> StoredRows | None:
+    """The study's tables, where they are known; None where its rows are to be read and written by Optuna itself."""
+    if not isinstance(storage, RDBStorage):
+        return None
+    try:
+        found = schema_of(storage.engine)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise database.out_of_reach(error) from error
+    if found in KNOWN_SCHEMAS:
+        return StoredRows(storage.engine, study_id)
+    log.warning("the database has Optuna's tables of version %s, which nas does not know: slower reads", found)
+    return None

@@ -4,7 +4,6 @@ A study lives in a folder: `study.db` (the truth), `study.toml` (the resolved fi
 `trials/NUMBER/`. Folders stand under `runs/`, or where NAS_RUNS says.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,18 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from nas import pareto
+from nas import files, pareto
 from nas.errors import Conflict, UsageError, nearest
-from nas.results import ATTENTION_MAPS, StudyRecord, TrialResult
+from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
-from nas.study.store import UNMADE, Store, sqlite_url, to_result
+from nas.study import checked
+from nas.study.checked import CONFIRMED, REMEASURED
+from nas.study.database import DATABASE, UNMADE, absolute
+from nas.study.lock import is_running
+from nas.study.store import Store, to_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REMEASURED, CONFIRMED = "remeasured:", "confirmed:"
+__all__ = ["StoredStudy", "is_running", "open_study", "runs_folder", "study_names"]
+
+MOST_MAPS_BYTES = 64 * 2**20
+"""Attention maps of one trial are never larger."""
 
 
 def runs_folder() -> Path:
@@ -31,35 +35,39 @@ def runs_folder() -> Path:
     return Path(os.environ.get("NAS_RUNS", "runs"))
 
 
+def study_names() -> list[str]:
+    """The names of the studies under `runs/`, as far as one may look."""
+    runs = runs_folder()
+    try:
+        found = sorted(entry.name for entry in os.scandir(runs) if not entry.name.startswith("."))
+    except OSError:
+        return []
+    return [name for name in found if _stands(runs / name)]
+
+
 def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
-    """A study by its name under `runs/`, or by the path of its folder. Raises UsageError when there is none."""
+    """A study by its name under `runs/`, or by the path of its folder, opened for reading.
+
+    Raises UsageError when there is none, Conflict when what is there is not ours or damaged.
+    """
     folder = Path(name_or_path)
-    if not _holds_study(folder):
+    if not _stands(folder):
         folder = runs_folder() / str(name_or_path)
-    if storage is None and not _holds_study(folder):
-        names = sorted(path.parent.name for path in runs_folder().glob("*/study.db"))
+    if storage is not None:
+        return StoredStudy(folder, Store.open(storage, folder.name))
+    if not _stands(folder):
+        names = study_names()
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
-        raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/study.db", help=help)
-    return StoredStudy(folder, Store.open(storage or sqlite_url(folder), folder.name if storage else None))
+        raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/{DATABASE}", help=help)
+    return StoredStudy(folder, Store.read(absolute(folder) / DATABASE))
 
 
-def _holds_study(folder: Path) -> bool:
-    """Tells whether the folder has a database, as far as one may look: no name of 300 characters is on any disk."""
+def _stands(folder: Path) -> bool:
+    """Whether the database of a study stands in the folder, or something of its name, as far as one may look."""
     try:
-        return (folder / "study.db").is_file()
-    except (OSError, ValueError):
+        return os.path.lexists(folder / DATABASE)
+    except ValueError:  # a name that no folder can have
         return False
-
-
-def is_running(folder: Path) -> bool:
-    """Tells whether a driver holds the folder's lock."""
-    if not (folder / "driver.lock").exists():
-        return False
-    try:
-        with FileLock(folder / "driver.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 class StoredStudy:
@@ -76,10 +84,10 @@ class StoredStudy:
     @cached_property
     def file(self) -> StudyFile:
         """The settings with which the study was created."""
-        settings = self.store.attributes().get("settings")
-        if settings is None:
+        attributes = self.store.attributes()
+        if "settings" not in attributes:
             raise Conflict(f"study '{self.name}' has no settings", code="half-created", help=UNMADE)
-        return StudyFile.model_validate(settings)
+        return checked.settings(attributes)
 
     def require_built_in(self, command: str) -> None:
         """Raises UsageError where trials ran a body of the user's own, which builds no model that is known here."""
@@ -94,12 +102,21 @@ class StoredStudy:
         """Everything that is stored, as plain values; the newest measurement of each trial."""
         file, attributes = self.file, self.store.attributes()
         newer = {int(k.removeprefix(REMEASURED)): v for k, v in attributes.items() if k.startswith(REMEASURED)}
-        constraints = file.constraint_list()
+        objectives, constraints = file.objective_list(), file.constraint_list()
+        trials = tuple(to_result(row, constraints, newer.get(row.number, {})) for row in self.store.rows())
+        for number, trial in enumerate(trials):
+            if trial.number != number:
+                checked.damaged(f"trial {number}", "number", trial.number, f"{number}, as numbers have no gaps")
+            missing = [o.metric for o in objectives if o.metric not in trial.metrics]
+            if missing and trial.state is State.COMPLETE:
+                checked.damaged(
+                    f"trial {trial.number}", f"metrics.{missing[0]}", "nothing", "a number, as it is an objective"
+                )
         return StudyRecord(
             name=self.name,
-            objectives=file.objective_list(),
+            objectives=objectives,
             constraints=constraints,
-            trials=tuple(to_result(row, constraints, newer.get(row.number, {})) for row in self.store.rows()),
+            trials=trials,
             settings=file.resolved(),
             environment=attributes.get("environment", {}),
             data=attributes.get("data", {}),
@@ -112,11 +129,19 @@ class StoredStudy:
     def record_for_report(self) -> StudyRecord:
         """Returns the record with the attention maps of the front: files of some size, which nothing else reads."""
         record = self.record()
-        files = {t.number: self.trial_folder(t.number) / ATTENTION_MAPS for t in pareto.front_of(record)}
-        maps = {
-            number: json.loads(file.read_text(encoding="utf-8")) for number, file in files.items() if file.is_file()
-        }
-        return replace(record, attention_maps=maps)
+        found = {t.number: self._attention_maps(t.number) for t in pareto.front_of(record)}
+        return replace(record, attention_maps={number: maps for number, maps in found.items() if maps is not None})
+
+    def _attention_maps(self, number: int) -> dict[str, Any] | None:
+        """What `nas.training.attention_maps` left of a trial, checked; None where it left nothing."""
+        path = files.refuse_links(self.trial_folder(number), ATTENTION_MAPS)
+        try:
+            stored = files.read_json(path, MOST_MAPS_BYTES)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            checked.damaged(str(path), "attention maps", str(error), "JSON", "delete the file: the report does without")
+        return checked.attention_maps(stored, str(path))
 
     def trials(self) -> tuple[TrialResult, ...]:
         return self.record().trials
@@ -134,7 +159,8 @@ class StoredStudy:
         return trials[number]
 
     def trial_folder(self, number: int) -> Path:
-        return self.folder / "trials" / str(number)
+        """Raises Conflict where a link would lead out of the study's folder."""
+        return files.refuse_links(self.folder, "trials", str(number))
 
     def to_frame(self) -> "pd.DataFrame":
         """One row a trial: number, state, reason, architecture, choices, metrics."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nas import files
 from nas.errors import UsageError
 from nas.study.stored_study import StoredStudy
 from nas.study.trained_models import trained_models
@@ -12,7 +13,8 @@ def weights_of(study: StoredStudy, number: int) -> Path:
     study.trial(number)
     study.require_built_in("nas generate")
     if found := trained_models(study, number):
-        return Path(found[0]["folder"])
+        folder = Path(found[0]["folder"])
+        return files.refuse_links(study.folder, *folder.relative_to(study.folder).parts)
     raise UsageError(
         f"trial {number} of study '{study.name}' has no weights",
         code="no-weights",

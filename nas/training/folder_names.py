@@ -1,6 +1,6 @@
 """The files of a trained model's folder. No torch here."""
 
-WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
+MODEL_FILES = WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",
     "architecture.json",
     "vocabulary.json",

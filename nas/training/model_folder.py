@@ -4,7 +4,8 @@ Every file is written whole or not at all (nas.files).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,36 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU, metadata). Raises FileNotFoundError, and ValueError for a file that is not whole."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118 (not a mapping)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What stands beside the tensors. Raises as `read_tensors`."""
+    with _opened(path) as file:
+        return _metadata(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, json.JSONDecodeError) as error:
+            yield file
+    except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _metadata(file: Any) -> dict[str, Any]:
+    """Each value as the JSON that it is; of a file that others wrote, where it need not be JSON, as its text."""
+    found: dict[str, Any] = {}
+    for key, text in (file.metadata() or {}).items():
+        try:
+            found[key] = files.parse_json(text)
+        except ValueError:
+            found[key] = text
+    return found
 
 
 def save_weights(

@@ -1,22 +1,30 @@
 """The folder of a training by `nas train`: what may stand in it, and what it says of itself."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.errors import Conflict
-from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
+from nas.files import is_leftover, read_json
+from nas.training.folder_names import METRICS, MODEL_FILES, WEIGHTS
+from nas.training.model_folder import read_metadata
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, LOG = "checkpoint.safetensors", "nas.log"
+MARKS = {"architecture", "identity"}
+"""What the metadata of weights, and of a checkpoint, hold."""
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raises Conflict when the folder is a file, or holds what no training writes."""
-    own = {WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS, CHECKPOINT, "nas.log"}
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    # A file that was being written when its process was killed is named .NAME.PROCESS.tmp.
-    foreign = sorted(name for name in names if name not in own and not name.endswith(".tmp"))
+    """Raises Conflict when the folder is a file, or holds anything else than a training of ours.
+
+    A training is known by its weights or its checkpoint, which carry our mark; names alone say nothing.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    own = {*MODEL_FILES, CHECKPOINT}
+    foreign = [name for name in names if name not in own | {LOG} and not is_leftover(name, own)]
+    claimed = [name for name in names if name in own]
+    if claimed and not any(_is_marked(folder / name) for name in (WEIGHTS, CHECKPOINT)):
+        foreign = names
     if foreign or (folder.exists() and not folder.is_dir()):
         raise Conflict(
             "the folder holds something else than a training" if foreign else "a file stands where the folder belongs",
@@ -27,12 +35,21 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
+def _is_marked(path: Path) -> bool:
+    """Whether the file is one of tensors with what `nas` says of them."""
+    try:
+        return not MARKS.isdisjoint(read_metadata(path))
+    except (OSError, ValueError):
+        return False
+
+
 def stored_in(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Reads what a finished training wrote of itself. Raises Conflict when the folder holds another one."""
     try:
-        stored: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        stored = read_json(folder / METRICS)
     except (OSError, ValueError):
-        stored = {}  # weights that no training here has written
+        stored = {}
+    stored = stored if isinstance(stored, dict) else {}  # weights that no training here has written
     stored = {"changed": {}, "differences": {}, **stored}
     for key, value in identity.items():
         if stored.get(key) != value:

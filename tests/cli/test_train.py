@@ -163,7 +163,7 @@ def test_a_folder_that_holds_something_else_is_refused(nas, runs, tmp_path, plac
 def test_weights_of_somebody_else_are_no_training_of_ours(nas, runs, tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "model.safetensors").touch()
-    assert "error[trained-conflict]" in nas("train", "demo", 0, "--out", tmp_path / "theirs").err
+    assert "error[not-a-training]" in nas("train", "demo", 0, "--out", tmp_path / "theirs").err
 
 
 @pytest.mark.parametrize("options", [("--out", ""), ("--seed", 99999999999999999999999)])

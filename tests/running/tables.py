@@ -102,8 +102,7 @@ class Launcher:
 
     def coordinator(self, budget: int, writes: int | None = None, **options: Any) -> Coordinator:
         """`writes`: what the database takes before its disk is full."""
-        study = optuna.load_study(storage=self.storage, study_name="study")
-        store = Store(study) if writes is None else FullDisk(study)
+        store = (Store if writes is None else FullDisk)(self.storage, "study")
         if isinstance(store, FullDisk):
             store.left = writes
         return Coordinator(store, self.file, owner="test", budget=budget, **options)

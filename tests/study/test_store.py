@@ -82,29 +82,10 @@ def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
     assert Store.open(sqlite_url(tmp_path)).study.study_name == "study"
 
 
-def test_a_database_without_a_study_gets_one(tmp_path):
-    optuna.storages.RDBStorage(sqlite_url(tmp_path))
-    with pytest.raises(Conflict, match="holds no study") as caught:
-        Store.open(sqlite_url(tmp_path))
-    assert "search again with its study file" in caught.value.help
-    store = Store.only(sqlite_url(tmp_path), "study", OBJECTIVES)
-    store.set_attribute("settings", {})
-    assert Store.only(sqlite_url(tmp_path), "another", OBJECTIVES).study.study_name == "study"
-
-
-def test_a_study_that_was_cut_short_while_it_was_made_is_made_anew(store, tmp_path):
-    store.set_attribute("data", {})
-    again = Store.only(sqlite_url(tmp_path), "study", OBJECTIVES[:1])
-    assert len(again.study.directions) == 1
-    assert again.attributes() == {}
-    add(again)
-    assert len(Store.only(sqlite_url(tmp_path), "study", OBJECTIVES).study.directions) == 1
-
-
 def test_a_file_that_is_no_database_is_out_of_reach(tmp_path):
     (tmp_path / "study.db").write_text("this is not SQLite, and long enough to be sure of it" * 10)
     with pytest.raises(OutOfReach, match="not a database") as caught:
-        Store.open(sqlite_url(tmp_path))
+        Store.read(tmp_path / "study.db")
     assert "restore a copy" in caught.value.help
 
 
@@ -114,7 +95,7 @@ def test_a_database_with_a_damaged_page_is_told_from_a_full_disk(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * 4096 * 3 + content[4096 * 4 :])
     with pytest.raises(OutOfReach, match="malformed") as caught:
-        Store.open(sqlite_url(tmp_path))
+        Store.read(tmp_path / "study.db")
     assert "restore a copy" in caught.value.help
 
 
@@ -227,7 +208,9 @@ def test_finished_rows_are_read_once(store, tmp_path):
 @pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage])
 def test_one_row_is_read_as_it_is_now(storage, store):
     if storage:
-        store = Store(optuna.create_study(storage=storage(), directions=["minimize", "maximize"]))
+        storage = storage()
+        optuna.create_study(storage=storage, directions=["minimize", "maximize"])
+        store = Store(storage)
     number = add(store, TrialState.WAITING)
     assert store.row(number).state is TrialState.WAITING
     store.claim(number)

@@ -1,0 +1,231 @@
+"""The one door through which stored values come in: attributes of rows and of the study, each with its type and bounds.
+
+A database outlives the version that wrote it, gets copied while it is written, and can be edited by hand. What does
+not have the type that everything behind this door relies on is a Conflict (`error[damaged]`) with place and value.
+Attributes that this version does not know pass as they are.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from nas import files
+from nas.errors import Conflict, NasError
+from nas.settings.study_file import StudyFile
+
+MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
+"""No training has more steps, no time or moment more seconds (some 3,000 years), no study more trials."""
+SHOWN = 80
+"""Characters of a value that an error shows."""
+
+T = TypeVar("T")
+Name = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=100_000)]
+Number = Annotated[float, Field(allow_inf_nan=False)] | bool
+Whole = Annotated[int, Field(ge=0, le=MOST_TRIALS)]
+Moment = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
+Metrics = Annotated[dict[Name, Number], Field(max_length=10_000)]
+Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+
+
+class StoredRung(TypedDict):
+    step: Steps
+    seconds: Moment
+    metrics: Metrics
+
+
+class StoredVerdict(TypedDict, total=False):
+    step: Steps
+    reason: Name
+    violations: Metrics
+
+
+class RowAttributes(TypedDict, total=False):
+    """What a trial stores of itself (docs/how_it_works.md)."""
+
+    architecture_id: Name
+    architecture: dict[str, Any]
+    parameters: dict[Name, Any]
+    metrics: Metrics
+    rungs: Annotated[list[StoredRung], Field(max_length=10_000)]
+    attempt: Whole
+    owner: Name
+    slot: Whole
+    proposed: Moment
+    reason: Name
+    detail: Text
+    learning_rate: Number | None
+    baseline: bool
+    predicted: Metrics
+    bound: Annotated[list[Number | None], Field(max_length=100)]
+    redraws: Whole | None
+    verdict: StoredVerdict
+    crashes: Whole
+    retry_of: Whole
+
+
+class StoredData(TypedDict, total=False):
+    name: Text
+    sha256: Name
+    vocabulary: Whole
+    floors: dict[Name, dict[Name, Metrics]]
+
+
+class StudyAttributes(TypedDict, total=False):
+    """What a study stores of itself; `settings` have a check of their own."""
+
+    settings: dict[str, Any]
+    data: StoredData
+    environment: dict[str, Any]
+    created: Moment
+    budget: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
+
+
+class StoredLayer(TypedDict):
+    """The attention of one block: [heads][tokens that look][tokens looked at]."""
+
+    name: Name
+    kind: Text
+    to_source: bool
+    weights: Annotated[list[list[list[Number]]], Field(max_length=1000)]
+
+
+class StoredMaps(TypedDict):
+    tokens: list[Text]
+    source_tokens: list[Text]
+    maps: Annotated[list[StoredLayer], Field(max_length=1000)]
+
+
+ROW, STUDY, METRICS = TypeAdapter(RowAttributes), TypeAdapter(StudyAttributes), TypeAdapter(Metrics)
+MAPS = TypeAdapter(StoredMaps)
+REMEASURED, CONFIRMED = "remeasured:", "confirmed:"
+
+
+def row(stored: FrozenTrial) -> FrozenTrial:
+    """The row, once its attributes are what they should be."""
+    place = f"trial {stored.number}"
+    if not 0 <= stored.number < MOST_TRIALS:
+        damaged(place, "number", stored.number, "from 0 up")
+    _check(ROW, stored.user_attrs, place)
+    if stored.state is TrialState.COMPLETE and not stored.values:
+        damaged(place, "values", None, "a number for each objective")
+    limits = {key: value for key, value in stored.system_attrs.items() if key.startswith("constraints:")}
+    if limits:
+        _check(METRICS, limits, place)
+    return stored
+
+
+def needed(attributes: Mapping[str, Any], key: str, number: int) -> Any:
+    """An attribute that every trial has. Raises Conflict where it has not, as where another program added the trial."""
+    if key not in attributes:
+        damaged(f"trial {number}", key, "nothing", "what nas writes first of all")
+    return attributes[key]
+
+
+def study(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The study's attributes, once they are what they should be."""
+    _check(STUDY, attributes, "study")
+    for key, value in attributes.items():
+        prefix = next((p for p in (REMEASURED, CONFIRMED) if key.startswith(p)), "")
+        if prefix:
+            parts = key.removeprefix(prefix).split(":")
+            if (
+                not all(part.isdecimal() and len(part) < 20 for part in parts)
+                or len(parts) != (prefix != REMEASURED) + 1
+            ):
+                damaged("study", key[:SHOWN], value, "a trial's number in its name")
+            _check(METRICS, value, f"study, {key[:SHOWN]}")
+    return attributes
+
+
+def attention_maps(stored: Any, place: str) -> dict[str, Any]:
+    """What a trained model looks at, once it is whole, with as many weights in each row of a picture."""
+    fix = "delete the file: the report does without"
+    _check(MAPS, stored, place, fix)
+    for layer in stored["maps"]:
+        for head in layer["weights"]:
+            if not head or not head[0] or any(len(line) != len(head[0]) for line in head):
+                damaged(place, f"weights of {layer['name']}", "rows of several lengths", "a picture", fix)
+    return dict(stored)
+
+
+def settings(attributes: Mapping[str, Any]) -> StudyFile:
+    """The study file that is stored. Raises Conflict, which names the version that wrote it where that is another."""
+    stored = attributes["settings"]
+    with _placed("study, settings", written_by(attributes)):
+        return StudyFile.model_validate(stored)
+
+
+def written_by(attributes: Mapping[str, Any]) -> str:
+    """The version of nas that made the study, as its environment says; empty when it does not."""
+    versions = attributes.get("environment", {}).get("versions")
+    found = versions.get("nas") if isinstance(versions, Mapping) else None
+    return found[:SHOWN] if isinstance(found, str) else ""
+
+
+def read(text: object, place: str, name: str) -> Any:
+    """A JSON value of the database. Raises Conflict."""
+    try:
+        return files.parse_json(text)  # type: ignore[arg-type]  # whatever it is, it is told
+    except (ValueError, TypeError) as error:
+        damaged(place, name, text, str(error))
+
+
+def damaged(place: str, name: str, value: object, wanted: str, help: str = "") -> NoReturn:
+    """Raises Conflict with place and value."""
+    shown = value if isinstance(value, str) else repr(value)
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    raise Conflict(
+        f"what is stored is damaged, or of another version: {name}",
+        code="damaged",
+        where=place,
+        detail=f"found {shown!r}" if isinstance(value, str) else f"found {shown}",
+        help=help or f"it should be: {wanted}\nrestore a copy of the study's folder, or search anew under another name",
+    )
+
+
+def _check(adapter: TypeAdapter[Any], value: object, place: str, help: str = "") -> None:
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part)[:SHOWN] for part in first["loc"] if part not in TAGS)
+        missing = first["type"] == "missing"
+        damaged(place, path or "value", "nothing" if missing else first.get("input"), first["msg"], help)
+
+
+TAGS = {"constrained-float", "bool", "float", "int"}
+"""What pydantic adds to a place to tell which of several types it means."""
+
+
+@contextmanager
+def _placed(place: str, version: str) -> Iterator[None]:
+    """Settings are checked as a study file's are; here it is no file of the user's that is wrong."""
+    try:
+        yield
+    except (ValidationError, NasError) as error:
+        said = error.message if isinstance(error, NasError) else _first(error)
+        where = f"{place}: {error.where}" if isinstance(error, NasError) and error.where else place
+        told = f"it was stored by nas {version}" if version else "it does not say which version of nas stored it"
+        text = "the stored settings are damaged, or of another version of nas"
+        help = "use the version that made the study, or search anew under another name"
+        raise Conflict(text, code="damaged", where=where, detail=f"{said}\n{told}", help=help) from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def call(read_it: Callable[[], T], place: str) -> T:
+    """What reading gives. Raises Conflict where Optuna or SQLAlchemy stumble over a value of the wrong kind."""
+    try:
+        return read_it()
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:
+        text = str(error) if not isinstance(error, json.JSONDecodeError) else f"no sound JSON: {error}"
+        damaged(place, type(error).__name__, text, "what Optuna writes")

@@ -1,0 +1,126 @@
+"""Making a study's database: whole, or not at all."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas import files
+from nas.errors import Conflict
+from nas.results import Objective
+from nas.study.database import (
+    DATABASE,
+    ENVIRONMENT,
+    FOREIGN,
+    file_url,
+    is_our_environment,
+    is_whole,
+    sqlite_url,
+)
+from nas.study.lock import LOCK
+from nas.study.store import Store
+
+SETTINGS = "study.toml"
+COMPANIONS = ("-wal", "-shm", "-journal")
+OWN = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "trials", "trained", "nas.log", *(DATABASE + s for s in COMPANIONS))
+"""What a driver and `nas train` write in a study's folder."""
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Before anything is written: raises Conflict when the folder holds a database, or links, that are not a study's.
+
+    A link is refused wherever a driver would write, however deep; the folder itself may be one.
+    """
+    for name in OWN:
+        files.refuse_links(folder, name)
+    if os.path.lexists(folder / DATABASE):
+        is_whole(folder / DATABASE)
+    for parts in (("trials",), ("trained",)):
+        for entry in _entries(folder.joinpath(*parts)):
+            files.refuse_links(folder, *parts, entry)
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        return []
+
+
+def open_to_write(folder: Path, objectives: Sequence[Objective]) -> Store | None:
+    """The study in this folder; None where there is none yet, or one whose making was cut short.
+
+    Raises Conflict, and changes nothing, where a database stands there that `nas` did not make.
+    """
+    if not os.path.lexists(folder / DATABASE) or not is_whole(folder / DATABASE):
+        return None
+    store = Store.open(sqlite_url(folder))
+    if "settings" not in store.attributes():
+        store.close()
+        raise Conflict("the study has no settings", code="half-created", where=str(folder / DATABASE))
+    if len(store.study.directions) == len(objectives):
+        store.name_metrics(objectives)  # version 0.1 did not
+    return store
+
+
+def create(folder: Path, name: str, objectives: Sequence[Objective], attributes: Mapping[str, Any]) -> Store:
+    """A new study with these attributes.
+
+    It is made beside its place and moved there whole, so a driver that is killed leaves nothing that looks like a
+    study. The caller holds the folder's lock, and `open_to_write` found none.
+    """
+    path = folder / DATABASE
+    with files.beside(path) as temporary:
+        try:
+            store = Store.create(file_url(temporary), name, objectives)
+            try:
+                for key, value in attributes.items():
+                    store.set_attribute(key, value)
+            finally:
+                store.close()
+            if os.path.lexists(path):
+                _take_the_place(temporary, path)
+            else:
+                files.create(path, temporary.replace)
+        finally:
+            for suffix in COMPANIONS:
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    return Store.open(sqlite_url(folder))
+
+
+def _take_the_place(temporary: Path, path: Path) -> None:
+    """Replace a study whose making was cut short. What is in its journal is taken into it first, and is gone then."""
+    if is_whole(path):
+        raise Conflict("a study stands here already", code="study-exists", where=str(path))
+    Store.open(file_url(path)).close()
+    temporary.replace(path)
+
+
+def write_descriptions(folder: Path, settings: str, environment: Mapping[str, Any], *, anew: bool) -> None:
+    """The study as people read it, beside its database; `anew`: also where both stand there already."""
+    if anew or not (folder / SETTINGS).exists():
+        files.write_text(folder / SETTINGS, settings)
+    if anew or not (folder / ENVIRONMENT).exists():
+        files.write_json(folder / ENVIRONMENT, environment)
+
+
+def refuse_strangers(folder: Path, settings: str) -> None:
+    """Raises Conflict when files stand where the new study's own belong, and nas has not written them."""
+    if is_our_environment(folder):
+        return
+    for name, own in ((SETTINGS, settings), (ENVIRONMENT, None)):
+        path = folder / name
+        if os.path.lexists(path) and not (own is not None and _text(path) == own):
+            raise Conflict(
+                "a file that nas did not write stands where the study's own belongs; it stays as it is",
+                code="not-a-study",
+                where=str(path),
+                help=FOREIGN,
+            )
+
+
+def _text(path: Path) -> str:
+    try:
+        return files.read_bytes(path).decode()
+    except (OSError, ValueError):
+        return ""
