@@ -15,6 +15,7 @@ FLOORS = (
         "surroundings",
         "printable",
         "errors",
+        "formatting",
         "samplers",
         "files",
         "spec",

@@ -25,6 +25,7 @@ from nas.architecture import Architecture, first_error
 from nas.bench import recall_figure
 from nas.bench.pool import side_by_side
 from nas.errors import Conflict, InvalidArchitecture, UsageError
+from nas.formatting import fixed
 from nas.kinds import Kind
 from nas.measure import environment
 from nas.models.decoder import Decoder
@@ -151,7 +152,8 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
             files.write_json(path, {"settings": settings.training(), "rows": list(done.values())})
             name, seed, rate = one
             count = sum(known in done for known in planned)
-            say(f"{count} of {len(planned)}: {name}, seed {seed}, rate {rate:g}: accuracy {row['val_accuracy']:.3f}")
+            accuracy = fixed(row["val_accuracy"], 3)
+            say(f"{count} of {len(planned)}: {name}, seed {seed}, rate {rate:g}: accuracy {accuracy}")
     except (KeyboardInterrupt, SystemExit):
         say("What is done is kept; the same command goes on with the rest.")
         raise

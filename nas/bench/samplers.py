@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 from nas.bench.pool import side_by_side
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
+from nas.formatting import fixed
 from nas.running.budget import ASKS_PER_TRIAL as ASKS_PER_TRAINING
 from nas.study.store import directions, quietly
 
@@ -164,7 +165,7 @@ def _replayed(
     with _one_thread():
         for key, run in side_by_side(partial(_replay, table=table, trials=trials), wanted, jobs):
             done[key] = run
-            share = f"{run.ratios[-1]:.4f} at {run.trained}"
+            share = f"{fixed(run.ratios[-1], 4)} at {run.trained}"
             tell(f"[{len(done)}/{len(wanted)}] {run.sampler} seed {run.seed}: {share}")
     return done
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from nas.formatting import fixed, number, percent
+
 bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on this machine.")
 
 
@@ -43,7 +45,7 @@ def _driver_at_scale(trials: int, json: bool) -> None:
     from nas.bench.scale import measure
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
-    from nas.cli.tables import answers, number
+    from nas.cli.tables import answers
 
     console = people()
     result = measure(trials, lambda what: console.print(f"{what} ..."))
@@ -57,10 +59,9 @@ def _driver_at_scale(trials: int, json: bool) -> None:
         f"\n{number(result['database_mib'])} MiB: read in {read} s, recovered in {recover} s, first ask {first} s"
     )
     typer.echo(f"read again in {number(asks['read_again_seconds'] * 1e3)} ms")
-    typer.echo(
-        f"{idle['workers']} workers wait {idle['idle']:.1%} of their time ({idle['idle_at_start']:.1%} at first),"
-    )
-    typer.echo(f"{result['workers_stopping']['idle']:.1%} where stopped trials make way for others")
+    waiting, at_start = percent(idle["idle"], 1), percent(idle["idle_at_start"], 1)
+    typer.echo(f"{idle['workers']} workers wait {waiting} of their time ({at_start} at first),")
+    typer.echo(f"{percent(result['workers_stopping']['idle'], 1)} where stopped trials make way for others")
 
 
 @bench.command("latency")
@@ -88,11 +89,13 @@ def latency(
         return
     for name in (name for name in TIMED if f"{name}_spearman" in result):
         rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
-        typer.echo(f"{name:20} Spearman {rank:.3f}   median difference {off:.1%}")
+        typer.echo(f"{name:20} Spearman {fixed(rank, 3)}   median difference {percent(off, 1)}")
     if "parts_median_difference" in result:
-        median, most = result["parts_median_difference"], result["parts_most_difference"]
-        typer.echo(f"prefill and steps beside whole answers: median difference {median:.1%}, at most {most:.1%}")
-    typer.echo(f"contended: {result['contended_idle']:.0%} idle, {result['contended_busy']:.0%} beside trainers")
+        median, most = (percent(result[f"parts_{which}_difference"], 1) for which in ("median", "most"))
+        typer.echo(f"prefill and steps beside whole answers: median difference {median}, at most {most}")
+    typer.echo(
+        f"contended: {percent(result['contended_idle'])} idle, {percent(result['contended_busy'])} beside trainers"
+    )
 
 
 @bench.command("attention")
@@ -135,7 +138,9 @@ def attention(
         if row["skipped"]:
             console.print(f"{row['kind']} at {row['context']:,}: {row['skipped']}")
     if result["contended"]:
-        console.print(f"{result['contended']:.0%} of the rounds ran beside other load: measure again when it is idle")
+        console.print(
+            f"{percent(result['contended'])} of the rounds ran beside other load: measure again when it is idle"
+        )
     typer.echo(out)
 
 
@@ -224,7 +229,9 @@ def search(
         return
     answers().print(bench_tables.searches(result))
     if result["contended"]:
-        console.print(f"{result['contended']:.0%} was measured again beside other load: do it again when it is idle")
+        console.print(
+            f"{percent(result['contended'])} was measured again beside other load: do it again when it is idle"
+        )
     typer.echo(folder)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from rich.table import Table
 
 from nas.bench.scaling import FIT_FROM, OPERATIONS, SHORT
-from nas.cli.tables import number, table
+from nas.cli.tables import table
+from nas.formatting import fixed, number
 
 
 def shares(result: dict[str, Any]) -> Table:
@@ -17,7 +18,7 @@ def shares(result: dict[str, Any]) -> Table:
     shown = table("trainings", *points, *counts, numbers=(*points, *counts))
     for name, at in result["samplers"].items():
         cells = [
-            f"{at[point]['mean']:.4f}\n± {at[point]['std']:.4f}"
+            f"{fixed(at[point]['mean'], 4)}\n± {fixed(at[point]['std'], 4)}"
             + (f"\n{number(at[point]['cost']['mean'])}" if result["cost"] else "")
             for point in points
         ]
@@ -32,7 +33,7 @@ def searches(result: dict[str, Any]) -> Table:
     shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
     for who, row in result["rows"].items():
         ratios = [row[name]["median"] if name in row else 1.0 for name in ("time_ratio", "time_ratio_of_budget")]
-        told = ["never" if ratio is None else f"{ratio:.2f}" for ratio in ratios] if who != "stock" else ["", ""]
+        told = ["never" if ratio is None else fixed(ratio, 2) for ratio in ratios] if who != "stock" else ["", ""]
         shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *told)
     return shown
 
@@ -51,7 +52,7 @@ def costs(result: dict[str, Any]) -> Table:
     for row in result["rows"]:
         if row["context"] == longest:
             figures = [row[column] for column in columns]
-            shown.add_row(row["kind"], *("–" if figure is None else number(figure) for figure in figures))
+            shown.add_row(row["kind"], *map(number, figures))
     return shown
 
 
@@ -66,7 +67,7 @@ def growth(result: dict[str, Any]) -> Table:
     for kind in result["settings"]["kinds"]:
         exponents = [result["exponents"].get(kind, {}).get(operation) for operation in OPERATIONS]
         figures = [*exponents, *(result[ratio].get(kind) for ratio in ratios)]
-        shown.add_row(kind, *("–" if figure is None else f"{figure:.2f}" for figure in figures))
+        shown.add_row(kind, *(fixed(figure, 2) for figure in figures))
     return shown
 
 
@@ -75,7 +76,7 @@ def recall(result: dict[str, Any]) -> Table:
     columns = ("state\nKiB", "accuracy", "sd", "rate")
     shown = table(f"mean of {result['settings']['seeds']}", *columns, numbers=columns)
     for row in result["kinds"]:
-        figures = (f"{row['accuracy']:.3f}", f"{row['accuracy_sd']:.3f}", number(row["learning_rate"]))
+        figures = (fixed(row["accuracy"], 3), fixed(row["accuracy_sd"], 3), number(row["learning_rate"]))
         shown.add_row(row["kind"], number(row["state_kib"]), *figures)
     return shown
 

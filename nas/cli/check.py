@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import Overrides, Preset
+from nas.formatting import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def check(
 def print_description(file: "StudyFile", described: dict[str, Any], console: "Console") -> None:
     """Prints the description for people."""
     from nas.architecture import Architecture
-    from nas.cli.tables import pairs, span, table
+    from nas.cli.tables import pairs, table
     from nas.results import one_line
 
     own = file.trial.body if file.trial else "given in Python, body="
@@ -50,7 +51,7 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
         "space": "continuous" if size is None else f"{size:,} {unit}",
         "objectives": ", ".join(f"{o.goal} {o.metric}" for o in file.objective_list()),
         "constraints": ", ".join(map(str, file.constraint_list())) or "none",
-        "time": f"about {span(described['seconds'])} (an estimate) to train {steps}; measuring comes on top"
+        "time": f"about {duration(described['seconds'])} (an estimate) to train {steps}; measuring comes on top"
         if ordinary
         else f"not estimated, for {steps}",
     }

@@ -7,6 +7,7 @@ import typer
 
 from nas.cli.options import StudyName, naming_options
 from nas.errors import UsageError
+from nas.formatting import number, spread
 
 if TYPE_CHECKING:
     from nas.results import StudyRecord
@@ -62,7 +63,7 @@ def _write(record: "StudyRecord", format: str) -> None:
 
 def _print_table(record: "StudyRecord") -> None:
     from nas import pareto
-    from nas.cli.tables import answers, heading, number, spread, table
+    from nas.cli.tables import answers, heading, table
 
     members, objectives = pareto.front_of(record), record.objectives
     values = [trial.values(objectives) or [] for trial in members]

@@ -1,6 +1,7 @@
 """`nas list`: the studies at hand."""
 
 from nas.cli.options import Json
+from nas.formatting import moment
 
 
 def list_studies(json: Json = False) -> None:
@@ -12,7 +13,7 @@ def list_studies(json: Json = False) -> None:
     """
     from nas.api.study import studies
     from nas.cli.output import emit, people
-    from nas.cli.tables import answers, moment, table
+    from nas.cli.tables import answers, table
     from nas.study.stored_study import runs_folder
 
     rows = studies()

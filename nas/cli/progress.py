@@ -13,6 +13,7 @@ from rich.text import Text
 from nas import pareto
 from nas.architecture import Architecture
 from nas.cli.output import emit, people
+from nas.formatting import duration, number
 from nas.printable import printable
 from nas.results import one_line
 from nas.settings.study_file import StudyFile
@@ -85,16 +86,16 @@ class Progress:
                 self._say(self.note)
 
     def _finished(self, event: Mapping[str, Any]) -> None:
-        number, metrics = event["trial"], event["metrics"]
-        architecture = self.running.pop(number, "")
+        trial, metrics = event["trial"], event["metrics"]
+        architecture = self.running.pop(trial, "")
         outcome = event["reason"] or event["state"]
         self.outcomes[outcome] += 1
         self.trained = event["counts"]["trained"]
         if event["state"] == "COMPLETE" and all(v <= 0 for v in event["violations"].values()):
             self.front.add([metrics[o.metric] for o in self.objectives])
             self._told_front = None
-        shown = "  ".join(f"{o.metric} {metrics[o.metric]:.4g}" for o in self.objectives if o.metric in metrics)
-        self._say(f"[{self.trained}/{self.budget}] trial {number} {outcome}  {shown}  ({architecture})")
+        shown = "  ".join(f"{o.metric} {number(metrics[o.metric])}" for o in self.objectives if o.metric in metrics)
+        self._say(f"[{self.trained}/{self.budget}] trial {trial} {outcome}  {shown}  ({architecture})")
 
     def _say(self, line: str) -> None:
         if not self.live and not self.json:
@@ -104,9 +105,9 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         table.add_row("trained", f"{self.trained} of {self.budget}   {self._outcomes()}")
         table.add_row("front", self._front())
-        table.add_row("time", f"{_clock(time.monotonic() - self.started)}   {self._remaining()}")
-        for number, architecture in sorted(self.running.items()):
-            table.add_row("running" if number == min(self.running) else "", f"{number}: {architecture}")
+        table.add_row("time", f"{duration(time.monotonic() - self.started)}   {self._remaining()}")
+        for trial, architecture in sorted(self.running.items()):
+            table.add_row("running" if trial == min(self.running) else "", f"{trial}: {architecture}")
         if self.note:
             table.add_row("", Text(printable(self.note), style="yellow"))
         return table
@@ -120,8 +121,8 @@ class Progress:
             return "empty so far"
         if self._told_front is None:
             volume = self.front.hypervolume(self.front.reference_point())
-            best = [f"{o.metric} {v:.4g}" for o, v in zip(self.objectives, self.front.best(), strict=True)]
-            self._told_front = f"{len(self.front)} members, hypervolume {volume:.4g}; best {', '.join(best)}"
+            best = [f"{o.metric} {number(v)}" for o, v in zip(self.objectives, self.front.best(), strict=True)]
+            self._told_front = f"{len(self.front)} members, hypervolume {number(volume)}; best {', '.join(best)}"
         return self._told_front
 
     def _remaining(self) -> str:
@@ -129,10 +130,4 @@ class Progress:
         if not done or self.trained >= self.budget:
             return ""
         seconds = (time.monotonic() - self.started) / done * (self.budget - self.trained)
-        return f"about {_clock(seconds)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return f"about {duration(seconds)} left"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import Json, StudyName, TrialNumber
+from nas.formatting import duration, fixed, number, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +76,7 @@ def _print(
 
 
 def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]") -> "Table":
-    from nas.cli.tables import pairs, span
+    from nas.cli.tables import pairs
 
     marks = {"on the front": front, "a baseline": trial.baseline, "contended": trial.contended}
     facts = {
@@ -84,7 +85,7 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
         "attempt": str(trial.attempt),
     }
     if trial.started and trial.finished:
-        facts["took"] = span(trial.finished - trial.started)
+        facts["took"] = duration(trial.finished - trial.started)
     over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
         facts["over limit"] = "\n".join(over)
@@ -101,14 +102,12 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
 
 def _over(trial: "TrialResult", limit: "Constraint") -> str:
     """What was found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
-    from nas.cli.tables import number
-
     value = trial.metrics.get(limit.metric)
     return f"{limit.metric} {'unknown' if value is None else number(value)}, limit {limit}"
 
 
 def _models(models: Sequence[Mapping[str, Any]]) -> "Table":
-    from nas.cli.tables import number, table
+    from nas.cli.tables import table
 
     shown = table("trained model", "steps", "seed", "test_loss", numbers=("steps", "seed", "test_loss"))
     for model in models:
@@ -142,7 +141,7 @@ def _parameters(trial: "TrialResult") -> "Table":
 
 
 def _metrics(trial: "TrialResult", metrics: "Mapping[str, Metric]") -> "Table":
-    from nas.cli.tables import number, spread, table
+    from nas.cli.tables import table
 
     shown = table("metric", "value", "unit", "p10–p90", numbers=("value",))
     known = [name for name in metrics if name in trial.metrics]
@@ -156,11 +155,11 @@ def _metrics(trial: "TrialResult", metrics: "Mapping[str, Metric]") -> "Table":
 
 
 def _rungs(trial: "TrialResult") -> "Table":
-    from nas.cli.tables import number, table
+    from nas.cli.tables import table
 
     told = list(trial.rungs[0].metrics)
     names = [name for name in ("val_loss", "val_accuracy") if name in told] or told[:MOST_COLUMNS]
     shown = table("step", "seconds", *names, numbers=("step", "seconds", *names))
     for rung in trial.rungs:
-        shown.add_row(str(rung.step), f"{rung.seconds:.1f}", *(number(rung.metrics[name]) for name in names))
+        shown.add_row(str(rung.step), fixed(rung.seconds, 1), *(number(rung.metrics[name]) for name in names))
     return shown

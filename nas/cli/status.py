@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import Json, StudyName
+from nas.formatting import duration, moment, number
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,12 +57,12 @@ def _stopped(count: int) -> str:
 def _render(now: dict[str, Any]) -> "RenderableType":
     from rich.console import Group
 
-    from nas.cli.tables import moment, number, pairs, span, table
+    from nas.cli.tables import pairs, table
 
     facts = {
         "study": f"{now['study']}, {'running' if now['running'] else 'not running'}",
         "trained": f"{now['trained']} of {now['budget']} trials{_stopped(now['stopped'])}",
-        "elapsed": f"{span(now['elapsed_seconds'])}, created {moment(now['created'])}",
+        "elapsed": f"{duration(now['elapsed_seconds'])}, created {moment(now['created'])}",
         "front": ", ".join(map(str, now["front"])) or "no trial yet",
     }
     parts: list[RenderableType] = [pairs(facts)]

@@ -1,8 +1,6 @@
 """Lays answers out: tables without lines, in 80 columns, four digits a number. Plain text when redirected."""
 
-import math
 import textwrap
-import time
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -37,32 +35,3 @@ def pairs(rows: Mapping[str, str]) -> Table:
 def heading(metric: str) -> str:
     """The metric's name, broken after underscores to stand over narrow columns."""
     return "\n".join(line.replace(" ", "") for line in textwrap.wrap(metric.replace("_", "_ "), 14))
-
-
-def number(value: float) -> str:
-    """Four significant digits; whole and large numbers in full: 0.8123, 12.35, 1,204,512. A dash for NaN."""
-    if math.isnan(value):
-        return "–"
-    if float(value).is_integer() or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def spread(metrics: Mapping[str, float], name: str) -> str:
-    """The 10th to the 90th percentile of a measured metric; empty for one that has no spread."""
-    low, high = metrics.get(f"{name}_p10"), metrics.get(f"{name}_p90")
-    return "" if low is None or high is None else f"{number(low)}–{number(high)}"
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units: 8 s, 4 min 10 s, 2 h 5 min, 3 d 1 h."""
-    whole = max(0, round(seconds))
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {smaller}"
-    return f"{whole} s"
-
-
-def moment(seconds: float) -> str:
-    """Unix seconds as a local date and time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

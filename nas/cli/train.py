@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import MOST_SEED, StudyName, TrainingOverrides, TrialNumber, Verbose, naming_options, out_folder
+from nas.formatting import duration, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +82,6 @@ class _Shown:
         self.task = self.bar.add_task("", total=None)
 
     def __call__(self, event: dict[str, Any]) -> None:
-        from nas.cli.tables import number
 
         step, steps = event.get("step", 0), event.get("steps", 0)
         match event["type"]:
@@ -93,14 +93,14 @@ class _Shown:
                 self.bar.update(self.task, completed=step, total=steps)
             case "rung":
                 loss, seconds = number(event["metrics"]["val_loss"]), event["seconds"]
-                self.console.print(f"step {step} of {steps}: val_loss {loss}, {seconds:.1f} s of training")
+                self.console.print(f"step {step} of {steps}: val_loss {loss}, {duration(seconds)} of training")
             case "interrupted":
                 self.console.print(f"Saved at step {step} of {steps}; the same command goes on from there.")
 
 
 def _print(trained: Mapping[str, Any], console: "Console") -> None:
     """Both splits side by side; below them what costs no neural network, and how much better the model is."""
-    from nas.cli.tables import number, table
+    from nas.cli.tables import table
 
     metrics = trained["metrics"]
     shown = table("", "val", "test", numbers=("val", "test"))

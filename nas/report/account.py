@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from nas.formatting import duration, fixed, percent
 from nas.report import words
 from nas.report.effort import BoundCheck, Effort
 from nas.report.importance import FEWEST, Importance
@@ -71,8 +72,8 @@ class Account:
         if not effort.stopped:
             on = self.record.settings.get("search", {}).get("stopping", False)
             return "No trial was stopped at a rung." if on and trained else ""
-        saved = "" if effort.trainings is None else f", which saved {effort.trainings:.1f} full trainings"
-        time = f", or {words.seconds(effort.seconds)}" if effort.seconds else ""
+        saved = "" if effort.trainings is None else f", which saved {fixed(effort.trainings, 1)} full trainings"
+        time = f", or {duration(effort.seconds)}" if effort.seconds else ""
         return f"{effort.stopped} of {words.plural(trained, 'trained trial')} ended early at a rung{saved}{time}."
 
     def _untrained(self) -> str:
@@ -99,7 +100,7 @@ class Account:
         bounds = self.bounds
         if not bounds.trials:
             return ""
-        share = f"{bounds.missed} ({100 * bounds.missed / bounds.trials:.0f} %)" if bounds.missed else "none"
+        share = f"{bounds.missed} ({percent(bounds.missed / bounds.trials)})" if bounds.missed else "none"
         where = "the trained objective" if bounds.objectives == 1 else "one of the trained objectives"
         return (
             f"An optimistic guess was kept of {words.plural(bounds.trials, 'trial')} "
@@ -129,13 +130,13 @@ def _why(importance: Importance) -> str:
 def _rank(correlation: Correlation) -> str:
     if correlation.rho is None:
         return "too few to say" if correlation.trials < FEWEST_RANKED else "all the same"
-    return f"{correlation.rho:.2f}".replace("-", "−")
+    return fixed(correlation.rho, 2).replace("-", "−")
 
 
 def _by_size(correlation: Correlation) -> str:
     if correlation.rho is None:
         return _rank(correlation)
-    return f"{abs(correlation.rho):.2f}, {'rising' if correlation.rho >= 0 else 'falling'}"
+    return f"{fixed(abs(correlation.rho), 2)}, {'rising' if correlation.rho >= 0 else 'falling'}"
 
 
 def _plain(correlation: Correlation) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nas.report import plots, words
+from nas.formatting import fixed, number
+from nas.report import plots
 from nas.report.importance import Importance
 from nas.report.palette import LIGHT
 from nas.report.summary import Summary
@@ -75,7 +76,7 @@ def _hypervolume(summary: Summary, folder: Path) -> Iterator[Drawn]:
     if history is None:
         return
     trials = [float(i) for i, _ in enumerate(history.volumes, start=1)]
-    reference = f"reference point ({', '.join(map(words.number, history.reference))})"
+    reference = f"reference point ({', '.join(map(number, history.reference))})"
     for name, xs, label in (
         ("trials", trials, "trained trials"),
         ("seconds", history.seconds, "seconds of search"),
@@ -102,7 +103,9 @@ def _importance(importances: Sequence[Importance], folder: Path) -> Iterator[Dra
         figure.subplots_adjust(left=min(0.03 + LETTER * longest, 0.6), right=0.98, bottom=0.02, top=0.98)
         plots.shares(figure.add_subplot(), importance)
         name = f"importance_{importance.objective.metric}"
-        caption = f"What decides {importance.objective.metric}: R² {importance.r2:.2f}, {importance.trials} trials"
+        caption = (
+            f"What decides {importance.objective.metric}: R² {fixed(importance.r2, 2)}, {importance.trials} trials"
+        )
         yield Drawn("importance", name, caption, _save(figure, folder / name))
 
 

@@ -9,6 +9,7 @@ import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from nas import formatting
 from nas.report import attention, words
 from nas.report.account import Account
 from nas.report.figures import Drawn
@@ -46,12 +47,15 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"breakable": breakable, "number": words.number}
+    environment.filters |= {"breakable": breakable, "number": formatting.number}
     figures = [(figure, inline(figure)) for figure in drawn]
     return environment.get_template("page.html").render(
         summary=summary,
         record=summary.record,
         words=words,
+        ABSENT=formatting.ABSENT,
+        duration=formatting.duration,
+        moment=formatting.moment,
         study=_study(summary),
         rows=rows,
         front=[by_number[trial.number] for trial in summary.front],
@@ -109,7 +113,7 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
         reason=words.reason(trial, role),
         flags=tuple(name for name, holds in flags.items() if holds),
         cells=tuple(
-            (value := summary.value(trial, o), words.number(value), words.spread(trial, o.metric))
+            (value := summary.value(trial, o), formatting.number(value), formatting.spread(trial.metrics, o.metric))
             for o in summary.record.objectives
         ),
         command="" if summary.record.body else f"nas train {_study(summary)} {trial.number}",
@@ -169,7 +173,7 @@ def _axis(summary: Summary, axis: Objective, drawn: list[TrialResult]) -> dict[s
 def _point(summary: Summary, row: Row) -> dict[str, Any]:
     trial, objectives = row.trial, summary.record.objectives
     beside = [m for m in SHOWN_BESIDE if m in trial.metrics and m not in {o.metric for o in objectives}]
-    facts = [_fact(Objective(m, "min"), words.number(trial.metrics[m]), "") for m in beside]
+    facts = [_fact(Objective(m, "min"), formatting.number(trial.metrics[m]), "") for m in beside]
     if trial.learning_rate is not None:
         facts.append(["learning rate", f"{trial.learning_rate:g}", ""])
     return {
@@ -186,5 +190,5 @@ def _point(summary: Summary, row: Row) -> dict[str, Any]:
 
 
 def _fact(objective: Objective, text: str, spread: str) -> list[str]:
-    unit = f" {objective.unit}" if objective.unit and text != words.ABSENT else ""
+    unit = f" {objective.unit}" if objective.unit and text != formatting.ABSENT else ""
     return [objective.metric, text + unit, spread]

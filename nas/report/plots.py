@@ -10,12 +10,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import ScalarFormatter
 
 from nas import pareto as arithmetic
+from nas.formatting import number, percent
 from nas.report import words
 from nas.report.importance import Importance
 from nas.report.palette import LIGHT
 from nas.report.summary import DRAWN, Role, Summary
 from nas.report.window import Window
-from nas.report.words import number
 from nas.results import Goal, Objective, TrialResult
 
 SHAPES = {Role.FRONT: "o", Role.DOMINATED: "o", Role.STOPPED: "s", Role.INFEASIBLE: "^", Role.FAILED: "x"}
@@ -109,7 +109,7 @@ def shares(axes: Axes, importance: Importance) -> None:
     most = greatest(importance)
     names, percents = [choice for choice, _ in most], [100 * share for _, share in most]
     bars = axes.barh(range(len(most)), percents, height=0.62, color=LIGHT["front"])
-    axes.bar_label(bars, [f"{percent:.0f} %" for percent in percents], padding=4, fontsize=8.5, color=LIGHT["soft"])
+    axes.bar_label(bars, [percent(share) for _, share in most], padding=4, fontsize=8.5, color=LIGHT["soft"])
     axes.set_yticks(range(len(most)), names)
     axes.set_ylim(len(most) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * percents[0])

@@ -1,13 +1,12 @@
 """Numbers and sentences of the report."""
 
-import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from nas.architecture import Family
+from nas.formatting import ABSENT, number, span
 from nas.report.summary import Role, Summary
 from nas.report.window import Window
 from nas.results import Goal, State, StudyRecord, TrialResult
@@ -15,34 +14,6 @@ from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
-
-ABSENT = "–"
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, whole numbers in full."""
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    if value == round(value) or abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:#.4g}".rstrip(".")
-
-
-def spread(trial: TrialResult, metric: str) -> str:
-    """p10–p90 of a repeated measurement, else nothing."""
-    low, high = trial.metrics.get(f"{metric}_p10"), trial.metrics.get(f"{metric}_p90")
-    return "" if low is None or high is None else f"{number(low)}–{number(high)}"
-
-
-def seconds(value: float) -> str:
-    """72 → 1 min 12 s."""
-    whole = round(value)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
-
-
-def moment(unix: float) -> str:
-    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def listed(items: Sequence[str]) -> str:
@@ -254,7 +225,7 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
     values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
     if not values:
         return ABSENT
-    return f"{number(sum(values) / len(values))} ({number(min(values))}–{number(max(values))})"
+    return f"{number(sum(values) / len(values))} ({span(min(values), max(values))})"
 
 
 def lost(data: Mapping[str, Any], context: int) -> str:

@@ -15,7 +15,7 @@ def test_tells_everything_about_a_trial(nas):
         assert text in ran.out
     metric = next(line for line in ran.out.splitlines() if line.startswith("decode_ms_per_token"))
     assert metric.split() == ["decode_ms_per_token", "0.1645", "ms", "0.1609–0.1681"]
-    assert ["6", "3.0", "2.24", "0.25"] in [line.split() for line in ran.out.splitlines()]
+    assert ["6", "3.0", "2.240", "0.2500"] in [line.split() for line in ran.out.splitlines()]
     assert "nas train demo 0" in ran.out
     assert "nas generate" not in ran.out
 

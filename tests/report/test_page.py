@@ -8,8 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from nas import pareto, report
-from nas.report import words
+from nas import formatting, pareto, report
 from nas.results import Objective, State
 
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
@@ -212,7 +211,7 @@ def test_a_floor_of_a_share_is_beaten_by_a_larger_one(record, tmp_path):
     floors = {"majority": {"macro_f1": 0.4}, "oracle": {"macro_f1": 0.9}}
     told = read(replace(record, trials=trials, data={**record.data, "floors": {"val": floors}}), tmp_path).words
     best = max(shares, key=shares.get)
-    assert f"The best trial, {best}, reaches {words.number(shares[best])} (macro_f1)" in told
+    assert f"The best trial, {best}, reaches {formatting.number(shares[best])} (macro_f1)" in told
     assert "better than the majority (0.4000), not better than the oracle (0.9000)" in told
 
 
@@ -231,7 +230,7 @@ def test_floors_of_groups_stand_in_the_table_beside_the_best_trial_and_need_no_s
         "splits": {"train": 1000, "val": 50, "test": 60},
     }
     told = read(replace(record, trials=trials, data=data), tmp_path).words
-    assert f"last exact_match:7 0.1250 {words.number(max(shares.values()))}" in told
+    assert f"last exact_match:7 0.1250 {formatting.number(max(shares.values()))}" in told
     assert "(exact_match:7)" not in told
     assert "Longer than the context of 64 tokens: 3 of 1,000 in train, 2 of 60 in test." in told
     assert "Answers cut off with that: 1 of 1,000 in train." in told
