@@ -9,6 +9,7 @@ ABSENT = "–"
 DIGITS = 4
 LONGEST = 1e15
 """From here on numbers are written with an exponent."""
+TENTHS_BELOW = 9.95
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -48,9 +49,11 @@ def spread(metrics: Mapping[str, float], name: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Whole seconds in the two largest units, the smaller left out where it is 0: 8 s, 4 min 10 s, 2 h, 3 d 1 h."""
+    """The two largest units, the smaller left out where it is 0: 8.2 s, 12 s, 4 min 10 s, 2 h, 3 d 1 h."""
     if seconds is None or not math.isfinite(seconds):
         return ABSENT
+    if 0 < seconds < TENTHS_BELOW:
+        return f"{seconds:.1f} s"
     left = max(0, round(seconds))
     for i, (size, unit) in enumerate(UNITS[:-1]):
         if left >= size:

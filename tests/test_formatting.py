@@ -62,8 +62,10 @@ def test_a_spread_goes_from_the_tenth_to_the_ninetieth_percentile():
     ("seconds", "written"),
     [
         (-5, "0 s"),
-        (0.4, "0 s"),
-        (8.2, "8 s"),
+        (0, "0 s"),
+        (0.34, "0.3 s"),
+        (8.2, "8.2 s"),
+        (9.96, "10 s"),
         (59.6, "1 min"),
         (60, "1 min"),
         (72, "1 min 12 s"),
