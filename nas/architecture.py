@@ -192,7 +192,7 @@ class Architecture(Spec):
 
 
 LSTM_LAYER = Block.model_validate({"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}})
-"""What the recurrent family is made of."""
+"""The block that the recurrent family is made of."""
 
 
 def too_large(hidden: int, blocks: int, repeat: int) -> Problem | None:

@@ -47,7 +47,8 @@ class Job:
     cpus: float
     """The CPUs that the trial may use."""
     measured: Mapping[str, float]
-    """What an earlier attempt measured before training. It stays as it was: measuring again changes nothing."""
+    """The metrics that an earlier attempt measured before training. It stays as it was: measuring again changes
+    nothing."""
     reached: tuple[Rung, ...]
     """The rungs that an earlier attempt has told."""
     settings: Mapping[str, Any]

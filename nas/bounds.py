@@ -36,11 +36,11 @@ TRIALS = 1_000_000
 THREADS = 1_024
 PROCESSORS = 10_000
 LEAST_CPU, LEAST_GPU = 0.05, 0.01
-"""Of a CPU or a GPU, for one trial: what is smaller lets thousands of trials start side by side."""
+"""The least share of a CPU or a GPU for one trial: what is smaller lets thousands of trials start side by side."""
 RATE = 1_000.0
 """Learning rate, weight decay, clip."""
 SECONDS = 366 * 86_400
-"""Of a duration: one year."""
+"""The longest duration: one year."""
 
 GENERATED = 1_000_000
 """Tokens that one call writes."""
@@ -49,16 +49,16 @@ BEAMS = 100
 CHOICES = 1_000
 """In one list."""
 COMBINATIONS = 10_000
-"""Of the choices in all attention entries of a stack, the hidden sizes and the positions."""
+"""The most choices in all attention entries of a stack, the hidden sizes and the positions."""
 FORMS = 1_000
-"""Of the choices of feed_forward, norm and residual."""
+"""The most choices of feed_forward, norm and residual."""
 BASELINES = 100
 PATH = 4_096
 """Characters of the path or name of a corpus."""
 COLUMNS = 100
 
 FILE_BYTES = 128 * 1024
-"""Of a study file, and of one -s."""
+"""The most characters of a study file, and of one -s."""
 DEPTH = 16
 """Tables and lists in each other."""
 KEY_PARTS = 100
@@ -66,9 +66,9 @@ KEY_PARTS = 100
 WHOLE = 2**63 - 1
 
 TEXT_BYTES = 2**30
-"""Of a corpus, unpacked."""
+"""The most bytes of a corpus, unpacked."""
 ROWS = 2_000_000
-"""Of a table."""
+"""The most rows of a table."""
 
 Size = Annotated[int, Field(gt=0, le=FEATURES)]
 Heads = Annotated[int, Field(gt=0, le=HEADS)]

@@ -16,7 +16,7 @@ from typing import Any
 from nas.errors import Conflict, OutOfReach
 
 TEMPORARY = ".tmp"
-"""How a file ends that is being written; its name is .NAME.PROCESS.NONCE.tmp."""
+"""The ending of a file that is being written; its name is .NAME.PROCESS.NONCE.tmp."""
 MOST_BYTES = 256 * 2**20
 """A JSON or text file of ours is never larger."""
 MOST_DEPTH = 64

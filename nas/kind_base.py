@@ -12,7 +12,7 @@ Form = Literal["causal", "bidirectional", "cross"]
 """Causal: a token sees itself and the past. Bidirectional: all tokens. Cross: the tokens of a memory."""
 
 Position = Literal["rope", "alibi", "learned", "sinusoidal", "none"]
-"""How a block knows the order of its tokens.
+"""A position is how a block knows the order of its tokens.
 
 rope turns queries and keys by their place (arXiv:2104.09864), alibi lowers scores in proportion to the distance
 (arXiv:2108.12409); learned (one vector a place) and sinusoidal (arXiv:1706.03762) are added to what the block reads.
@@ -21,9 +21,9 @@ rope turns queries and keys by their place (arXiv:2104.09864), alibi lowers scor
 EVERYWHERE: tuple[Position, ...] = ("learned", "sinusoidal", "none")
 """Positions that ask nothing of an attention kind."""
 TURNED: tuple[Position, ...] = ("rope", *EVERYWHERE)
-"""Of kinds that compare queries and keys by products, but have no scores to lower."""
+"""Positions of kinds that compare queries and keys by products, but have no scores to lower."""
 SCORED: tuple[Position, ...] = ("rope", "alibi", *EVERYWHERE)
-"""Of kinds with a softmax over scores."""
+"""Positions of kinds with a softmax over scores."""
 
 Problem = tuple[str, str]
 """(`field=value must ...`, the fix)."""
@@ -35,9 +35,9 @@ class Kind(Spec):
     kind: str
     forms: ClassVar[tuple[Form, ...]] = ("causal", "bidirectional")
     positions: ClassVar[tuple[Position, ...]] = EVERYWHERE
-    """What it can be given; the first is the default."""
+    """Positions that it can be given; the first is the default."""
     weighs: ClassVar[bool] = True
-    """Whether it has attention weights that can be shown."""
+    """True where it has attention weights that can be shown."""
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
         """Says what is wrong and how to mend it when this cannot be built at that hidden size, else returns None."""

@@ -82,7 +82,7 @@ class Objective:
     metric: str
     goal: Goal
     own: Metric | None = None
-    """What the study file declares of the metric, where it is one of the study's own."""
+    """The declaration of the metric in the study file, where it is one of the study's own."""
 
     @property
     def means(self) -> Metric:
@@ -106,7 +106,7 @@ class Constraint:
     max: float | None = None
     min: float | None = None
     own: Metric | None = None
-    """As of an objective."""
+    """The declaration of the metric, as of an objective."""
 
     @property
     def means(self) -> Metric:
@@ -204,13 +204,13 @@ class TrialResult:
     detail: str = ""
     """The message or the end of the traceback behind the reason."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """What was tried in a space of parameters, fixed ones included; the architecture is empty then."""
+    """The parameters that were tried in a space of parameters, fixed ones included; the architecture is empty then."""
     learning_rate: float | None = None
     """The one that the search chose, where it chose one."""
     baseline: bool = False
     contended: bool = False
     predicted: Mapping[str, float] = field(default_factory=dict)
-    """What a model of the sampler expected of each objective, before anything was measured."""
+    """The values that a model of the sampler expected of each objective, before anything was measured."""
     bound: tuple[float, ...] = ()
     """The objectives in order, as good as the sampler thought them possible before training."""
     redraws: int | None = None
@@ -267,8 +267,8 @@ class StudyRecord:
     environment: Mapping[str, Any]
     """Hardware, versions, command line; `nas.measure.environment()` as JSON."""
     data: Mapping[str, Any]
-    """What the task says of its data: name, sha256, characters, vocabulary, splits, and floors: split → name → metric →
-    value."""
+    """The task's description of its data: name, sha256, characters, vocabulary, splits, and floors: split → name →
+    metric → value."""
     budget: int
     created: float
     own_metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -276,7 +276,8 @@ class StudyRecord:
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """What front members look at, as `nas.training.attention_maps` stores it; only a record for the report has them."""
+    """The attention maps of front members, as `nas.training.attention_maps` stores it; only a record for the report has
+    them."""
 
     @property
     def metrics(self) -> dict[str, Metric]:

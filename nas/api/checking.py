@@ -26,7 +26,7 @@ from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
 DRAWN, SHOWN = 32, 5
 """Architectures drawn to know the space by, and those of them that are shown."""
 TIMED_SECONDS = 1.2
-"""How long each of two architectures is trained for the estimate."""
+"""Each of two architectures is trained for so many seconds for the estimate."""
 
 
 def check(file: StudyFile | Path | str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Model:
     def __init__(self, trained: TrainedModel, folder: Path) -> None:
         self._trained = trained
         self.folder = folder
-        """Where it was read from."""
+        """The folder that it was read from."""
 
     def __repr__(self) -> str:
         return f"<nas.Model {self.architecture} from {self.folder}>"

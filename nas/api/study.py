@@ -27,7 +27,8 @@ class Study:
     def __init__(self, stored: StoredStudy, end: str | None = None) -> None:
         self._stored = stored
         self.end = end
-        """Why the search that returned this study ended; None when it was told to stop, or when none ran here."""
+        """The reason why the search that returned this study ended; None when it was told to stop, or when none ran
+        here."""
 
     def __repr__(self) -> str:
         return f"<nas.Study {self.name!r} in {self.folder}>"

@@ -21,8 +21,8 @@ TILE = 128
 LONG = 1024
 """Tokens from which on a kernel of its own is compiled, which takes seconds for every new shape."""
 KERNELS = 64
-"""How many a process may compile. Beyond, the compiler raises; left at its own limit of 8, it would silently compute
-the whole square instead."""
+"""The number of kernels that a process may compile. Beyond, the compiler raises; left at its own limit of 8, it would
+silently compute the whole square instead."""
 
 
 def pays(q_BTHE: Tensor, pattern: Pattern) -> bool:

@@ -10,7 +10,7 @@ from nas.attention.recurrent_form import LOWEST_LOG_DECAY, DecayingAttention
 from nas.kinds import GatedLinear, Position
 
 RANK = 16
-"""Of the matrix that makes the gates, as in the paper."""
+"""The rank of the matrix that makes the gates, as in the paper."""
 
 TEMPERATURE = 16
 """The root taken of each gate, as in the paper: a half-open one still remembers for some 20 tokens."""

@@ -18,7 +18,8 @@ from nas.attention.state import State
 from nas.kinds import Lstm, Position
 
 FORGET_START = 1.0
-"""Of the forget gates' bias, so that a new network remembers (Gers et al. 2000, doi:10.1162/089976600300015015)."""
+"""The start of the forget gates' bias, so that a new network remembers (Gers et al. 2000,
+doi:10.1162/089976600300015015)."""
 
 
 @register_flop_formula(torch.ops.aten.mkldnn_rnn_layer)

@@ -14,13 +14,13 @@ from nas.attention.kernel import KernelAttention
 from nas.kinds import Performer, Position
 
 SEED = 2009
-"""Of the random directions: the same in every layer and run, so that a study can be repeated."""
+"""The seed of the random directions: the same in every layer and run, so that a study can be repeated."""
 
 FLOOR = 1e-18
 """Added to every feature (1e-6 in the authors' code): no query or key is without any, and no gradient overflows."""
 
 LARGEST_EXPONENT = 60.0
-"""Of a key's feature, so that sums of them stay within fp32. It is never above |ω|²/2: 47 in heads of 64."""
+"""The limit of a key's feature, so that sums of them stay within fp32. It is never above |ω|²/2: 47 in heads of 64."""
 
 
 class PerformerAttention(KernelAttention):

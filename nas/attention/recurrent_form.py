@@ -22,7 +22,8 @@ CHUNK = 32
 """Tokens compared with each other directly. Of 16, 32 and 64 the fastest to train on a CPU at T = 512 to 4,096."""
 
 LOWEST_LOG_DECAY = -80 / CHUNK
-"""Of a token. exp of all decays of a chunk, or of their opposites, stays within fp32, which ends at exp(88)."""
+"""The least decay of a token. exp of all decays of a chunk, or of their opposites, stays within fp32, which ends at
+exp(88)."""
 
 EPSILON = 1e-6
 

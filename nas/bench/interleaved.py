@@ -21,7 +21,7 @@ FEWEST, ENOUGH_SECONDS = 5, 0.2
 MOST_SECONDS = 5.0
 """But no longer than this in all: a call of several seconds is read fewer times, and once at least."""
 WARM_UP_SECONDS = 0.05
-"""What takes longer than this is called once."""
+"""A call that takes longer than this is made once."""
 
 Name = TypeVar("Name", bound=Hashable)
 

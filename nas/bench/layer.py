@@ -16,7 +16,7 @@ from nas.measure import peak_mib
 from nas.measure.latency import quiet
 
 LIMIT_MIB = 8 * 1024
-"""What would need more memory than this, or than nine tenths of what the machine has free, is not run."""
+"""A layer that would need more memory than this, or than nine tenths of what the machine has free, is not run."""
 SAFE_CONTEXT = 1024
 """No kind comes near the limit here, so that the climb to longer contexts may begin."""
 

@@ -14,7 +14,7 @@ from nas.tasks import Task, model_of
 from nas.tasks.text import TextTask
 
 MINIMAL_SCORE = 0.1
-"""Of 100: chance has none, and hypervolume counts from a score above 0."""
+"""The least score, of 100: chance has none, and hypervolume counts from a score above 0."""
 PASSES = 3
 """Over all choices, at most, while any of them still makes the architecture larger."""
 

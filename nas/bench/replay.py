@@ -35,11 +35,11 @@ class Finish:
     key: str
     """The architecture's id, and the learning rate where that is searched (nas.running.proposer.key_of)."""
     metrics: Metrics
-    """As first told."""
+    """The metrics as first told."""
 
 
 Lines = Mapping[str, Sequence[Sequence[Finish]]]
-"""Who → seed → the finished trials, in order of time."""
+"""Name → seed → the finished trials, in order of time."""
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,13 @@ ROWS: dict[str, tuple[str, ...]] = {
     "gp": ("search.sampler=gp",),
     "unstopped": ("search.stopping=false", "search.skip=false"),
 }
-"""Who runs, and in what its study file differs. All but stock are our driver."""
+"""The searches that run, and in what the study file of each differs. All but stock are our driver."""
 FOLDER = Path("reports/benchmarks/search")
 NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
-"""What the benchmark sets itself; the corpus is compared by its hash."""
+"""The settings that the benchmark sets itself; the corpus is compared by its hash."""
 
 Run = Callable[[str, StudyFile, float], list[dict[str, Any]]]
-"""As `nas.bench.launches.run`, which is the one by default."""
+"""A function like `nas.bench.launches.run`, which is the default."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nas.bench.replay import Curve, Lines, Metrics, Scale
 from nas.measure import environment
 
 Curves = Mapping[str, Sequence[Curve]]
-"""Who → seed → its curve."""
+"""Name → seed → its curve."""
 
 
 def conclude(

@@ -20,7 +20,7 @@ from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Job
 
 MOMENTS = (0.05, 0.25, 0.5, 1.0)
-"""When a trial has something to tell, of its whole time: measured, at two rungs, at the end."""
+"""The shares of its whole time at which a trial has something to tell: measured, at two rungs, at the end."""
 
 Timer = Callable[[], float]
 
@@ -97,7 +97,7 @@ class Workers:
         self.now, self.waits = 0.0, Waits()
         self._workers = [_Worker(coordinator, factory, seed) for _ in range(count)]
         self._calls = [(0.0, i) for i in range(count)]
-        """When which worker calls the driver, the first one first."""
+        """The times at which workers call the driver, the first one first."""
 
     @property
     def ended(self) -> int:

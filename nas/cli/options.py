@@ -10,7 +10,8 @@ import typer
 from nas.errors import UsageError
 
 MOST_SEED = 2**31 - 1
-"""Of larger ones torch's generator on a CPU takes the last 32 bits, and some of these are for evaluation."""
+"""The largest seed: of larger ones torch's generator on a CPU takes the last 32 bits, and some of these are for
+evaluation."""
 
 
 def out_folder(text: str) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from nas.errors import OutOfReach
 
 PLAIN = {"×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "τ": "tau", "·": "*"}
-"""What stands for a character that the output's encoding lacks. Others are shown by their number."""
+"""The plain form of a character that the output's encoding lacks. Others are shown by their number."""
 
 
 class ReaderGone(Exception):
@@ -31,7 +31,7 @@ class Outlet:
         self.forgiving, self.lost = forgiving, None
 
     lost: OSError | None
-    """Why nothing is written any more."""
+    """The reason why nothing is written any more."""
 
     def write(self, data: Any) -> int:
         return int(self._unless_lost(lambda: self._stream.write(data)) or len(data))

@@ -31,7 +31,7 @@ RATIO, UNPACKED = 100, 1 << 26
 TIMEOUT_SECONDS = 30.0
 
 Progress = Callable[[str, int, int | None], None]
-"""Is told the file, the bytes of it that are here, and how many it has, where the server says."""
+"""A function that is told the file, the bytes of it that are here, and how many it has, where the server says."""
 
 
 def silent(file: str, here: int, size: int | None) -> None:

@@ -31,7 +31,7 @@ SHARES = 10
 MOST_SHOWN = 5
 """Wrong values that a message lists; the others are counted."""
 MOST_CHARACTERS = 80
-"""Of a wrong value."""
+"""The most characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ class Effort:
     stopped: int
     """Trials that ended at a rung."""
     trainings: float | None
-    """What these did not train, in full trainings; None where the length of a full training is not recorded."""
+    """The training that these did not need, in full trainings; None where the length of a full training is not
+    recorded."""
     seconds: float | None
-    """The same in seconds of training, each trial at its own pace."""
+    """The training that these did not need in seconds, each trial at its own pace."""
     skipped: int
     """Never trained, since even an optimistic bound was dominated."""
     infeasible: int
@@ -52,7 +53,7 @@ class BoundCheck:
     missed: int
     """Those with at least one trained objective better than its bound."""
     objectives: int
-    """How many of the objectives are trained ones; the others are known, and bound themselves."""
+    """The number of objectives that are trained ones; the others are known, and bound themselves."""
 
     @classmethod
     def of(cls, record: StudyRecord) -> Self:

@@ -23,7 +23,7 @@ OWN = re.compile(
     r"|(learning_curves|(pareto|hypervolume|importance)_[^/]*)\.(svg|png)",
     re.DOTALL,
 )
-"""What a report may consist of. Names alone do not make a report."""
+"""The files that a report may consist of. Names alone do not make a report."""
 
 
 @contextmanager

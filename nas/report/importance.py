@@ -43,7 +43,7 @@ class Importance:
 
     objective: Objective
     trials: int
-    """How many of them were looked at: at most `MOST`."""
+    """The number of them that were looked at: at most `MOST`."""
     r2: float | None
     """Share of the variance that the forest predicts of unseen trials; None of fewer than `FEWEST`, or of equal ones.
     At 0 or below it knows nothing, and `shares` is empty."""

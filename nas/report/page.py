@@ -22,7 +22,7 @@ from nas.results import Objective, TrialResult
 
 HERE = Path(__file__).parent
 SHOWN_BESIDE = ("weights_mib", "decode_state_kib", "params", "flops_per_token", "prefill_ms", "train_seconds")
-"""What the chart tells of a trial besides its objectives."""
+"""The metrics that the chart tells of a trial besides its objectives."""
 
 
 @dataclass(frozen=True)

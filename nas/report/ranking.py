@@ -38,11 +38,13 @@ class Ranking:
 
     objective: Objective
     predicted: Correlation
-    """Of what was expected with what came, both in the objective's own unit: positive is right for either goal."""
+    """The correlation of what was expected with what came, both in the objective's own unit: positive is right for
+    either goal."""
     params: Correlation
-    """Of the number of parameters with what came, over the same trials: the sign tells which way it goes."""
+    """The correlation of the number of parameters with what came, over the same trials: the sign tells which way it
+    goes."""
     known: bool
-    """What was expected is what came: computed, not predicted."""
+    """True where the value was computed, not predicted."""
 
     @classmethod
     def of(cls, record: StudyRecord, objective: Objective) -> Self:

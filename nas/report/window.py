@@ -16,7 +16,7 @@ Outliers are left out only where the axis is this many times longer with them.""
 MOST = 0.7
 """At least this share of the values is shown."""
 FEWEST = 4
-"""Of fewer values none is an outlier."""
+"""Fewer values have no outlier."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Window:
     log: bool
     under: int = 0
     over: int = 0
-    """How many values lie below and above."""
+    """The numbers of values that lie below and above."""
     least: float = math.nan
     most: float = math.nan
     """The smallest and the largest of all values."""

@@ -21,7 +21,7 @@ IMPORTANT = 2.0
 IMPORTANT_COLUMNS = ("hidden", "depth", "encoder.depth", "params", "flops_per_token")
 
 Describe = Callable[[Architecture], Mapping[str, float]]
-"""What is known of an architecture without building it, in natural units (nas.measure.costs)."""
+"""A function that tells what is known of an architecture without building it, in natural units (nas.measure.costs)."""
 
 
 class Features:

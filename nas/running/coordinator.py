@@ -41,7 +41,7 @@ WORKER_CRASHES = 3
 log = logging.getLogger("nas")
 
 Observer = Callable[[dict[str, Any]], None]
-"""Is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
+"""An observer is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
 
 
 class Coordinator:

@@ -53,10 +53,10 @@ class Launch:
     max_fail_rate: float = 0.5
     retry_failed: bool = False
     source: str = "the study file"
-    """Where the settings come from, for errors."""
+    """The place that the settings come from, for errors."""
     command: str = ""
     hosted: bool = False
-    """Whether it runs within somebody's program, and not as a command; see StopControl."""
+    """True where it runs within somebody's program, and not as a command; see StopControl."""
 
 
 @dataclass(frozen=True)

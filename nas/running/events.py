@@ -20,11 +20,11 @@ class Job:
     architecture: Mapping[str, Any]
     learning_rate: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """What an earlier attempt measured before training; it is not measured again."""
+    """The metrics that an earlier attempt measured before training; it is not measured again."""
     slot: int = 0
-    """Which of the trials running side by side this is, from 0."""
+    """The place of this trial among those running side by side, from 0."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """What is tried in place of an architecture, in a space of parameters."""
+    """The parameters that are tried in place of an architecture, in a space of parameters."""
     rungs: tuple[Rung, ...] = ()
     """Those that earlier attempts have told."""
 
@@ -81,7 +81,7 @@ WAITS = {
     "quiet": "the machine is busy: other programs disturb the measurement",
     "front": "the front is measured once more, now that nothing trains",
 }
-"""What a search may wait for, in words."""
+"""The things that a search may wait for, in words."""
 
 Event = Measured | Reached | Completed | Failed | Interrupted | Blocked
 

@@ -35,7 +35,7 @@ ALIKE = 3
 ROUNDING = 1e-9
 """Numbers that differ by no more than this share are the same."""
 LARGEST_LOGARITHM = 700.0
-"""Of a float."""
+"""The largest logarithm of a float."""
 
 
 class Curve(NamedTuple):

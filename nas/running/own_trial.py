@@ -22,7 +22,7 @@ from nas.settings.study_file import StudyFile
 from nas.training.trainer import rung_steps
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
-"""What a metric may be called that the file does not declare."""
+"""The names that a metric may have that the file does not declare."""
 
 
 class OwnTrial:

@@ -33,7 +33,7 @@ RANDOM_DRAWS = 200
 
 
 MEASURING_SECONDS = 2.0
-"""What a trial takes besides its training, about."""
+"""A trial takes about so long besides its training."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Proposal:
     """Duplicates drawn before it."""
     mirror_id: int
     predicted: Mapping[str, float]
-    """What was expected of each objective before anything was measured; empty without a model."""
+    """The values that were expected of each objective before anything was measured; empty without a model."""
 
 
 def seed_of(*parts: int | str) -> int:

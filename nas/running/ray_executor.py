@@ -39,7 +39,7 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""What Ray reads while it is imported, and while it starts; its workers inherit it."""
+"""The variables that Ray reads while it is imported, and while it starts; its workers inherit it."""
 
 with environment_variables(SETTINGS):
     import ray
@@ -206,7 +206,7 @@ class _Bridge:
         self.jobs: dict[str, Job] = {}
         self.error: NasError | None = None
         self.answered = False
-        """Whether any worker has told anything yet."""
+        """True once any worker has told anything."""
         self._turn, self._closed = threading.RLock(), False
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ CHANGED = {
     "baselines": "other baselines",
     "trial": "another body",
 }
-"""What is no table of settings, in words."""
+"""The parts that are no table of settings, in words."""
 
 
 def refuse_another(

@@ -28,7 +28,7 @@ FEWEST_KEPT = 2
 
 
 LARGEST_LOG = 700.0
-"""Of a float, about."""
+"""The largest logarithm of a float, about."""
 
 
 def exp(values: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Where the corpus of a study file lies: a relative path starts at the file's own folder."""
+"""Finds the corpus of a study file: a relative path starts at the file's own folder."""
 
 from pathlib import Path
 from typing import Any

@@ -305,7 +305,7 @@ TAGS: dict[Any, type[Table]] = {
     "parameters": ParameterSettings,
     **TASK_TABLES,
 }
-"""What pydantic puts behind `space` and `task` in a location."""
+"""The tags that pydantic puts behind `space` and `task` in a location."""
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str, preset: str | None = None) -> InvalidStudyFile:

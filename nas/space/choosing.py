@@ -54,7 +54,7 @@ class Script:
 
 
 Lookup = Callable[[Architecture], Any]
-"""Where in an architecture a choice is found again."""
+"""The place in an architecture at which a choice is found again."""
 
 
 class Picker(Protocol):

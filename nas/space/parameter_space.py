@@ -92,7 +92,7 @@ class ParameterSpace:
 
 
 Design: TypeAlias = Architecture | Parameters
-"""What a trial tries."""
+"""The parameters that a trial tries."""
 SearchSpace: TypeAlias = Space | ParameterSpace
 
 

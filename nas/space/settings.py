@@ -97,7 +97,7 @@ KEYS: dict[Family, set[str]] = {
     "encoder_decoder": COMMON | OF_ATTENTION | OF_SOURCE | {"encoder_attention"},
     "recurrent": COMMON | OF_SOURCE,
 }
-"""What each family's table may hold."""
+"""The keys that each family's table may hold."""
 
 
 def by_family(

@@ -200,7 +200,7 @@ def _check(adapter: TypeAdapter[Any], value: object, place: str, help: str = "")
 
 
 TAGS = {"constrained-float", "bool", "float", "int"}
-"""What pydantic adds to a place to tell which of several types it means."""
+"""The words that pydantic adds to a place to tell which of several types it means."""
 
 
 @contextmanager

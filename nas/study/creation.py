@@ -23,7 +23,7 @@ from nas.study.store import Store
 SETTINGS = "study.toml"
 COMPANIONS = ("-wal", "-shm", "-journal")
 OWN = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "trials", "trained", "nas.log", *(DATABASE + s for s in COMPANIONS))
-"""What a driver and `nas train` write in a study's folder."""
+"""The files that a driver and `nas train` write in a study's folder."""
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -25,7 +25,7 @@ DATABASE, ENVIRONMENT = "study.db", "environment.json"
 MARK, FORMAT = "nas:format", 1
 """The system attribute of every study that `nas` made since 0.2, and its value: the version of what rows hold."""
 UNMADE_KEYS = {"data", "environment", "created", "budget"}
-"""What version 0.1 wrote of a study before it was whole."""
+"""The attributes that version 0.1 wrote of a study before it was whole."""
 
 UNMADE = "if no search is making it just now, one was cut short: search again with its study file"
 DAMAGED = "the file is damaged: restore a copy of it, or move the study's folder away and search again"

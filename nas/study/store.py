@@ -33,7 +33,8 @@ log = logging.getLogger("nas")
 
 T = TypeVar("T")
 METRIC_NAMES = "study:metric_names"
-"""Where Study.set_metric_names keeps them, which is experimental and warns; a test reads them through Optuna."""
+"""The attribute where Study.set_metric_names keeps them, which is experimental and warns; a test reads them through
+Optuna."""
 ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
 
 

@@ -11,7 +11,7 @@ from nas.training.folder_names import METRICS, VOCABULARY, WEIGHTS
 MOST_BYTES = 2**24
 PROMPT = "The "
 LETTERS = 3
-"""Of a prompt for a vocabulary that lacks some of PROMPT."""
+"""The length of a prompt for a vocabulary that lacks some of PROMPT."""
 
 
 def trained_models(study: StoredStudy, number: int) -> list[dict[str, Any]]:

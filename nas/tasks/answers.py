@@ -46,7 +46,7 @@ class AnswerTask(TokenTask):
 
     columns: ClassVar[tuple[Column, ...]]
     cuts_sources: ClassVar[bool] = False
-    """Whether training takes the beginnings of sources that are too long."""
+    """True where training takes the beginnings of sources that are too long."""
     source: ClassVar[str]
     target: ClassVar[str]
 

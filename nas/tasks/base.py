@@ -13,7 +13,7 @@ from nas.tasks.coders import Coder
 
 Split = Literal["train", "val", "test"]
 Inputs = tuple[Tensor, ...]
-"""What a model is called with."""
+"""The arguments that a model is called with."""
 Floors = dict[str, dict[str, float]]
 """Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
 Scores = Mapping[str, Sequence[float]]

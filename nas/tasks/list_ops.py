@@ -32,12 +32,12 @@ HELD_OUT = 2000
 """Trees of the validation split, and of the test split."""
 SEEDS = {"val": 1, "test": 2}
 DRAWS, FEWEST_KEPT = 2000, 20
-"""Of so many trees, so many have to be kept, or the splits take many minutes."""
+"""Trees that are drawn, and the fewest of them that have to be kept, or the splits take many minutes."""
 SHOWN = 4000
 """Training trees that the floor is learned from."""
 
 Tree = tuple[str, ...]
-"""As it is written: [MAX 4 [MIN 2 3 ] 1 ]."""
+"""A tree as it is written: [MAX 4 [MIN 2 3 ] 1 ]."""
 
 
 class ListOpsTask(ClassTask):

@@ -20,7 +20,8 @@ from nas.tasks.coders import Words
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
 SEEDS: dict[Split, int] = {"val": 2**31, "test": 2**31 + 1}
-"""Of the examples to evaluate on; trials have smaller ones. Of larger ones torch takes the last 32 bits on a CPU."""
+"""The seed of the examples to evaluate on; trials have smaller ones. Of larger ones torch takes the last 32 bits on a
+CPU."""
 
 EXAMPLES = 3000
 """To evaluate on, at most: as published."""

@@ -23,7 +23,7 @@ IGNORED = -100
 """A target that does not count."""
 
 Examples = tuple[Inputs, Tensor]
-"""What the model reads, and its targets (B, T)."""
+"""A batch is what the model reads, and its targets (B, T)."""
 
 
 def on_device(device: str, examples: Examples) -> Examples:

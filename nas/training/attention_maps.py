@@ -17,7 +17,7 @@ from nas.models.seq2seq import Seq2Seq
 from nas.tasks import Task
 
 TOKENS = 32
-"""Of the example that is shown: more would be too small to see."""
+"""The tokens of the example that is shown: more would be too small to see."""
 DIGITS = 2
 
 

@@ -16,11 +16,11 @@ from nas.attention.stacked import Stacked
 from nas.settings.study_settings import TrainSettings
 
 MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
-"""Of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. The best of a grid on "python-docs" at
-200 steps: 1.66 and 1.86 nats at hidden 64, depth 2. For 1,000 steps Muon did better with half of it (1.32 against
-1.36)."""
+"""The rates of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. The best of a grid on
+"python-docs" at 200 steps: 1.66 and 1.86 nats at hidden 64, depth 2. For 1,000 steps Muon did better with half of it
+(1.32 against 1.36)."""
 OTHER_LEARNING_RATE = 0.012
-"""Of embeddings, norms and scalars, which AdamW updates in either recipe."""
+"""The rate of embeddings, norms and scalars, which AdamW updates in either recipe."""
 WIDTH = 64
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8

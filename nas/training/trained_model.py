@@ -19,7 +19,7 @@ from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 from nas.training.model_folder import copy_into, read_tensors, tensors_of
 
 MOST_CONTEXT, MOST_SYMBOLS, MOST_BYTES = 2**20, 2**20, 2**28
-"""What a folder may say of its model, and how long one of its JSON files may be."""
+"""The bounds of what a folder says of its model, and the most bytes of one of its JSON files."""
 
 T = TypeVar("T", bound=BaseModel)
 Symbols = Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]

@@ -11,7 +11,7 @@ from nas.training.model_folder import read_metadata
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "nas.log"
 MARKS = {"architecture", "identity"}
-"""What the metadata of weights, and of a checkpoint, hold."""
+"""The keys that the metadata of weights, and of a checkpoint, hold."""
 
 
 def refuse_foreign(folder: Path) -> None:
