@@ -1,4 +1,4 @@
-"""What `nas` may do to files: write them whole or not at all, delete only its own, and follow no link out of a study.
+"""Writes files whole or not at all, deletes only what `nas` wrote, and follows no link out of a study.
 
 Every file that this package writes, replaces or deletes goes through here.
 """
@@ -123,7 +123,7 @@ def refuse_links(folder: Path, *parts: str) -> Path:
 
 
 def is_link(path: Path) -> bool:
-    """Whether a symbolic link stands there, as far as one may look."""
+    """Tells whether a symbolic link stands there, as far as one may look."""
     try:
         return path.is_symlink()
     except OSError:
@@ -146,7 +146,7 @@ def delete_own(folder: Path, names: Collection[str]) -> None:
 
 
 def is_leftover(name: str, names: Collection[str]) -> bool:
-    """Whether a file of this name was being written, as one of `names`, when its process was killed."""
+    """Tells whether a file of this name was being written, as one of `names`, when its process was killed."""
     return name.endswith(TEMPORARY) and any(name.startswith(f".{own}.") for own in names)
 
 
@@ -157,7 +157,7 @@ def leave_mark(path: Path) -> None:
 
 
 def is_mark(path: Path) -> bool:
-    """Whether an empty file, and no link, stands there."""
+    """Tells whether an empty file, and no link, stands there."""
     try:
         found = path.lstat()
     except (OSError, ValueError):
@@ -172,12 +172,12 @@ def drop_mark(path: Path) -> None:
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
-    """What a JSON file holds. Raises OSError, and ValueError with the reason when it is no sound JSON."""
+    """Returns what a JSON file holds. Raises OSError, and ValueError with the reason when it is no sound JSON."""
     return parse_json(read_bytes(path, most).decode("utf-8"))
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text holds. Raises ValueError; also where lists stand in lists beyond all measure."""
+    """Returns what a JSON text holds. Raises ValueError; also where lists stand in lists beyond all measure."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -188,7 +188,7 @@ def parse_json(text: str) -> Any:
 
 
 def _deeper(value: Any, most: int) -> bool:
-    """Whether lists and objects stand in each other more than so many times."""
+    """Tells whether lists and objects stand in each other more than so many times."""
     level = [value]
     for _ in range(most):
         level = [

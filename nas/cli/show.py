@@ -101,7 +101,7 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
 
 
 def _over(trial: "TrialResult", limit: "Constraint") -> str:
-    """What was found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
+    """Tells what was found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
     value = trial.metrics.get(limit.metric)
     return f"{limit.metric} {'unknown' if value is None else number(value)}, limit {limit}"
 

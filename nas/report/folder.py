@@ -81,7 +81,8 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _is_marked(page: Path) -> bool:
-    """Whether `nas` made the page: it says so; that of version 0.1 is known by its policy and its title together."""
+    """Tells whether `nas` made the page: it says so; that of version 0.1 is known by its policy and its title
+    together."""
     try:
         with page.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -43,7 +43,7 @@ class _Late(logging.FileHandler):
         super().__init__(path, encoding="utf-8", delay=True)
 
     def _open(self) -> TextIOWrapper:
-        """Where a link of that name stands, there is no log: it may lead anywhere."""
+        """Opens the log. A link of that name is never followed, as it may lead anywhere."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(self.baseFilename, flags, 0o666), "a", encoding="utf-8")
 

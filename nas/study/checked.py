@@ -46,7 +46,7 @@ class StoredVerdict(TypedDict, total=False):
 
 
 class RowAttributes(TypedDict, total=False):
-    """What a trial stores of itself (docs/how_it_works.md)."""
+    """Describes what a trial stores of itself (docs/how_it_works.md)."""
 
     architecture_id: Name
     architecture: dict[str, Any]
@@ -77,7 +77,7 @@ class StoredData(TypedDict, total=False):
 
 
 class StudyAttributes(TypedDict, total=False):
-    """What a study stores of itself; `settings` have a check of their own."""
+    """Describes what a study stores of itself; `settings` have a check of their own."""
 
     settings: dict[str, Any]
     data: StoredData
@@ -144,7 +144,7 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def attention_maps(stored: Any, place: str) -> dict[str, Any]:
-    """What a trained model looks at, once it is whole, with as many weights in each row of a picture."""
+    """Checks what a trained model looks at, once it is whole, with as many weights in each row of a picture."""
     fix = "delete the file: the report does without"
     _check(MAPS, stored, place, fix)
     for layer in stored["maps"]:
@@ -223,7 +223,7 @@ def _first(error: ValidationError) -> str:
 
 
 def call(read_it: Callable[[], T], place: str) -> T:
-    """What reading gives. Raises Conflict where Optuna or SQLAlchemy stumble over a value of the wrong kind."""
+    """Returns what reading gives. Raises Conflict where Optuna or SQLAlchemy stumble over a value of the wrong kind."""
     try:
         return read_it()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:

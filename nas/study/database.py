@@ -108,7 +108,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a study of ours is whole; False for one whose making was cut short. Raises as `refuse_foreign`."""
+    """Tells whether a study of ours is whole; False for one whose making was cut short. Raises as `refuse_foreign`."""
     files.refuse_links(path.parent, path.name)
     if not path.is_file():
         raise _foreign(path, "it is no ordinary file")
@@ -131,7 +131,7 @@ def is_whole(path: Path) -> bool:
 
 
 def is_our_environment(folder: Path) -> bool:
-    """Whether the folder holds what `nas` writes of the machine beside each study."""
+    """Tells whether the folder holds what `nas` writes of the machine beside each study."""
     try:
         environment = files.read_json(files.refuse_links(folder, ENVIRONMENT))
     except (OSError, ValueError):
@@ -155,7 +155,7 @@ def _foreign(path: Path, detail: str) -> Conflict:
 
 
 def out_of_reach(error: Exception, path: Path | None = None) -> OutOfReach:
-    """What a database's or the disk's refusal is to the user."""
+    """Returns what a database's or the disk's refusal is to the user."""
     cause = error.__cause__ or error
     origin = cast("Exception", getattr(cause, "orig", None) or cause)
     # The lower byte is the primary code; the others tell variants of it apart.

@@ -49,7 +49,7 @@ def driver_lock(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a driver holds the folder's lock. Needs no right to write."""
+    """Tells whether a driver holds the folder's lock. Needs no right to write."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # no driver has been there, or none that this user may know of
@@ -88,7 +88,7 @@ def refuse_broken_locks(folder: Path) -> None:
 
 
 def _fault(first: int, second: int) -> str:
-    """What is wrong with the locks of a file that is open twice; empty when nothing is."""
+    """Says what is wrong with the locks of a file that is open twice; empty when nothing is."""
     try:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _taken(second, seconds=0):
@@ -100,7 +100,7 @@ def _fault(first: int, second: int) -> str:
 
 
 def _byte_lock_fault(first: int, second: int) -> str:
-    """What is wrong with the locks on bytes, which SQLite takes.
+    """Says what is wrong with the locks on bytes, which SQLite takes.
 
     Two of one process never exclude each other, so the first is one of an open file (Linux), which excludes both kinds.
     """
@@ -118,7 +118,7 @@ def _byte_lock_fault(first: int, second: int) -> str:
 
 
 def _taken(descriptor: int, seconds: float = LOOKING_SECONDS) -> bool:
-    """Whether the lock is ours now, alone."""
+    """Tells whether the lock is ours now, alone."""
     last = time.monotonic() + seconds
     while True:
         try:

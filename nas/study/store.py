@@ -213,7 +213,7 @@ class Store:
             change(row._trial_id)
 
     def _read(self, call: Callable[[], T]) -> T:
-        """As `_try`; Conflict where a value is of a kind that Optuna never writes."""
+        """Reads as `_try` does; Conflict where a value is of a kind that Optuna never writes."""
         return checked.call(partial(self._try, call), "study.db")
 
     def _try(self, call: Callable[[], T]) -> T:

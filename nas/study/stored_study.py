@@ -63,7 +63,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredS
 
 
 def _stands(folder: Path) -> bool:
-    """Whether the database of a study stands in the folder, or something of its name, as far as one may look."""
+    """Tells whether the database of a study stands in the folder, or something of its name, as far as one may look."""
     try:
         return os.path.lexists(folder / DATABASE)
     except ValueError:  # a name that no folder can have
@@ -133,7 +133,7 @@ class StoredStudy:
         return replace(record, attention_maps={number: maps for number, maps in found.items() if maps is not None})
 
     def _attention_maps(self, number: int) -> dict[str, Any] | None:
-        """What `nas.training.attention_maps` left of a trial, checked; None where it left nothing."""
+        """Reads what `nas.training.attention_maps` left of a trial, checked; None where it left nothing."""
         path = files.refuse_links(self.trial_folder(number), ATTENTION_MAPS)
         try:
             stored = files.read_json(path, MOST_MAPS_BYTES)

@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What stands beside the tensors. Raises as `read_tensors`."""
+    """Reads what stands beside the tensors. Raises as `read_tensors`."""
     with _opened(path) as file:
         return _metadata(file)
 

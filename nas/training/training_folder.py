@@ -36,7 +36,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def _is_marked(path: Path) -> bool:
-    """Whether the file is one of tensors with what `nas` says of them."""
+    """Tells whether the file is one of tensors with what `nas` says of them."""
     try:
         return not MARKS.isdisjoint(read_metadata(path))
     except (OSError, ValueError):
