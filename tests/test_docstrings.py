@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,16 @@ DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def docstrings(source: str) -> Iterator[tuple[str, str]]:
-    """The name and the docstring of everything in the source that has one."""
+    """The name and the docstring of everything in the source that has one, constants and fields included."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+        if not isinstance(node, DOCUMENTED):
+            continue
+        if text := ast.get_docstring(node):
             yield getattr(node, "name", "the file"), text
+        for told, below in pairwise(node.body):
+            if isinstance(told, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
+                text = getattr(below.value, "value", None)
+                yield f"line {told.lineno}", text if isinstance(text, str) else ""
 
 
 @pytest.mark.parametrize("package", sorted({path.relative_to(ROOT).parts[0] for path in ROOT.rglob("*.py")}))

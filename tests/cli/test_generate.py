@@ -9,6 +9,8 @@ import pytest
 from nas.running import driver as search
 from nas.settings import study_file
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trained(nas, runs) -> Path:

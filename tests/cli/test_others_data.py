@@ -18,6 +18,7 @@ from nas.study.database import sqlite_url
 from nas.study.store import Store
 from nas.study.stored_study import open_study
 
+pytestmark = pytest.mark.slow
 READING = (
     ("status", "fe"),
     ("front", "fe"),

@@ -16,6 +16,8 @@ from optuna.testing.pytest_samplers import (
 
 import nas
 
+pytestmark = pytest.mark.slow
+
 
 class TestByDefault(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     @pytest.fixture

@@ -15,6 +15,7 @@ from optuna.trial import Trial, TrialState, create_trial
 import nas
 from nas.samplers.pareto_sampler import PREDICTED
 
+pytestmark = pytest.mark.slow
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 RANGES = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 64, log=True), "k": CategoricalDistribution(("a", "b"))}
 

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import optuna
+import pytest
 
 import nas
 
+pytestmark = pytest.mark.slow
 PAGE = (Path(__file__).parents[2] / "docs" / "sampler.md").read_text(encoding="utf-8")
 
 
