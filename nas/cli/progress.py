@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from nas import pareto
 from nas.architecture import Architecture
+from nas.cli.live_panel import LivePanel
 from nas.cli.output import emit, people
 from nas.formatting import duration, number
 from nas.printable import printable
@@ -38,7 +38,7 @@ class Progress:
         self._told_front: str | None = None
         self.running: dict[int, str] = {}
         self.note = "starting"
-        self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True)
+        self._live = LivePanel(self._panel, self.console)
 
     def __enter__(self) -> Self:
         if self.live:

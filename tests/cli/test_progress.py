@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nas.bench.formulas import Formulas
 from nas.cli import progress as progress_module
+from nas.cli.live_panel import LivePanel
 from nas.cli.progress import Progress
 
 COUNTS = {"trained": 2}
@@ -61,3 +62,21 @@ def test_a_changed_budget_is_told_with_and_without_the_panel(terminal, live):
     with Progress(Formulas().file, json=False, live=live) as progress:
         progress({"type": "budget", "budget": 8, "before": 24})
     assert "the budget is lowered from" in terminal.getvalue()
+
+
+def test_a_narrower_terminal_keeps_no_line_of_the_wider_panel():
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=40, height=30)
+    panel = LivePanel(lambda: "x" * 35 + "\n" + "y" * 18, console)
+    panel.start(refresh=True)
+    written.truncate(written.seek(0))
+    console.width = 20
+    panel.refresh()
+    narrowed = written.getvalue()
+    written.truncate(written.seek(0))
+    panel.refresh()
+    again = written.getvalue()
+    panel.stop()
+    up = "\x1b[1A"
+    assert narrowed.count(up) == 2  # 35 characters fill two rows of 20, and 18 one
+    assert again.count(up) == 2  # three lines, as it is written now
