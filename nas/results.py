@@ -4,15 +4,14 @@ Everything here is plain data, read from the database by whoever reports, and ne
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-import numpy as np
-
+from nas import intervals
 from nas.architecture import Architecture
 from nas.errors import UsageError, nearest
 
@@ -129,31 +128,6 @@ class Constraint:
         return f"{low}{self.metric}{high}"
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Repeated readings of one quantity, told by median and spread."""
-
-    median: float
-    p10: float
-    p90: float
-    p95: float
-    count: int
-
-    @classmethod
-    def of(cls, readings: Sequence[float]) -> Self:
-        """Raises ValueError when there is no reading or one is not finite."""
-        values = np.asarray(readings, dtype=float)
-        if not len(values) or not np.isfinite(values).all():
-            raise ValueError("a measurement needs at least one reading, and finite ones")
-        median, p10, p90, p95 = np.percentile(values, [50, 10, 90, 95])
-        return cls(float(median), float(p10), float(p90), float(p95), len(values))
-
-    def metrics(self, name: str) -> dict[str, float]:
-        """Under the names that a trial stores: NAME, NAME_p10, NAME_p90, NAME_p95, NAME_count."""
-        spread = {f"{name}_{key}": float(getattr(self, key)) for key in ("p10", "p90", "p95", "count")}
-        return {name: self.median, **spread}
-
-
 class State(StrEnum):
     """Optuna's states, in its words."""
 
@@ -220,6 +194,8 @@ class TrialResult:
     """Unix seconds at which the trial was first proposed."""
     finished: float | None = None
     """Unix seconds at which its result was told."""
+    attempts: tuple[intervals.Span, ...] = ()
+    """When it was under way; empty where an earlier version searched."""
 
     @cached_property
     def model(self) -> Architecture:
@@ -233,6 +209,18 @@ class TrialResult:
     def described(self) -> str:
         """Returns what was tried, in one line: the architecture, or the parameters."""
         return str(self.model) if self.architecture else one_line(self.parameters)
+
+    @property
+    def spans(self) -> tuple[intervals.Span, ...]:
+        """When it was under way, as far as that is known."""
+        if self.attempts or self.started is None or self.finished is None:
+            return self.attempts
+        return ((self.started, self.finished),)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its attempts took in all, pauses left out."""
+        return intervals.seconds(self.spans) if self.spans else None
 
     @property
     def trained(self) -> bool:
@@ -271,6 +259,8 @@ class StudyRecord:
     metric → value."""
     budget: int
     created: float
+    worked: tuple[intervals.Span, ...] = ()
+    """When drivers worked on it; empty where an earlier version searched."""
     own_metrics: Mapping[str, Metric] = field(default_factory=dict)
     """Those that the study file declares."""
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
@@ -300,6 +290,11 @@ class StudyRecord:
         told = {name for trial in self.trials for rung in trial.rungs for name in rung.metrics}
         wanted = [Objective("val_loss", "min"), *(o for o in self.objectives if not o.means.cheap)]
         return next((objective for objective in wanted if objective.metric in told), None)
+
+    @cached_property
+    def working(self) -> tuple[intervals.Span, ...]:
+        """When the study was worked on: its launches, and its trials, as earlier versions stored no launches."""
+        return tuple(intervals.union([*self.worked, *(span for trial in self.trials for span in trial.spans)]))
 
     def trained_count(self) -> int:
         return sum(t.trained for t in self.trials)

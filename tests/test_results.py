@@ -3,7 +3,8 @@
 import pytest
 
 from nas.errors import NasError, UsageError, nearest
-from nas.results import METRICS, Constraint, Measurement, Rung, State, TrialResult, metric
+from nas.measurement import Measurement
+from nas.results import METRICS, Constraint, Rung, State, TrialResult, metric
 
 
 def test_every_metric_has_its_unit_in_its_name_or_none():

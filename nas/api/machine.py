@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, Literal
 LARGE_PACKAGES = ("torch", "ray", "optuna")
 LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
 GIB = 2**30
+LOAD_SECONDS = 0.5
+"""So long the machine's load is watched."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ def examine() -> Iterator[Finding]:
     yield from packages
     if all(finding.level != "fail" for finding in packages):
         yield from _hardware()
+        yield _load()
         yield from _runs()
         yield from _data()
 
@@ -76,6 +80,22 @@ def _hardware() -> Iterator[Finding]:
         yield Finding("gpu", "warn", "there is one, but torch does not see it", "install the CUDA build of torch")
     else:
         yield Finding("gpu", "ok", "; ".join(gpus) or "none: studies run on the CPU")
+
+
+def _load() -> Finding:
+    """Whether others use the processor now, so that times would be measured as contended."""
+    import torch
+
+    from nas.measure.contention import LoadWatch
+
+    with LoadWatch(torch.device("cpu")) as watch:
+        time.sleep(LOAD_SECONDS)
+    if not watch.contended:
+        return Finding("load", "ok", "no other program keeps the processor busy")
+    busy = f"other programs keep {watch.foreign_cores:.1f} cores busy"
+    judged = "times are marked as contended, and limits on times are judged by the fastest readings"
+    fix = "measure on an idle machine; nas resume measures again what was disturbed"
+    return Finding("load", "warn", f"{busy}: {judged}", fix)
 
 
 def _runs() -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from nas.api.model import Model, load_model
 from nas.errors import UsageError
 from nas.measure import DeviceLock
 from nas.results import TrialResult
+from nas.running.events import waiting
 from nas.running.held_signals import held_signals
 from nas.running.placement import resolve_device
 from nas.running.proposer import seed_of
@@ -55,8 +56,11 @@ def train(
         return load_model(folder)
     threads = max(1, int(recipe.file.resources.cpus_per_trial))  # as in the search
     with held_signals() as held, keep_log(folder), borrowed_torch(threads):
+        tell(waiting("data"))
         task, floors = _task(stored, recipe)
-        trainer = _trainer(recipe, chosen, task, seed, folder, device)
+        device = device or resolve_device(recipe.file, None)[0]
+        lock = DeviceLock(device, on_wait=lambda since: tell(waiting("device", since=since)))
+        trainer = _trainer(recipe, chosen, task, seed, folder, device, lock)
         train_and_test(trainer, folder, identity | {"floors": floors}, tell, lambda: held.number != 0)
     return load_model(folder)
 
@@ -70,8 +74,9 @@ def _task(stored: StoredStudy, recipe: Recipe) -> tuple[Task, Any]:
     return task, data["floors"] if same else floors_of(task, recipe.evaluation_tokens)
 
 
-def _trainer(recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: Path, device: str | None) -> Trainer:
-    device = device or resolve_device(recipe.file, None)[0]
+def _trainer(
+    recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: Path, device: str, lock: DeviceLock
+) -> Trainer:
     return Trainer(
         trial.model,
         task,
@@ -80,5 +85,5 @@ def _trainer(recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: 
         device=device,
         checkpoint=folder / CHECKPOINT,
         learning_rate=recipe.learning_rate,
-        lock=DeviceLock(device),
+        lock=lock,
     )

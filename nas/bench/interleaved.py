@@ -13,7 +13,7 @@ import torch
 
 from nas.measure import DeviceLock
 from nas.measure.contention import LoadWatch
-from nas.results import Measurement
+from nas.measurement import Measurement
 
 ROUNDS = 5
 FEWEST, ENOUGH_SECONDS = 5, 0.2

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
-from nas.running.trial import measure_alone
+from nas.running.measuring import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import open_task

@@ -17,8 +17,8 @@ from nas import files
 from nas.architecture import Architecture
 from nas.bench.pool import side_by_side
 from nas.measure import DeviceLock
+from nas.running.measuring import measure_alone
 from nas.running.proposer import key_of, seed_of
-from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task

@@ -19,9 +19,9 @@ from ray.tune.search.optuna import OptunaSearch
 from nas.architecture import Architecture
 from nas.measure import DeviceLock
 from nas.results import METRICS
+from nas.running.measuring import measure_alone
 from nas.running.placement import place
 from nas.running.proposer import seed_of
-from nas.running.trial import measure_alone
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import open_task

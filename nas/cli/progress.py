@@ -13,6 +13,7 @@ from nas import pareto
 from nas.architecture import Architecture
 from nas.cli.live_panel import LivePanel
 from nas.cli.output import emit, people
+from nas.cli.waits import Waits
 from nas.formatting import duration, number
 from nas.printable import printable
 from nas.results import one_line
@@ -22,6 +23,9 @@ STOPPING = {
     "FINISH": "Finishing the running trials; nothing new starts. Another Ctrl-C: save and stop now.",
     "NOW": "Saving and stopping. Ctrl-C now kills everything at once (nothing is lost).",
 }
+
+
+OVER_FOR_NOW = "is over its limit, but others disturbed the measurement: trained all the same, measured again later"
 
 
 class Progress:
@@ -38,6 +42,7 @@ class Progress:
         self._told_front: str | None = None
         self.running: dict[int, str] = {}
         self.note = "starting"
+        self.waits = Waits()
         self._live = LivePanel(self._panel, self.console)
 
     def __enter__(self) -> Self:
@@ -54,13 +59,15 @@ class Progress:
     def __call__(self, event: dict[str, Any]) -> None:
         if self.json:
             emit(event["type"], **{key: value for key, value in event.items() if key != "type"})
+        if line := self.waits.take(event):
+            self._say(line)
         match event["type"]:
             case "study":
                 self.budget, self.trained_before = event["budget"], event["counts"]["trained"]
                 self.trained = self.trained_before
                 for values in event["values"]:
                     self.front.add(values)
-                self.note = "starting workers" if self.trained < self.budget else "all trials are trained"
+                self.note = "" if self.trained < self.budget else "all trials are trained"
                 self._say(
                     f"study {event['name']}: {self.trained} of {self.budget} trials trained, in {event['folder']}"
                 )
@@ -81,8 +88,11 @@ class Progress:
             case "stopping":
                 self.note = STOPPING[event["level"]]
                 self._say(self.note)
+            case "measured":
+                for metric in event["uncertain"]:
+                    self._say(f"trial {event['trial']}: {metric} {OVER_FOR_NOW}")
             case "remeasured":
-                self.note = f"measuring the front once more, idle: trial {event['trial']}"
+                self.note = f"measuring the front once more, idle: trial {event['trial']}{_rest(event)}"
                 self._say(self.note)
 
     def _finished(self, event: Mapping[str, Any]) -> None:
@@ -108,8 +118,9 @@ class Progress:
         table.add_row("time", f"{duration(time.monotonic() - self.started)}   {self._remaining()}")
         for trial, architecture in sorted(self.running.items()):
             table.add_row("running" if trial == min(self.running) else "", f"{trial}: {architecture}")
-        if self.note:
-            table.add_row("", Text(printable(self.note), style="yellow"))
+        for line in (*self.waits.lines(), self.note):
+            if line:
+                table.add_row("", Text(printable(line), style="yellow"))
         return table
 
     def _outcomes(self) -> str:
@@ -131,3 +142,9 @@ class Progress:
             return ""
         seconds = (time.monotonic() - self.started) / done * (self.budget - self.trained)
         return f"about {duration(seconds)} left"
+
+
+def _rest(event: Mapping[str, Any]) -> str:
+    """How many are left to measure, and whether others disturbed this measurement."""
+    disturbed = ", still disturbed by other programs" if event["metrics"].get("contended") else ""
+    return disturbed + (f", {event['left']} to go" if event["left"] else "")

@@ -84,8 +84,8 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
         "state": f"{trial.state}: {trial.reason}" if trial.reason else str(trial.state),
         "attempt": str(trial.attempt),
     }
-    if trial.started and trial.finished:
-        facts["took"] = duration(trial.finished - trial.started)
+    if trial.finished and trial.seconds is not None:
+        facts["took"] = duration(trial.seconds)
     over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
         facts["over limit"] = "\n".join(over)

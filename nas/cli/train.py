@@ -2,6 +2,7 @@
 
 import math
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,14 +77,20 @@ class _Shown:
     def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from nas.cli.waits import Waits
+
         columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
         self.console = console
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("", total=None)
+        self.waits, self.told = Waits(), time.monotonic()
 
     def __call__(self, event: dict[str, Any]) -> None:
+        from nas.cli.waits import AGAIN_SECONDS
 
         step, steps = event.get("step", 0), event.get("steps", 0)
+        if line := self.waits.take(event):
+            self.console.print(line)
         match event["type"]:
             case "loaded":
                 self.console.print("Trained already.")
@@ -91,6 +98,9 @@ class _Shown:
                 self.console.print(f"Going on from step {step} of {steps}.")
             case "step":
                 self.bar.update(self.task, completed=step, total=steps)
+                if self.bar.disable and time.monotonic() - self.told > AGAIN_SECONDS:
+                    self.told = time.monotonic()
+                    self.console.print(f"step {step} of {steps}")
             case "rung":
                 loss, seconds = number(event["metrics"]["val_loss"]), event["seconds"]
                 self.console.print(f"step {step} of {steps}: val_loss {loss}, {duration(seconds)} of training")

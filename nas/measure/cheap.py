@@ -29,7 +29,8 @@ def measure(
     training_step: Callable[[], object] | None = None,
     typical: tuple[int, int] | None = None,
 ) -> dict[str, float]:
-    """Metrics by their names in `nas.results.METRICS`, spreads beside the timed ones, and `contended` (1.0 or 0.0).
+    """Metrics by their names in `nas.results.METRICS`, spreads beside the timed ones, and `contended` (1.0 or 0.0);
+    where it is 1.0, the fastest round as NAME_best too.
 
     The model is on `device` already, and whoever calls holds `DeviceLock.measuring()`. `training_step` does one
     forward and backward pass and one optimiser step on this very model, which is therefore another one afterwards:
@@ -64,6 +65,8 @@ def measure(
         metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
     if energy is not None:
         metrics["energy_mj_per_token"] = energy
+    if metrics["contended"]:
+        metrics |= timed.best
     if training_step is not None:
         metrics["peak_training_mib"] = peak_training_mib(model, training_step)
     return metrics

@@ -21,6 +21,8 @@ class LoadWatch:
     """
 
     contended = False
+    foreign_cores = 0.0
+    """Cores that others kept busy."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -32,7 +34,7 @@ class LoadWatch:
 
     def __exit__(self, *error: Any) -> None:
         wall, busy, own = (b - a for a, b in zip(self._before, _now(), strict=True))
-        foreign = foreign_cores(wall, busy, own)
+        self.foreign_cores = foreign = foreign_cores(wall, busy, own)
         if self._device.type == "cuda":
             crowded = foreign > len(processors.usable_cpus()) - 1
             self.contended = crowded or nvidia.foreign_share(self._device, self._start) > TOLERATED

@@ -17,30 +17,42 @@ import os
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import OutOfReach
 from nas.measure.hardware import checked_device, gpu_uuid
 
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
+"""Between two looks at a lock, where the wait has an end: too rare to disturb a measurement."""
+
+
+TELL_SECONDS = 2.0
+"""A wait is told when it has lasted so long, and again each time."""
+
+
+class DeviceBusy(Exception):
+    """Another measurer has the device."""
+
 
 class DeviceLock:
     """The lock of one device: the machine's CPU, or one GPU (by its UUID, since visible devices are renumbered)."""
 
-    def __init__(self, device: str, folder: Path | None = None) -> None:
+    def __init__(self, device: str, folder: Path | None = None, on_wait: Callable[[float], None] | None = None) -> None:
+        """`on_wait` is called every other second while a step waits for a measurer, with the moment it began."""
         folder, name = folder or machine_folder(), _name(device)
         self._turnstile = _open(self, folder / f"{name}.turnstile")
         self._room = _open(self, folder / f"{name}.room")
-        self._held = False
+        self._held, self._on_wait = False, on_wait
 
     @contextmanager
     def training_step(self) -> Iterator[float]:
         """Around each step of training or evaluation: many at once. Yields the seconds it waited for measurers."""
         with self._once():
-            waited = _take(self._turnstile, fcntl.LOCK_SH)
+            waited = self._patiently(self._turnstile)
             try:
-                waited += _take(self._room, fcntl.LOCK_SH)
+                waited += self._patiently(self._room)
             finally:
                 fcntl.flock(self._turnstile, fcntl.LOCK_UN)
             try:
@@ -49,10 +61,13 @@ class DeviceLock:
                 fcntl.flock(self._room, fcntl.LOCK_UN)
 
     @contextmanager
-    def measuring(self) -> Iterator[float]:
-        """Around a measurement: alone on the device. Yields the seconds it waited for steps and other measurers."""
+    def measuring(self, patience: float | None = None) -> Iterator[float]:
+        """Around a measurement: alone on the device. Yields the seconds it waited for steps and other measurers.
+
+        Raises DeviceBusy when another measurer still has the device after `patience` seconds.
+        """
         with self._once():
-            waited = _take(self._turnstile, fcntl.LOCK_EX)
+            waited = _take(self._turnstile, fcntl.LOCK_EX, patience)
             try:
                 waited += _take(self._room, fcntl.LOCK_EX)
                 try:
@@ -61,6 +76,18 @@ class DeviceLock:
                     fcntl.flock(self._room, fcntl.LOCK_UN)
             finally:
                 fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+
+    def _patiently(self, descriptor: int) -> float:
+        """Take a lock that a measurer may have, and tell of the wait."""
+        if self._on_wait is None:
+            return _take(descriptor, fcntl.LOCK_SH)
+        since, waited = time.time(), 0.0
+        while True:
+            try:
+                return waited + _take(descriptor, fcntl.LOCK_SH, TELL_SECONDS)
+            except DeviceBusy:
+                waited = time.time() - since
+                self._on_wait(since)
 
     @contextmanager
     def _once(self) -> Iterator[None]:
@@ -97,12 +124,26 @@ def _open(owner: DeviceLock, path: Path) -> int:
     return descriptor
 
 
-def _take(descriptor: int, mode: int) -> float:
-    """Take the lock and return the seconds waited: 0 when it was free."""
+def _take(descriptor: int, mode: int, patience: float | None = None) -> float:
+    """Take the lock and return the seconds waited: 0 when it was free. Raises DeviceBusy when patience is over."""
+    if _free(descriptor, mode):
+        return 0.0
+    start, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+    if patience is None:
+        fcntl.flock(descriptor, mode)
+        return time.monotonic() - start
+    while not _free(descriptor, mode):
+        if time.monotonic() - start > patience:
+            raise DeviceBusy
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    return time.monotonic() - start
+
+
+def _free(descriptor: int, mode: int) -> bool:
+    """Take the lock if it can be had at once."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
-        start = time.monotonic()
-        fcntl.flock(descriptor, mode)
-        return time.monotonic() - start
-    return 0.0
+        return False
+    return True

@@ -9,7 +9,7 @@ B batch, T tokens.
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from nas.errors import UsageError
 from nas.measure.pace import Pace
-from nas.results import Measurement
+from nas.measurement import Measurement
 
 DECODE_READINGS = 8
 """Decode readings for each prefill reading, at least: they are short, and there is one for every position."""
 MOST_ROUNDS = 8
+MOST_SECONDS = 10.0
+"""So long the machine's full pace is waited for, once there are as many rounds as are wanted."""
 PAUSE_SECONDS = 0.01
 """Rest after a slow round: the disturbance may pass, or the scheduler find a better core."""
 SETTLED = 0.97
@@ -176,26 +178,39 @@ class Round:
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds to read the prompt, for each token generated, if any, and of an answer for both together; `slowed`:
-    below the machine's pace."""
+    below the machine's pace. `best`: the same in the fastest round, by metric."""
 
     prefill_ms: Measurement
     decode_ms: Measurement | None
     whole_ms: Measurement | None
     slowed: bool
+    best: Mapping[str, float]
 
     @classmethod
     def of(cls, rounds: Sequence[Round], slowed: bool) -> Self:
         decode_ms = [reading for r in rounds for reading in r.decode_ms]
         whole_ms = [r.whole_ms for r in rounds if r.whole_ms is not None]
         generated, whole = (Measurement.of(readings) if readings else None for readings in (decode_ms, whole_ms))
-        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, whole, slowed)
+        best = {"prefill_ms_best": min(r.prefill_ms for r in rounds)}
+        best |= {"decode_ms_per_token_best": min(median(r.decode_ms) for r in rounds)} if generated else {}
+        best |= {"generation_ms_best": min(whole_ms)} if whole else {}
+        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, whole, slowed, best)
 
 
-def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> Latency:
+def latency(
+    model: Generator,
+    workload: Workload,
+    repeats: int,
+    pace: Pace,
+    seconds: float = MOST_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Latency:
     """Rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
 
-    When there are not enough in MOST_ROUNDS times as many, those at the best pace count, and `slowed` says so.
+    When there are not enough in MOST_ROUNDS times as many, or after `seconds`, those at the best pace count, and
+    `slowed` says so.
     """
+    started = clock()
     generation = Generation(model, workload)
     _warm_up(generation, workload.generates)
     # At least one whole generation, so that every position counts.
@@ -212,7 +227,8 @@ def latency(model: Generator, workload: Workload, repeats: int, pace: Pace) -> L
         full = [r for r in rounds if pace.full(r.loop_ns)]
         if len(full) >= repeats:
             return Latency.of(full, slowed=False)
-        if len(rounds) == MOST_ROUNDS * repeats:
+        late = len(rounds) >= repeats and clock() - started > seconds
+        if late or len(rounds) == MOST_ROUNDS * repeats:
             return Latency.of(sorted(rounds, key=lambda r: r.loop_ns)[:repeats], slowed=True)
         if not pace.full(loop_ns):
             time.sleep(PAUSE_SECONDS)  # the next round does not count either, as its pace began slow: it warms up

@@ -1,15 +1,13 @@
 """Works out what a study came to, once for figures and page: the front, its knee, how each trial ended."""
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import accumulate
 from typing import Self
 
-from nas import pareto
+from nas import intervals, pareto
 from nas.report.window import Window
 from nas.results import Objective, State, StudyRecord, TrialResult
 
@@ -40,7 +38,7 @@ class HypervolumeHistory:
 
     reference: tuple[float, ...]
     seconds: tuple[float, ...]
-    """Time since the start during which at least one trial was under way: a night between two launches is left out."""
+    """Time since the start during which a driver worked: a night between two launches is left out."""
     volumes: tuple[float, ...]
 
 
@@ -112,14 +110,13 @@ class Summary:
         for trial in trained:
             found = trial.values(objectives) if trial.eligible else None
             volumes.append(growing.volume if found is None else growing.add(found))
-        busy = _busy_seconds(self.record.trials, [trial.finished or 0.0 for trial in trained])
+        busy = [intervals.seconds(self.record.working, trial.finished or 0.0) for trial in trained]
         return HypervolumeHistory(tuple(reference), tuple(busy), tuple(volumes))
 
     @property
     def busy_seconds(self) -> float:
-        """Time during which at least one finished trial was under way."""
-        ends = [trial.finished for trial in self.record.trials if trial.finished is not None]
-        return _busy_seconds(self.record.trials, [max(ends)])[0] if ends else 0.0
+        """Time during which drivers worked on the study: pauses between launches are left out."""
+        return intervals.seconds(self.record.working)
 
 
 def _role(trial: TrialResult, record: StudyRecord, front: set[int]) -> Role:
@@ -136,21 +133,3 @@ def _role(trial: TrialResult, record: StudyRecord, front: set[int]) -> Role:
             return Role.UNMEASURED if trial.values(record.objectives) is None else Role.DOMINATED
         case _:
             return Role.STOPPED if trial.trained else Role.SKIPPED
-
-
-def _busy_seconds(trials: tuple[TrialResult, ...], moments: list[float]) -> list[float]:
-    """For each moment, the length of the union of all spans from start to finish that lies before it."""
-    spans = sorted((t.started, t.finished) for t in trials if t.started is not None and t.finished is not None)
-    merged: list[tuple[float, float]] = []
-    for start, end in spans:
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    starts, before = [start for start, _ in merged], [0.0, *accumulate(end - start for start, end in merged)]
-    busy = []
-    for moment in moments:
-        begun = bisect_left(starts, moment)
-        after = max(0.0, merged[begun - 1][1] - moment) if begun else 0.0
-        busy.append(before[begun] - after)
-    return busy

@@ -88,4 +88,5 @@ def _guesses(trial: TrialResult, objectives: Sequence[Objective]) -> dict[str, f
 def _tail(trial: TrialResult) -> list[Any]:
     started = math.nan if trial.started is None else trial.started
     finished = math.nan if trial.finished is None else trial.finished
-    return [trial.attempt, started, finished, finished - started]
+    seconds = math.nan if trial.finished is None or trial.seconds is None else trial.seconds
+    return [trial.attempt, started, finished, seconds]

@@ -149,8 +149,8 @@ def reference(summary: Summary) -> str:
 
 
 def duration(trial: TrialResult) -> float | None:
-    """Seconds from proposal to result."""
-    return None if trial.started is None or trial.finished is None else round(trial.finished - trial.started, 1)
+    """Seconds that the attempts took in all, from the first proposal to the result."""
+    return None if trial.finished is None or trial.seconds is None else round(trial.seconds, 1)
 
 
 def floor_sentences(summary: Summary) -> list[str]:

@@ -27,7 +27,7 @@ from nas.results import Rung
 from nas.running.architecture_features import Describe
 from nas.running.budget import ASKS_PER_TRIAL, End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
-from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached, Waiting, waiting
 from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
@@ -197,6 +197,9 @@ class Coordinator:
         match event:
             case Measured(metrics):
                 return self._measured(trial, metrics)
+            case Waiting(what, since):
+                self.observer(waiting(what, trial.job.number, since))
+                return True
             case Reached(rung):
                 return self._rung(trial, rung)
             case Completed(rung, metrics):
@@ -231,13 +234,16 @@ class Coordinator:
         self._proposals.measured(number, trial.metrics)
         # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
         cheap = [constraint for constraint in self.constraints if constraint.means.cheap]
-        over = [name for name, violation in trial.violations(cheap).items() if violation > 0]
+        over = {name for name, violation in trial.violations(cheap).items() if violation > 0}
+        unsure = {c.metric for c in cheap if c.metric in over and trial.uncertain(c)}
+        over -= unsure
         if not over and not passed:
             self._early_endings.before_training(trial)
         self.store.note(number, "metrics", trial.metrics)
-        self._notify("measured", number, metrics=dict(metrics))
+        self._notify("measured", number, metrics=dict(metrics), uncertain=sorted(unsure))
         if over:
-            self._finish(trial, TrialState.PRUNED, reason=over_limit(over[0]))
+            first = next(c.metric for c in cheap if c.metric in over)
+            self._finish(trial, TrialState.PRUNED, reason=over_limit(first))
         return not over and not self._ends(trial, step=0)
 
     def _rung(self, trial: RunningTrial, rung: Rung, last: bool = False) -> bool:

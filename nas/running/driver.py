@@ -14,23 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from nas import files, pareto
+from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import UsageError
 from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
-from nas.results import State
+from nas.results import State, TrialResult
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
+from nas.running.front_measurement import MEMBER_SECONDS, measure_again
+from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
 from nas.running.placement import Placement, place, refuse_network
 from nas.running.same_study import refuse_another
 from nas.running.stop_control import Level, StopControl
-from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, measure_alone
+from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun
+from nas.running.work_log import WorkLog
 from nas.settings.study_file import StudyFile
 from nas.study import creation
 from nas.study.database import DATABASE
@@ -90,6 +93,7 @@ def run(
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task, observer)
+        work = WorkLog(store)
         try:
             control = StopControl(
                 folder,
@@ -97,14 +101,16 @@ def run(
                 lambda level: observer({"type": "stopping", "level": level.name}),
                 hosted=launch.hosted,
             )
-            with control.signals():
-                end = _search(StoredStudy(folder, store), file, launch, placement, control, observer, task, own)
+            control.on_look = work.beat
             study = StoredStudy(folder, store)
-            if end is not None and task:
-                _measure_front(study, task, placement.device, observer)
+            with control.signals():
+                end = _search(study, file, launch, placement, control, observer, task, own)
+                if end is not None and task:
+                    _measure_front(study, task, placement.device, control, observer)
             if end is not None:
                 _clean(study)
         finally:
+            work.close()
             store.close()
     return Outcome(study, end, control.signal, time.monotonic() - started)
 
@@ -224,21 +230,14 @@ def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:
     return environment() | {"command": launch.command, "seed": file.search.seed}
 
 
-def _measure_front(study: StoredStudy, task: Task, device: str, observer: Observer) -> None:
-    """Once more, now that nothing trains, until every member of the front has such a measurement."""
-    record = study.record()
-    if all(o.means.exact for o in record.objectives):
-        return
-    done = {int(k.partition(":")[2]) for k in study.store.attributes() if k.startswith("remeasured:")}
+def _measure_front(study: StoredStudy, task: Task, device: str, control: StopControl, observer: Observer) -> None:
+    """Once more, now that nothing trains: see nas.running.front_measurement."""
     lock = DeviceLock(device)
-    while left := [trial for trial in pareto.front_of(study.record()) if trial.number not in done]:
-        for trial in left:
-            metrics = measure_alone(trial.model, task, study.file, device, lock)
-            done.add(trial.number)
-            better = trial.contended or not metrics["contended"]
-            if better:
-                study.remeasured(trial.number, metrics)
-            observer({"type": "remeasured", "trial": trial.number, "metrics": metrics, "kept": better})
+
+    def measurer(trial: TrialResult) -> LoneMeasurement:
+        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS)
+
+    measure_again(study, measurer, observer, lambda: control.level() is not Level.GO)
 
 
 def _clean(study: StoredStudy) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.measurement import at_best_pace
 from nas.reasons import Reason, Verdict
 from nas.results import rungs_of
 from nas.running.proposer_thread import ProposerThread
@@ -34,13 +35,14 @@ class EarlyEndings:
         if rungs and row.state is not TrialState.FAIL:
             feasible = all(violation <= 0 for violation in row.constraints.values())
             metrics, complete = row.user_attrs.get("metrics", {}), row.state is TrialState.COMPLETE
-            self.stopping.update(row.number, TrialProgress(metrics, rungs, complete, feasible))
+            known = metrics if complete else at_best_pace(metrics)
+            self.stopping.update(row.number, TrialProgress(known, rungs, complete, feasible))
 
     def before_training(self, trial: RunningTrial) -> None:
         """It is measured for the first time: to be skipped when even an optimistic guess at it is dominated."""
         if not self.settings.skip or trial.verdict:
             return
-        bound = self.proposals.optimistic(trial.job.number, trial.metrics)
+        bound = self.proposals.optimistic(trial.job.number, at_best_pace(trial.metrics))
         if bound is None:
             return
         self.store.note(trial.job.number, "bound", bound)

@@ -37,6 +37,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Nothing is known yet: it waits for one of WAITS, since that moment (Unix seconds)."""
+
+    what: str
+    since: float
+
+
+@dataclass(frozen=True)
 class Reached:
     """A rung is trained, evaluated and saved."""
 
@@ -79,11 +87,13 @@ WAITS = {
     "workers": "workers start: each loads PyTorch",
     "device": "another measurement has the device",
     "quiet": "the machine is busy: other programs disturb the measurement",
+    "data": "the data is read, and its baselines are worked out",
+    "test": "the model is tested on the whole test split",
     "front": "the front is measured once more, now that nothing trains",
 }
 """The things that a search may wait for, in words."""
 
-Event = Measured | Reached | Completed | Failed | Interrupted | Blocked
+Event = Measured | Waiting | Reached | Completed | Failed | Interrupted | Blocked
 
 
 def waiting(what: str, trial: int | None = None, since: float | None = None) -> dict[str, Any]:
@@ -94,7 +104,7 @@ def waiting(what: str, trial: int | None = None, since: float | None = None) -> 
 
 
 class Body(Protocol):
-    """A trial while it runs. `step()` is called until it returns another event than Measured or Reached, or
+    """A trial while it runs. `step()` is called until it returns another event than Measured, Waiting or Reached, or
     until the coordinator says that the trial ends."""
 
     def step(self) -> Event: ...

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from nas.measurement import at_best_pace
 from nas.reasons import Verdict
 from nas.results import Constraint, Rung, rungs_of
 from nas.running.events import Job
@@ -50,8 +51,9 @@ class RunningTrial:
         )
 
     def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:
-        """Returns the trial as the stopping rule sees it now."""
-        return TrialProgress(dict(self.metrics), tuple(self.rungs), complete, feasible)
+        """Returns the trial as the stopping rule sees it now: by its fastest readings while it is judged itself."""
+        metrics = self.metrics if complete else at_best_pace(self.metrics)
+        return TrialProgress(dict(metrics), tuple(self.rungs), complete, feasible)
 
     def keep(self, rung: Rung) -> bool:
         """Keeps a rung, and tells whether it is new: a resumed trial tells those again that were saved before the row
@@ -63,4 +65,9 @@ class RunningTrial:
 
     def violations(self, constraints: Sequence[Constraint]) -> dict[str, float]:
         """By metric, of those that are known."""
-        return {c.metric: c.violation(self.metrics) for c in constraints if c.metric in self.metrics}
+        metrics = at_best_pace(self.metrics)
+        return {c.metric: c.violation(metrics) for c in constraints if c.metric in metrics}
+
+    def uncertain(self, constraint: Constraint) -> bool:
+        """Whether that limit waits for another measurement: it is on a time, and others disturbed this one."""
+        return bool(self.metrics.get("contended")) and constraint.means.cheap and not constraint.means.exact

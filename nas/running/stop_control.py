@@ -69,6 +69,8 @@ class StopControl:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
         """The signal that ended the search, if one did: the exit code is 128 + this."""
+        self.on_look: Callable[[], None] = lambda: None
+        """Called whenever the level is looked at."""
         self._asked: float | None = None
         self._handling = False
         self._level = Level.GO
@@ -76,7 +78,8 @@ class StopControl:
             files.drop_mark(folder / name)
 
     def level(self) -> Level:
-        """The current level, with requests and the deadline looked up anew."""
+        """The current level, with requests and the deadline looked up anew. Looked at all the time while it runs."""
+        self.on_look()
         if self._level < Level.NOW and (told_to_stop(self.folder) or self._time_is_up()):
             self.raise_to(Level.NOW)
         elif self._level < Level.FINISH and files.is_mark(self.folder / FINISH_FILE):

@@ -3,7 +3,7 @@
 import errno
 import traceback
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
@@ -11,15 +11,16 @@ import torch
 from nas import files
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
-from nas.measure import DeviceLock, measure
+from nas.measure import DeviceLock
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
-from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached, Waiting
+from nas.running.measuring import LoneMeasurement
 from nas.running.stop_control import told_to_stop
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
-from nas.tasks import Task, model_of, open_task
-from nas.training import attention_maps, optimiser
+from nas.tasks import Task, open_task
+from nas.training import attention_maps
 from nas.training.folder_names import MODEL_FILES
 from nas.training.model_folder import save_weights
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
@@ -27,8 +28,6 @@ from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupt
 CHECKPOINT = "rung.safetensors"
 OWN_FILES = (CHECKPOINT, *MODEL_FILES, ATTENTION_MAPS)
 """All that is ever written into a trial's folder."""
-TRIES = 3
-"""Measurements of one architecture, at most, while others disturb."""
 
 
 def trial_folder(study: Path, number: int) -> Path:
@@ -76,9 +75,16 @@ class TrialRun:
 
     def _measure(self) -> Event:
         if not self.metrics:
-            self.metrics = measure_alone(self.architecture, _task(self.file.task), self.file, self.device, self.lock)
+            found = self._measurement.step()
+            if isinstance(found, Waiting):
+                return found
+            self.metrics = dict(found)
         self._measured = True
         return Measured(self.metrics)
+
+    @cached_property
+    def _measurement(self) -> LoneMeasurement:
+        return LoneMeasurement.of(self.architecture, _task(self.file.task), self.file, self.device, self.lock)
 
     def _train(self) -> Event:
         trainer = self._trainer = self._trainer or self._new_trainer()
@@ -136,51 +142,6 @@ def event_of(error: BaseException) -> Event:
             return Failed(Reason.OOM, str(error))
         case _:
             return Failed(Reason.ERROR, "".join(traceback.format_exception(error)))
-
-
-def measure_alone(
-    architecture: Architecture, task: Task, file: StudyFile, device: str, lock: DeviceLock
-) -> dict[str, float]:
-    """The cheap metrics of an untrained architecture, while nobody else of ours uses the device.
-
-    What others disturb is measured again, a few times; `contended` says when that did not help.
-    """
-    metrics: dict[str, float] = {}
-    for _ in range(TRIES):
-        with lock.measuring():
-            metrics = _measure(architecture, task, file, device)
-        if not metrics["contended"]:
-            break
-    return metrics
-
-
-def _measure(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
-    model = model_of(architecture, task).to(device)
-    metrics = measure(
-        model,
-        task.vocabulary,
-        task.context,
-        file.measure,
-        device,
-        _training_step(model, task, file, device),
-        typical=task.typical,
-    )
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    return metrics
-
-
-def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:
-    steps = optimiser.build(model, file.train, None)
-
-    def step() -> None:
-        inputs, targets = task.largest(file.train.batch, device)
-        loss = task.loss(model, inputs, targets)
-        steps.zero_grad()
-        torch.autograd.backward(loss)
-        steps.step()
-
-    return step
 
 
 @cache

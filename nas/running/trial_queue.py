@@ -39,7 +39,9 @@ class TrialQueue:
         self.proposals.absorb(row)
 
     def put_back(self, number: int) -> None:
-        """A row that is WAITING again."""
+        """A row that is WAITING again: its attempt ends here."""
+        *earlier, last = self.store.row(number).user_attrs.get("attempts") or [[None, None]]
+        self.store.note(number, "attempts", [*earlier, [last[0], self.clock()]])
         self._waiting[number] = self.store.row(number)
 
     def enqueue(self, architecture: Design, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
@@ -62,9 +64,11 @@ class TrialQueue:
             row = self._waiting.pop(min(self._waiting))
             if self.store.claim(row.number):
                 attempt = row.user_attrs.get("attempt", 0) + 1
-                anew = {"attempt": attempt, "owner": self.owner, "slot": slot}
+                begun = [*row.user_attrs.get("attempts", []), [self.clock(), None]]
+                anew = {"attempt": attempt, "attempts": begun, "owner": self.owner, "slot": slot}
                 for key, value in anew.items():
-                    self.store.note(row.number, key, value)
+                    if row.user_attrs.get(key) != value:
+                        self.store.note(row.number, key, value)
                 return row.number, {**row.user_attrs, **anew}
         return None
 
@@ -74,7 +78,8 @@ class TrialQueue:
         if proposal is None:
             return None
         row = self._attributes(proposal.architecture, proposal.learning_rate)
-        row |= {"attempt": 1, "owner": self.owner, "slot": slot} | _told_by(proposal)
+        begun = {"attempt": 1, "attempts": [[self.clock(), None]], "owner": self.owner, "slot": slot}
+        row |= begun | _told_by(proposal)
         number = self.store.add(TrialState.RUNNING, proposal.params, proposal.distributions, row, proposal.system)
         self.proposals.adopt(number, proposal)
         self.rows = number + 1

@@ -30,6 +30,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)] | bool
 Whole = Annotated[int, Field(ge=0, le=MOST_TRIALS)]
 Moment = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 Metrics = Annotated[dict[Name, Number], Field(max_length=10_000)]
+TWO = Field(min_length=2, max_length=2)
 Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 
 
@@ -54,6 +55,7 @@ class RowAttributes(TypedDict, total=False):
     metrics: Metrics
     rungs: Annotated[list[StoredRung], Field(max_length=10_000)]
     attempt: Whole
+    attempts: Annotated[list[Annotated[list[Moment | None], TWO]], Field(max_length=100_000)]
     owner: Name
     slot: Whole
     proposed: Moment
@@ -103,7 +105,8 @@ class StoredMaps(TypedDict):
 
 ROW, STUDY, METRICS = TypeAdapter(RowAttributes), TypeAdapter(StudyAttributes), TypeAdapter(Metrics)
 MAPS = TypeAdapter(StoredMaps)
-REMEASURED, CONFIRMED = "remeasured:", "confirmed:"
+SPAN = TypeAdapter(Annotated[list[Moment], TWO])
+REMEASURED, CONFIRMED, WORKED = "remeasured:", "confirmed:", "worked:"
 
 
 def row(stored: FrozenTrial) -> FrozenTrial:
@@ -131,6 +134,8 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
     """The study's attributes, once they are what they should be."""
     _check(STUDY, attributes, "study")
     for key, value in attributes.items():
+        if key.startswith(WORKED):
+            _check(SPAN, value, f"study, {key[:SHOWN]}")
         prefix = next((p for p in (REMEASURED, CONFIRMED) if key.startswith(p)), "")
         if prefix:
             parts = key.removeprefix(prefix).split(":")

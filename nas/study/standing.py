@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from nas import pareto
+from nas import intervals, pareto
 from nas.results import State, StudyRecord, TrialResult
 from nas.study.stored_study import StoredStudy, is_running
 
@@ -31,9 +31,16 @@ def standing(study: StoredStudy) -> dict[str, Any]:
 
 
 def _elapsed(record: StudyRecord, running: bool) -> float:
-    """From the study's creation to its last result, or to now while it runs."""
-    last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)
-    return max(0.0, (time.time() if running else last) - record.created)
+    """The time that was worked on the study, to now while it runs. Pauses between launches are left out.
+
+    An earlier version kept no account of it: there, from the study's creation to its last result.
+    """
+    if not record.worked:
+        last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)
+        return max(0.0, (time.time() if running else last) - record.created)
+    latest = max(record.worked)
+    now = [(latest[0], time.time())] if running else []
+    return intervals.seconds([*record.working, *now])
 
 
 def _best(record: StudyRecord, front: tuple[TrialResult, ...]) -> list[dict[str, Any]]:

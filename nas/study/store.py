@@ -21,7 +21,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas import intervals
 from nas.errors import Conflict
+from nas.measurement import at_best_pace
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
@@ -230,12 +232,19 @@ class Store:
         raise AssertionError("unreachable")
 
 
-def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mapping[str, float]) -> TrialResult:
-    """A row as the report reads it. `newer` metrics replace the first ones, and are held against the limits anew."""
+def to_result(
+    row: FrozenTrial,
+    constraints: Sequence[Constraint],
+    newer: Mapping[str, float],
+    worked: Sequence[intervals.Span] = (),
+) -> TrialResult:
+    """A row as the report reads it. `newer` metrics replace the first ones, and are held against the limits anew;
+    `worked`: when drivers worked on the study."""
     attributes = row.user_attrs
     metrics = {**attributes.get("metrics", {}), **newer}
     # A driver may have ended between the reason and the state that it belongs to.
     unsound = row.state in (TrialState.FAIL, TrialState.PRUNED)
+    finished = row.datetime_complete.timestamp() if row.datetime_complete else None
     return TrialResult(
         number=row.number,
         state=State(row.state.name),
@@ -245,7 +254,7 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         params=row.params,
         metrics=metrics,
         rungs=rungs_of(attributes),
-        violations={c.metric: c.violation(metrics) for c in constraints} if newer else row.constraints,
+        violations={c.metric: c.violation(at_best_pace(metrics)) for c in constraints} if newer else row.constraints,
         reason=attributes.get("reason", "") if unsound else "",
         detail=attributes.get("detail", "") if unsound else "",
         learning_rate=attributes.get("learning_rate"),
@@ -256,7 +265,8 @@ def to_result(row: FrozenTrial, constraints: Sequence[Constraint], newer: Mappin
         redraws=attributes.get("redraws"),
         attempt=attributes.get("attempt", 0),
         started=attributes.get("proposed"),
-        finished=row.datetime_complete.timestamp() if row.datetime_complete else None,
+        finished=finished,
+        attempts=intervals.attempts(attributes.get("attempts", []), finished, worked),
     )
 
 

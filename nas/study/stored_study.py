@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import files, pareto
+from nas import files, intervals, pareto
 from nas.errors import Conflict, UsageError, nearest
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
 from nas.study import checked
-from nas.study.checked import CONFIRMED, REMEASURED
+from nas.study.checked import CONFIRMED, REMEASURED, WORKED
 from nas.study.database import DATABASE, UNMADE, absolute
 from nas.study.lock import is_running
 from nas.study.store import Store, to_result
@@ -103,7 +103,8 @@ class StoredStudy:
         file, attributes = self.file, self.store.attributes()
         newer = {int(k.removeprefix(REMEASURED)): v for k, v in attributes.items() if k.startswith(REMEASURED)}
         objectives, constraints = file.objective_list(), file.constraint_list()
-        trials = tuple(to_result(row, constraints, newer.get(row.number, {})) for row in self.store.rows())
+        worked = tuple(intervals.union(tuple(v) for k, v in attributes.items() if k.startswith(WORKED)))
+        trials = tuple(to_result(row, constraints, newer.get(row.number, {}), worked) for row in self.store.rows())
         for number, trial in enumerate(trials):
             if trial.number != number:
                 checked.damaged(f"trial {number}", "number", trial.number, f"{number}, as numbers have no gaps")
@@ -122,6 +123,7 @@ class StoredStudy:
             data=attributes.get("data", {}),
             budget=attributes.get("budget", file.search.trials),
             created=attributes.get("created", 0.0),
+            worked=worked,
             own_metrics=file.own_metrics(),
             confirmed=_confirmed(attributes),
         )

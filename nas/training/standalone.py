@@ -1,5 +1,6 @@
 """One architecture trained by itself: to the last step, tested, and kept as a folder with its weights."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,7 @@ def train_and_test(
     except TrainingInterrupted:
         observer({"type": "interrupted", "step": trainer.step, "steps": steps})
         raise
+    observer({"type": "waiting", "for": "test", "since": time.time()})
     tested = task.examine(trainer.model, "test", WHOLE, device=trainer.device, turn=trainer.turn)
     metrics = {**trainer.rungs[-1].metrics, **tested.metrics}
     save_weights(

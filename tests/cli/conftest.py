@@ -15,7 +15,8 @@ from nas.architecture import Architecture
 from nas.cli.__main__ import main
 from nas.files import write_json
 from nas.measure import environment
-from nas.results import Measurement, Rung
+from nas.measurement import Measurement
+from nas.results import Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached

@@ -11,7 +11,8 @@ import pytest
 from nas import report
 from nas.architecture import Architecture
 from nas.kinds import Headed
-from nas.results import Constraint, Measurement, Objective, Rung, State, StudyRecord, TrialResult
+from nas.measurement import Measurement
+from nas.results import Constraint, Objective, Rung, State, StudyRecord, TrialResult
 
 CREATED = 1_770_000_000.0
 OBJECTIVES = (

@@ -1,0 +1,45 @@
+"""Tells what a command waits for: at once when that is new, and again now and then while it lasts."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nas.running.events import WAITS
+
+AGAIN_SECONDS = 30.0
+"""The same wait is told again after so long."""
+
+
+class Waits:
+    """The waits of a command, from its `waiting` events. `clock` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lasting: dict[int | None, tuple[str, float]] = {}
+        self._told: dict[str, float] = {}
+
+    def take(self, event: Mapping[str, Any]) -> str:
+        """Takes any event in. A line to print where a wait is to be told; empty else."""
+        trial = event.get("trial")
+        if event["type"] != "waiting":
+            # Whatever else is told of a trial, it waits no longer; and once a trial is measured, all have begun.
+            self._lasting.pop(trial, None)
+            if event["type"] in ("measured", "remeasured"):
+                self._lasting.pop(None, None)
+            return ""
+        what, since, now = event["for"], event["since"], self._clock()
+        self._lasting[trial] = (what, since)
+        if now - self._told.get(what, float("-inf")) < AGAIN_SECONDS:
+            return ""
+        self._told[what] = now
+        return self._line(trial, what, since)
+
+    def lines(self) -> list[str]:
+        """All that lasts, for a panel."""
+        return [self._line(trial, what, since) for trial, (what, since) in self._lasting.items()]
+
+    def _line(self, trial: int | None, what: str, since: float) -> str:
+        seconds = max(0, int(self._clock() - since))
+        lasting = f" ({seconds} s)" if seconds >= 1 else ""
+        named = "" if trial is None else f"trial {trial}: "
+        return f"waiting{lasting}: {named}{WAITS.get(what, what)}"

@@ -1,0 +1,44 @@
+"""Spans of time, as (start, end) in Unix seconds: how long work took when its pauses are left out."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+Span = tuple[float, float]
+
+
+def union(spans: Iterable[Span]) -> list[Span]:
+    """The same moments in spans that do not touch, in order. Spans that end before they start hold none."""
+    merged: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] <= span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def seconds(spans: Iterable[Span], until: float = math.inf) -> float:
+    """The length of the union, as far as it lies before that moment."""
+    return math.fsum(min(end, until) - start for start, end in union(spans) if start < until)
+
+
+def attempts(
+    stored: Sequence[Sequence[float | None]], finished: float | None, working: Sequence[Span]
+) -> tuple[Span, ...]:
+    """When a trial was under way: each attempt until it was put back, or the trial ended.
+
+    The end of an attempt whose driver was killed is not stored: it lasted as long as drivers worked (`working`, a
+    union), and no longer than until the next attempt.
+    """
+    spans = []
+    for i, (start, end) in enumerate(stored):
+        if start is None:
+            continue
+        following = [s for s, _ in stored[i + 1 :] if s is not None]
+        if end is None and not following and finished is not None:
+            end = finished
+        if end is None:
+            last = next((e for s, e in working if s <= start <= e), start)
+            end = min([last, *following])
+        spans.append((start, max(start, end)))
+    return tuple(spans)

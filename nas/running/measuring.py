@@ -1,0 +1,100 @@
+"""Measures an untrained architecture while nobody else of ours uses the device, in steps of some seconds each.
+
+What others disturb is measured again, a few times. Between two steps whoever waits can be told what for, or stopped.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from nas.architecture import Architecture
+from nas.measure import DeviceLock, measure
+from nas.measure.exclusive import DeviceBusy
+from nas.running.events import Waiting
+from nas.settings.study_file import StudyFile
+from nas.tasks import Task, model_of
+from nas.training import optimiser
+
+TRIES = 3
+"""Measurements of one architecture, at most, while others disturb."""
+PATIENCE_SECONDS = 2.0
+"""So long a step waits for the device."""
+
+
+class LoneMeasurement:
+    """One architecture, measured by `take` under the lock; `seconds`: how long a quiet machine is waited for."""
+
+    def __init__(
+        self,
+        take: Callable[[], Mapping[str, float]],
+        lock: DeviceLock,
+        seconds: float = float("inf"),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._take, self._lock, self._seconds, self._clock = take, lock, seconds, clock
+        self._started, self._tried = clock(), 0
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        task: Task,
+        file: StudyFile,
+        device: str,
+        lock: DeviceLock,
+        seconds: float = float("inf"),
+    ) -> "LoneMeasurement":
+        return cls(lambda: _measure(architecture, task, file, device), lock, seconds)
+
+    def step(self) -> Mapping[str, float] | Waiting:
+        """The metrics once they are undisturbed, or stay disturbed; before that, what is waited for."""
+        try:
+            with self._lock.measuring(PATIENCE_SECONDS):
+                metrics = self._take()
+        except DeviceBusy:
+            return Waiting("device", self._started)
+        self._tried += 1
+        late = self._clock() - self._started > self._seconds
+        if not metrics["contended"] or self._tried == TRIES or late:
+            return metrics
+        return Waiting("quiet", self._started)
+
+
+def measure_alone(
+    architecture: Architecture, task: Task, file: StudyFile, device: str, lock: DeviceLock
+) -> dict[str, float]:
+    """The cheap metrics of an untrained architecture; `contended` says that others disturbed each try."""
+    measurement = LoneMeasurement.of(architecture, task, file, device, lock)
+    while isinstance(found := measurement.step(), Waiting):
+        pass
+    return dict(found)
+
+
+def _measure(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
+    model = model_of(architecture, task).to(device)
+    metrics = measure(
+        model,
+        task.vocabulary,
+        task.context,
+        file.measure,
+        device,
+        _training_step(model, task, file, device),
+        typical=task.typical,
+    )
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    return metrics
+
+
+def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:
+    steps = optimiser.build(model, file.train, None)
+
+    def step() -> None:
+        inputs, targets = task.largest(file.train.batch, device)
+        loss = task.loss(model, inputs, targets)
+        steps.zero_grad()
+        torch.autograd.backward(loss)
+        steps.step()
+
+    return step

@@ -1,0 +1,44 @@
+"""Keeps the time during which a driver worked, so that a pause between two launches does not count as search."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from nas.errors import OutOfReach
+from nas.study.checked import WORKED
+from nas.study.store import Store
+
+BEAT_SECONDS = 10.0
+"""The most that is lost of the last launch when it is killed."""
+
+
+class WorkLog:
+    """One launch as an attribute of the study, [start, last seen] in Unix seconds, written now and then."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
+        self._key = f"{WORKED}{uuid.uuid4().hex[:12]}"
+        self._start = self._written = clock()
+        self._turn = threading.Lock()
+        self._write(self._start)
+
+    def beat(self) -> None:
+        """The driver is alive. May be called as often as one likes, by any thread."""
+        now = self._clock()
+        if now - self._written >= BEAT_SECONDS and self._turn.acquire(blocking=False):
+            try:
+                self._write(now)
+            finally:
+                self._turn.release()
+
+    def close(self) -> None:
+        """The driver ends."""
+        with self._turn:
+            self._write(self._clock())
+
+    def _write(self, now: float) -> None:
+        self._written = now
+        with suppress(OutOfReach):  # the next result that is written tells of a database that does not answer
+            self._store.set_attribute(self._key, [self._start, now])
