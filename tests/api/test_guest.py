@@ -10,10 +10,11 @@ import pytest
 PROGRAM = Path(__file__).with_name("global_state.py")
 
 
-@pytest.mark.parametrize("executor", ["serial", "ray"])
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", pytest.param("ray", marks=pytest.mark.alone)])
 def test_no_use_of_nas_leaves_a_trace_in_the_program(file, executor):
     command = [sys.executable, PROGRAM, file, executor]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)  # standard output holds nothing else
     assert {name: changes for name, changes in told.items() if changes} == {}

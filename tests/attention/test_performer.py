@@ -20,12 +20,12 @@ def test_comes_to_equal_softmax_with_more_features(causal):
     softmax = build(Softmax(), HIDDEN, T, causal)
     torch.nn.init.normal_(softmax.qkv.weight, std=0.5 / HIDDEN**0.5)
     errors = []
-    for features in (4, 64, 1024, 16384):
+    for features in (4, 64, 512, 4096):
         layer = build(Performer(features=features), HIDDEN, T, causal)
         layer.load_state_dict(softmax.state_dict(), strict=False)
         errors.append(((layer(x) - softmax(x)).norm() / softmax(x).norm()).item())
     assert all(later < 0.6 * earlier for earlier, later in pairwise(errors))
-    assert errors[-1] < 0.03
+    assert errors[-1] < 0.06
 
 
 @pytest.mark.parametrize(("features", "head_size"), [(20, 8), (3, 8), (512, 64)])

@@ -31,6 +31,7 @@ def padding_of(length: int) -> Tensor:
     return padding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("padded", "more"), [(False, 1), (False, 21), (True, 6)])
 @of_forms
 @of_positions

@@ -90,7 +90,7 @@ def run(line: str, folder: Path, **variables: str) -> subprocess.CompletedProces
     script = f'set -o pipefail; nas() {{ "{sys.executable}" -m nas.cli "$@"; }}; {line}'
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | variables
     return subprocess.run(
-        ["bash", "-c", script], env=environment, cwd=folder, capture_output=True, text=True, timeout=120
+        ["bash", "-c", script], env=environment, cwd=folder, capture_output=True, text=True, timeout=280
     )
 
 
@@ -112,6 +112,7 @@ def test_the_same_in_a_shell(stored, tmp_path):
     assert ran.stderr.splitlines()[0].startswith("error[output]: standard output cannot be written: No space left")
 
 
+@pytest.mark.slow
 @needs_a_full_disk
 @pytest.mark.parametrize(
     ("redirected", "code"), [("--json | head -1", 0), ("2>/dev/full >&-", 0), ("--json >/dev/full", 5)]

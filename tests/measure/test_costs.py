@@ -48,6 +48,7 @@ def check(space: Space, samples: int, head: Head = TOKENS) -> None:
         assert costs.metrics(architecture) == counted(architecture, head), architecture.canonical()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_costs_of_every_shipped_space_are_those_of_the_built_models(file):
     check(Space(study_file.load(file).spaces()), 10)
