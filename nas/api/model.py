@@ -90,7 +90,7 @@ class Model:
             raise UsageError("beams are for models with a source", where="beams", help=help)
         generator = torch.Generator(device).manual_seed(seed)
         model = cast("Decoder", self.module)
-        return self.decode(model.generate(prompt_1T, tokens, temperature, top_k, generator)[0].tolist())
+        return self.decode(model.generate(prompt_1T, tokens, float(temperature), top_k, generator)[0].tolist())
 
     def save(self, folder: Path | str) -> Path:
         """Write the model as a folder that `load_model` reads, and return it.

@@ -133,8 +133,9 @@ def starter(kind: str = "language_modelling", name: str = "study") -> str:
     return text
 
 
-def write_starter(path: Path, kind: str = "language_modelling") -> None:
+def write_starter(path: Path | str, kind: str = "language_modelling") -> None:
     """Write it, named after the file. Raises Conflict when the file exists, which stays as it is."""
+    path = Path(path)
     text = starter(kind, _name(path))
     create(path, lambda beside: beside.write_text(text, encoding="utf-8"), help="name another: nas init other.toml")
 

@@ -1,8 +1,16 @@
 """A study file whose objectives are all exact, so that nothing waits for a quiet machine."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+import nas
+from nas.api import checking
+from nas.api.checking import parameters
+from nas.architecture import Architecture
+from nas.running import trial
+from nas.tasks import Task
 
 TEXT = "".join(f"the quick brown fox number {n} jumps over the lazy dog; " for n in range(60))
 
@@ -32,3 +40,37 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "exact.toml"
     path.write_text(STUDY, encoding="utf-8")
     return path
+
+
+def sizes(architecture: Architecture, task: Task, *_: object) -> dict[str, float]:
+    """The exact metrics alone; measuring latencies takes a second each, and longer on a busy machine."""
+    params = parameters(architecture, task)
+    return {"params": float(params), "weights_mib": params * 4 / 2**20, "contended": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No latency is measured in this process."""
+    monkeypatch.setattr(trial, "measure_alone", sizes)
+    monkeypatch.setattr(checking, "TIMED_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `exact.toml` and its finished study under `runs`. To be read only."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "fox.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "exact.toml").write_text(STUDY, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NAS_RUNS", str(folder / "runs"))
+        patch.setattr(trial, "measure_alone", sizes)
+        nas.search("exact.toml", executor="serial")
+    return folder
+
+
+@pytest.fixture
+def study(file: Path, searched: Path) -> nas.Study:
+    """A copy of that study, to be written to."""
+    shutil.copytree(searched / "runs", file.parent / "runs")
+    return nas.open_study("exact")
