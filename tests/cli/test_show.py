@@ -80,6 +80,6 @@ def test_trained_models_are_listed_and_a_prompt_proposed_of_what_they_know(nas, 
     (folder / "model.safetensors").write_bytes(b"")
     out = nas("show", "demo", 0).out
     assert f"nas generate demo 0 --prompt {prompt}" in out
-    assert ["40", "7", "1.5"] in [line.split()[-3:] for line in out.splitlines()]
+    assert ["40", "7", "1.500"] in [line.split()[-3:] for line in out.splitlines()]
     (model,) = json.loads(nas("show", "demo", 0, "--json").out)["models"]
     assert (model["folder"], model["steps"], model["seed"], model["test_loss"]) == (str(folder), 40, 7, 1.5)
