@@ -7,7 +7,7 @@ Span = tuple[float, float]
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """The same moments in spans that do not touch, in order. Spans that end before they start hold none."""
+    """Joins spans into ones that do not touch, in order. Spans that end before they start hold none."""
     merged: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] <= span[1]):
         if merged and start <= merged[-1][1]:
@@ -25,7 +25,7 @@ def seconds(spans: Iterable[Span], until: float = math.inf) -> float:
 def attempts(
     stored: Sequence[Sequence[float | None]], finished: float | None, working: Sequence[Span]
 ) -> tuple[Span, ...]:
-    """When a trial was under way: each attempt until it was put back, or the trial ended.
+    """Returns the spans in which a trial was under way: each attempt until it was put back, or the trial ended.
 
     The end of an attempt whose driver was killed is not stored: it lasted as long as drivers worked (`working`, a
     union), and no longer than until the next attempt.

@@ -195,7 +195,7 @@ class TrialResult:
     finished: float | None = None
     """Unix seconds at which its result was told."""
     attempts: tuple[intervals.Span, ...] = ()
-    """When it was under way; empty where an earlier version searched."""
+    """The spans in which it was under way; empty where an earlier version searched."""
 
     @cached_property
     def model(self) -> Architecture:
@@ -212,14 +212,14 @@ class TrialResult:
 
     @property
     def spans(self) -> tuple[intervals.Span, ...]:
-        """When it was under way, as far as that is known."""
+        """Returns the spans in which it was under way, as far as that is known."""
         if self.attempts or self.started is None or self.finished is None:
             return self.attempts
         return ((self.started, self.finished),)
 
     @property
     def seconds(self) -> float | None:
-        """How long its attempts took in all, pauses left out."""
+        """Adds up how long its attempts took, pauses left out."""
         return intervals.seconds(self.spans) if self.spans else None
 
     @property
@@ -260,7 +260,7 @@ class StudyRecord:
     budget: int
     created: float
     worked: tuple[intervals.Span, ...] = ()
-    """When drivers worked on it; empty where an earlier version searched."""
+    """The spans in which drivers worked on it; empty where an earlier version searched."""
     own_metrics: Mapping[str, Metric] = field(default_factory=dict)
     """Those that the study file declares."""
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
@@ -293,7 +293,8 @@ class StudyRecord:
 
     @cached_property
     def working(self) -> tuple[intervals.Span, ...]:
-        """When the study was worked on: its launches, and its trials, as earlier versions stored no launches."""
+        """Returns the spans in which the study was worked on: its launches, and its trials, as earlier versions stored
+        no launches."""
         return tuple(intervals.union([*self.worked, *(span for trial in self.trials for span in trial.spans)]))
 
     def trained_count(self) -> int:

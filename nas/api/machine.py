@@ -83,7 +83,7 @@ def _hardware() -> Iterator[Finding]:
 
 
 def _load() -> Finding:
-    """Whether others use the processor now, so that times would be measured as contended."""
+    """Tells whether others use the processor now, so that times would be measured as contended."""
     import torch
 
     from nas.measure.contention import LoadWatch

@@ -145,6 +145,6 @@ class Progress:
 
 
 def _rest(event: Mapping[str, Any]) -> str:
-    """How many are left to measure, and whether others disturbed this measurement."""
+    """Tells how many are left to measure, and whether others disturbed this measurement."""
     disturbed = ", still disturbed by other programs" if event["metrics"].get("contended") else ""
     return disturbed + (f", {event['left']} to go" if event["left"] else "")

@@ -7,7 +7,7 @@ from typing import Any
 from nas.running.events import WAITS
 
 AGAIN_SECONDS = 30.0
-"""The same wait is told again after so long."""
+"""A wait is told again after so long."""
 
 
 class Waits:

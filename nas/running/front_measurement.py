@@ -56,7 +56,7 @@ def _measured(
     should_stop: Callable[[], bool],
     clock: Callable[[], float],
 ) -> Mapping[str, float] | None:
-    """None when the device was not to be had in time, or the search is to stop."""
+    """Measures a member of the front; None when the device was not to be had in time, or the search is to stop."""
     started = clock()
     while not should_stop():
         found = measurement.step()
@@ -86,7 +86,7 @@ def _concerned(record: StudyRecord, known: set[int]) -> list[TrialResult]:
 
 
 def _timed(wanted: Iterable[Any]) -> bool:
-    """Whether any of these objectives or limits is on a time that is measured here."""
+    """Tells whether any of these objectives or limits is on a time that is measured here."""
     return any(each.metric in METRICS and each.means.cheap and not each.means.exact for each in wanted)
 
 

@@ -69,5 +69,5 @@ class RunningTrial:
         return {c.metric: c.violation(metrics) for c in constraints if c.metric in metrics}
 
     def uncertain(self, constraint: Constraint) -> bool:
-        """Whether that limit waits for another measurement: it is on a time, and others disturbed this one."""
+        """Tells whether that limit waits for another measurement: it is on a time, and others disturbed this one."""
         return bool(self.metrics.get("contended")) and constraint.means.cheap and not constraint.means.exact

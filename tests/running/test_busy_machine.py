@@ -16,6 +16,7 @@ from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
 from tests.running.tables import settings
 
+pytestmark = pytest.mark.slow
 LIMITED = (
     'objectives=[{metric="val_loss"},{metric="decode_ms_per_token"}]',
     'constraints=[{metric="decode_ms_per_token",max=0.5}]',
