@@ -131,7 +131,8 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     summary = f"{record.trained_count()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
-        console.print(f"Go on with: nas resume {outcome.study.address}")
+        again = "nas search FILE" if record.body else f"nas resume {outcome.study.address}"
+        console.print(f"Go on with: {again}")
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
     if outcome.signal is not None:

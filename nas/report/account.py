@@ -85,14 +85,16 @@ class Account:
         return f"Measured, but never trained: {words.listed(told)}." if told else ""
 
     def _duplicates(self) -> str:
+        drawn = "choice of parameters" if self.record.subject == "parameters" else self.record.subject
         match self.effort.redraws:
             case None:
                 return ""
             case 0:
-                return "No architecture was drawn twice."
+                return f"No {drawn} was drawn twice."
             case count:
                 times = words.plural(count, "time")
-                return f"{times} an architecture was drawn that the study held already, and then another."
+                article = "a" if drawn.startswith("choice") else "an"
+                return f"{times} {article} {drawn} was drawn that the study held already, and then another."
 
     def bound_sentence(self) -> str:
         """Tells how many bounds did not hold; nothing where there is none. Each is meant to be beaten once in 100

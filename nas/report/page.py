@@ -96,10 +96,13 @@ def _study(summary: Summary) -> str:
 def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     """(what for, command)."""
     record, study = summary.record, _study(summary)
+    go_on = "nas search FILE" if record.body else f"nas resume {study}"  # a stored study never runs code
     steps = {
-        "go on where it stopped": f"nas resume {study}" if record.trained_count() < record.budget else "",
-        "run failed trials once more": f"nas resume {study} --retry failed" if summary.with_role(Role.FAILED) else "",
-        "search with twice the budget": f"nas resume {study} --trials {2 * record.budget}",
+        "go on where it stopped": go_on if record.trained_count() < record.budget else "",
+        "run failed trials once more": f"{go_on} --retry failed"
+        if summary.with_role(Role.FAILED) and not record.body
+        else "",
+        "search with twice the budget": f"{go_on} --trials {2 * record.budget}",
     }
     return [(what, command) for what, command in steps.items() if command]
 

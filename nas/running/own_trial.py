@@ -52,7 +52,7 @@ class OwnTrial:
         self._known = file.own_metrics()
         self._events: Iterator[public.Said] | None = None
         self._ahead: public.Said | None = None
-        self._measured, self._last = False, 0
+        self._measured, self._last, self._final = False, 0, dict[str, float]()
 
     def step(self) -> Event:
         """The next event."""
@@ -98,9 +98,12 @@ class OwnTrial:
                     after = f" after {self._last}" if self._last else ""
                     raise _Bad(Reason.ERROR, f"step {step!r}{after} is no rung to reach: these are {rungs}, in order")
                 self._last = step
+                if step == self.steps[-1]:  # nothing is left to stop: it counts with what is yielded at the end
+                    self._final = self._numbers(metrics, f"at step {step}")
+                    return self._checked(self._next())
                 return Reached(Rung(step, self.turn.seconds(), self._numbers(metrics, f"at step {step}")))
             case public.Finished(metrics):
-                final = self._numbers(metrics, "at the end")
+                final = self._final | self._numbers(metrics, "at the end")
                 known = {**self.metrics, **final}
                 if missing := [o.metric for o in self.file.objective_list() if o.metric not in known]:
                     raise _Bad(Reason.ERROR, f"the final metrics lack {', '.join(missing)}: there is {_listed(known)}")

@@ -91,6 +91,12 @@ def test_rungs_are_told_in_order_and_their_seconds_grow(tmp_path):
         assert trial.metrics["accuracy"] == 1 - trial.parameters["x"]  # beside those that the file declares
 
 
+def test_no_trial_is_stopped_at_its_last_rung_where_nothing_is_left_to_save(tmp_path):
+    study = file("search.trials=40", "search.sampler=random", "train.rungs=[0.5, 1.0]", "search.skip=false")
+    trials = run(tmp_path / "own", study=study).study.record().trials
+    assert {trial.rungs[-1].step for trial in trials if trial.reason == "dominated"} == {4}
+
+
 def test_trials_are_stopped_at_rungs_and_skipped(tmp_path):
     study = file(
         "search.trials=40",
