@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import nas
 
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "python_api.md"
 SMALLER = {"trials=24": "trials=2", "trials=48": "trials=3", "trials=49": "trials=4", "steps=500": "steps=4"}
 

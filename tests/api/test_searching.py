@@ -7,6 +7,7 @@ import pytest
 import nas
 from nas.running import driver
 
+pytestmark = pytest.mark.slow
 FREE = ("train_seconds", "tokens_per_second", "contended")
 
 

@@ -7,6 +7,8 @@ import pytest
 
 import nas
 
+pytestmark = pytest.mark.slow
+
 
 def test_front_under_limits(study):
     every, (first, *_) = study.front(), study.front()
