@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.architecture import Architecture
 from nas.measure.costs import Costs
+from nas.reasons import Reason
 from nas.results import Rung
 from nas.running.events import Completed, Event, Job, Measured, Reached
 from nas.samplers.candidates import RandomChooser, draw_candidate
@@ -103,7 +104,7 @@ class Formulas:
                     "proposed": time.time(),
                     "metrics": metrics,
                     "rungs": [vars(rung) for rung in reached],
-                    **({} if complete else {"reason": "dominated"}),
+                    **({} if complete else {"reason": Reason.DOMINATED}),
                 },
             )
         return list(rows.values())

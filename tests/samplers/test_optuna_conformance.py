@@ -18,6 +18,8 @@ import nas
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 
 class TestByDefault(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     @pytest.fixture

@@ -17,6 +17,7 @@ from nas.samplers.pareto_sampler import PREDICTED
 
 pytestmark = pytest.mark.slow
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+pytestmark = pytest.mark.slow
 RANGES = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 64, log=True), "k": CategoricalDistribution(("a", "b"))}
 
 
