@@ -1,20 +1,26 @@
 """`nas doctor`: whether this machine can search, and what to do where it cannot."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from nas.cli.options import Json
 
+Gpu = Annotated[bool, typer.Option("--gpu", help="Try instead what needs a GPU, each check apart; under ten minutes.")]
 
-def doctor(json: Json = False) -> None:
+
+def doctor(gpu: Gpu = False, json: Json = False) -> None:
     """Check this machine.
 
     Python, packages, processor, memory, GPUs, the folder of runs, the data at hand: each is ok, warn or fail, with
     what to do about it.
 
-    Exit codes: 0; 1 when something fails.
+    Exit codes: 0; 1 when something fails; 2 for --gpu without a GPU.
     """
+    if gpu:
+        _gpu(json)
+        return
     from nas.api import machine
     from nas.cli.output import emit
     from nas.cli.tables import answers, table
@@ -31,5 +37,38 @@ def doctor(json: Json = False) -> None:
         for finding in findings:
             shown.add_row(finding.level, finding.name, "\n".join(filter(None, (finding.text, finding.fix))))
         answers().print(shown)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _gpu(json: bool) -> None:
+    """Each outcome is told as soon as it is there; what is printed is what to report."""
+    from nas.cli.output import emit
+    from nas.running.gpu_doctor import examine_gpu, machine
+
+    found = machine()
+    if json:
+        emit("machine", **found)
+    else:
+        card, versions = found["gpus"][0], found["versions"]
+        typer.echo(
+            f"{card['name']}, {card['memory_gib']:g} GiB, capability {found['capability']}, CUDA {found['cuda']}"
+        )
+        typer.echo(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; {found['os']}\n")
+    failed = 0
+    for finding in examine_gpu():
+        failed += finding.level == "fail"
+        if json:
+            emit("check", **asdict(finding))
+            continue
+        typer.echo(f"{finding.level:4}  {finding.name:13} {finding.text} ({finding.seconds:.0f} s)")
+        figures = [
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in finding.figures.items()
+        ]
+        for line in filter(None, [", ".join(figures), finding.fix]):
+            typer.echo(f"      {line}")
+    if json:
+        emit("result", failed=failed)
     if failed:
         raise typer.Exit(1)

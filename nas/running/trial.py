@@ -52,7 +52,7 @@ class TrialRun:
         device: str,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        _share_gpu(device, file.resources.gpus_per_trial)
+        share_gpu(device, file.resources.gpus_per_trial)
         torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
         self.job, self.file, self.device = job, file, device
         self.should_stop = should_stop or partial(told_to_stop, folder)
@@ -150,7 +150,7 @@ def _task(settings: TaskSettings) -> Task:
     return open_task(settings)
 
 
-def _share_gpu(device: str, share: float) -> None:
+def share_gpu(device: str, share: float) -> None:
     """Ray's fractions are bookkeeping: the memory limit has to be set by the process itself."""
     if device.startswith("cuda") and 0 < share < 1:
         torch.cuda.set_per_process_memory_fraction(share)

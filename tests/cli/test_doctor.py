@@ -7,6 +7,8 @@ from importlib import metadata
 import pytest
 
 from nas.api import machine as doctor
+from nas.running import gpu_doctor
+from nas.running.gpu_doctor import GpuFinding
 
 
 @pytest.fixture
@@ -99,3 +101,22 @@ def test_data_folder(findings, tmp_path, monkeypatch):
     found = findings()
     assert found["NAS_DATA_DIR"]["level"] == "ok"
     assert found["tinyshakespeare"]["level"] == "warn"
+
+
+@pytest.mark.parametrize("level", ["ok", "fail"])
+def test_checks_of_a_gpu_are_told_for_people_and_for_programs(nas, level, monkeypatch):
+    card = {"name": "Card", "memory_gib": 80.0}
+    found = {"gpus": [card], "versions": {"torch": "2"}, "os": "Linux", "cuda": "13", "capability": "9.0"}
+    finding = GpuFinding("flex", level, "compiled", "install it", 1.5, {"most_difference": 0.25})
+    monkeypatch.setattr(gpu_doctor, "machine", lambda: found)
+    monkeypatch.setattr(gpu_doctor, "examine_gpu", lambda: iter([finding]))
+    ran = nas("doctor", "--gpu")
+    assert ran.code == (level == "fail")
+    assert "Card, 80 GiB, capability 9.0, CUDA 13" in ran.out
+    assert "most_difference 0.25" in ran.out
+    ran = nas("doctor", "--gpu", "--json")
+    assert ran.code == (level == "fail")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["type"] for line in lines] == ["machine", "check", "result"]
+    assert lines[1]["figures"] == {"most_difference": 0.25}
+    assert lines[2]["failed"] == (level == "fail")
