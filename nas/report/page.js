@@ -79,8 +79,9 @@ function refresh() {
   const hint = front.length ? "Loosen a limit." : "";
   find("chosen-architecture").textContent = chosen ? `${chosen.architecture} (${noteOf(chosen)})` : hint;
   facts(find("chosen-facts"), chosen ? [...chosen.facts, ...chosen.beside] : []);
-  find("chosen-command").hidden = !chosen || !data.train;
-  find("chosen-train").textContent = chosen ? `nas train ${data.study} ${chosen.number}` : "";
+  find("chosen-command").hidden = !chosen?.command;
+  find("chosen-training").textContent = chosen?.training ?? "";
+  find("chosen-train").textContent = chosen?.command ?? "";
   const where = objectives.flatMap((o, i) =>
     state.limits[i] === null ? [] : [`--where "${o.metric}${o.goal === "min" ? "<=" : ">="}${shown(state.limits[i])}"`],
   );

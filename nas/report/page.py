@@ -15,6 +15,7 @@ from nas.report.account import Account
 from nas.report.figures import Drawn
 from nas.report.folder import MARK
 from nas.report.inline import inline
+from nas.report.next_training import NextTraining
 from nas.report.palette import DARK, LIGHT
 from nas.report.summary import DRAWN, Role, Summary
 from nas.report.window import spans_decades
@@ -34,7 +35,7 @@ class Row:
     reason: str
     flags: tuple[str, ...]
     cells: tuple[tuple[float | None, str, str], ...]
-    command: str
+    training: NextTraining | None
 
 
 KINDS = ("pareto", "hypervolume", "learning", "importance")
@@ -119,7 +120,7 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
             (value := summary.value(trial, o), formatting.number(value), formatting.spread(trial.metrics, o.metric))
             for o in summary.record.objectives
         ),
-        command="" if summary.record.body else f"nas train {_study(summary)} {trial.number}",
+        training=NextTraining.of(trial, summary.record.settings),
     )
 
 
@@ -154,7 +155,6 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
     axes = [_axis(summary, axis, drawn) for axis in summary.axes]
     return {
         "study": _study(summary),
-        "train": not summary.record.body,
         "axes": axes,
         "objectives": len(summary.record.objectives),
         "knee": summary.knee,
@@ -189,6 +189,8 @@ def _point(summary: Summary, row: Row) -> dict[str, Any]:
         "values": [summary.value(trial, axis) for axis in summary.axes],
         "facts": [_fact(o, text, spread) for o, (_, text, spread) in zip(objectives, row.cells, strict=True)],
         "beside": facts,
+        "training": str(row.training) if row.training else "",
+        "command": row.training.command(_study(summary)) if row.training else "",
     }
 
 

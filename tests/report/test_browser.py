@@ -83,7 +83,7 @@ def test_dragging_a_limit_filters_the_table_and_gives_the_command(tab, record):
     assert 0 < len(left) < len(front)
     assert members(tab) == [trial.number for trial in left]
     # With latency limited, the best loss is what remains to be chosen; the front comes best loss first.
-    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {left[0].number}")
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {left[0].number} --steps 2000")
     expect(tab.locator("#chosen-where")).to_have_text(f'nas front tiny_lm --where "decode_ms_per_token<={limit:g}"')
     expect(tab.locator("#within")).to_have_text(f"{len(left)} of {len(front)} are within your limits.")
     faded = tab.locator(".mark.front.out")
@@ -108,12 +108,12 @@ def test_limits_that_nothing_meets_are_told(tab):
 
 def test_the_knee_is_proposed_until_a_mark_is_clicked(tab):
     knee = json.loads(tab.locator("#data").text_content())["knee"]
-    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {knee}")
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {knee} --steps 2000")
     mark = tab.locator('.mark[data-trial="22"]')
     mark.hover()
     expect(tab.locator("#tip")).to_contain_text("cosine heads=2")
     mark.click()
-    expect(tab.locator("#chosen-train")).to_have_text("nas train tiny_lm 22")
+    expect(tab.locator("#chosen-train")).to_have_text("nas train tiny_lm 22 --steps 2000")
 
 
 def test_marks_are_reached_and_chosen_by_keys(tab):
@@ -122,7 +122,7 @@ def test_marks_are_reached_and_chosen_by_keys(tab):
     number = tab.evaluate("document.activeElement.dataset.trial")
     expect(tab.locator("#tip")).to_contain_text(f"Trial {number}")
     tab.keyboard.press("Enter")
-    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {number}")
+    expect(tab.locator("#chosen-train")).to_have_text(f"nas train tiny_lm {number} --steps 2000")
     assert tab.evaluate("document.activeElement.dataset.trial") == number
 
 

@@ -95,7 +95,7 @@ def test_the_page_tells_what_was_searched_and_found(record, reader):
     assert "hidden size 32 to 128, 1 to 4 layers, cosine, linear, softmax and window attention" in reader.words
     assert "trained for 200 steps on python-docs" in reader.words
     for trial in pareto.front_of(record):
-        assert f"nas train tiny_lm {trial.number}" in reader.words
+        assert f"nas train tiny_lm {trial.number} --steps 2000" in reader.words
     assert "nas resume tiny_lm --retry failed" in reader.words
     assert "over the limit on weights_mib" in reader.words
     assert "AMD EPYC 7B13" in reader.words
