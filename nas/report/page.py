@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nas import formatting
-from nas.report import attention, words
+from nas.report import attention, remarks, words
 from nas.report.account import Account
 from nas.report.figures import Drawn
 from nas.report.folder import MARK
@@ -61,6 +61,8 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
         rows=rows,
         front=[by_number[trial.number] for trial in summary.front],
         outcomes=words.outcomes(summary),
+        remarks=remarks.remarks(summary),
+        why_empty=remarks.why_empty(summary),
         figures={kind: [f for f in figures if f[0].kind == kind] for kind in KINDS},
         account=account,
         floors=_floors(summary),

@@ -7,9 +7,10 @@ from pydantic import TypeAdapter
 
 from nas.architecture import Family
 from nas.formatting import ABSENT, number, span
+from nas.reasons import Reason
 from nas.report.summary import Role, Summary
 from nas.report.window import Window
-from nas.results import Goal, State, StudyRecord, TrialResult
+from nas.results import METRICS, Goal, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
@@ -73,6 +74,22 @@ def _range(values: Sequence[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+FAILURES: dict[str, str] = {
+    Reason.NAN: "a loss or an objective was not finite",
+    Reason.OOM: "out of memory",
+    Reason.TIMEOUT: "took longer than the study allows",
+    Reason.ERROR: "an error",
+    Reason.STALE: "several workers died of it",
+}
+"""Why trials fail, in words."""
+
+
+def disturbed(trial: TrialResult) -> bool:
+    """Tells whether a limit on a time was judged by a measurement that other load disturbed."""
+    timed = (name for name, violation in trial.violations.items() if violation > 0)
+    return trial.contended and any(not (METRICS[name].exact if name in METRICS else False) for name in timed)
+
+
 def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
     """(state, reason, how many), in the order of states in `Role`."""
     counts: dict[tuple[Role, str], int] = {}
@@ -94,37 +111,12 @@ def reason(trial: TrialResult, role: Role) -> str:
     if role is Role.INFEASIBLE:
         over = [name for name, violation in trial.violations.items() if violation > 0]
         at_rung = f"at step {trial.rungs[-1].step:,}: would end " if trial.state is State.PRUNED and trial.rungs else ""
-        return f"{at_rung}over the limit on {listed(over)}"
+        load = ", measured while something else ran" if disturbed(trial) else ""
+        return f"{at_rung}over the limit on {listed(over)}{load}"
     if role is Role.UNMEASURED:
         return "an objective has no finite value"
-    return trial.reason or {Role.FRONT: "non-dominated", Role.OPEN: str(trial.state).lower()}.get(role, "")
-
-
-def remarks(summary: Summary) -> list[str]:
-    """Lists what a reader must know before the figures."""
-    record, open_trials = summary.record, len(summary.with_role(Role.OPEN))
-    found = []
-    if not record.trained_count():
-        found.append("No trial has been trained yet.")
-    elif record.trained_count() < record.budget:
-        found.append(f"The budget is not spent: {record.trained_count()} of {plural(record.budget, 'trial')} trained.")
-    if open_trials:
-        found.append(f"{plural(open_trials, 'trial')} had not ended when this page was written.")
-    if unmeasured := len(summary.with_role(Role.UNMEASURED)):
-        found.append(f"{plural(unmeasured, 'trial')} ended without a finite value of every objective.")
-    return found
-
-
-def why_empty(summary: Summary) -> str:
-    if not summary.record.trained_count():
-        return "No trial has been trained yet."
-    complete = [trial for trial in summary.record.trials if trial.state is State.COMPLETE]
-    if not complete:
-        return "No trial has been trained to the end."
-    if not any(trial.feasible for trial in complete):
-        limits = listed([str(constraint) for constraint in summary.record.constraints])
-        return f"No trial that was trained to the end meets the constraints ({limits})."
-    return "No trial that was trained to the end has a finite value of every objective."
+    failure = FAILURES.get(Reason.from_stored(trial.reason) or "") if role is Role.FAILED else None
+    return failure or trial.reason or {Role.FRONT: "non-dominated", Role.OPEN: str(trial.state).lower()}.get(role, "")
 
 
 def line_meaning(summary: Summary) -> str:

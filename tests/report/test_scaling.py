@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from nas.report import figures, page, plots, tables, words
+from nas.report import figures, page, plots, remarks, tables
 from nas.report.account import Account
 from nas.report.effort import BoundCheck, Effort
 from nas.report.ranking import rankings
@@ -58,7 +58,7 @@ def written(record: StudyRecord) -> None:
     tables.to_frame(record)
     tables.front_rows(record)
     page.render(summary, account, [])
-    words.remarks(summary)
+    remarks.remarks(summary)
     assert summary.history is not None
 
 
