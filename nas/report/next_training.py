@@ -35,7 +35,7 @@ class NextTraining:
 
     @property
     def about(self) -> str:
-        """How long it takes, as in `about 40 s`; empty where that is not known."""
+        """Returns the time that it takes, as in `about 40 s`; empty where that is not known."""
         return "" if self.seconds is None else f"about {seconds(_rounded(self.seconds))}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a reader of the report must know before the figures: what is missing, what failed, what was disturbed."""
+"""Tells a reader before the figures what is missing, what failed, and what was disturbed."""
 
 from collections import Counter
 

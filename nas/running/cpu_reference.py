@@ -1,4 +1,4 @@
-"""How far a device's results are from the CPU's, for the checks of a GPU.
+"""Measures how far a device's results are from the CPU's, for the checks of a GPU.
 
 Shapes: B batch, T tokens, D hidden.
 """
@@ -42,7 +42,7 @@ def kind_difference(
 
 
 def is_fused(spec: Kind, device: str, length: int, position: Position | None) -> bool:
-    """Whether attention to few keys takes its fused form there."""
+    """Tells whether attention to few keys takes its fused form there."""
     pattern: Any = build(spec, HIDDEN, length, "causal" in spec.forms, position).pattern
     heads = int(getattr(spec, "heads", 1))
     return flex.pays(torch.empty(1, length, heads, HIDDEN // heads, device=checked_device(device)), pattern)

@@ -1,4 +1,4 @@
-"""What needs a GPU to be tried, each as one function that returns figures or raises; `nas doctor --gpu` runs them all.
+"""Checks what needs a GPU, each in one function that returns figures or raises; `nas doctor --gpu` runs them all.
 
 To add a check: write a function of the device's name, and a line of `CHECKS`. Each runs in a process of its own
 (`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process without one.
@@ -77,13 +77,13 @@ MODEL = Architecture.model_validate(
 
 
 class CheckFailed(NasError):
-    """What was seen is not what should be."""
+    """Says that something is not as it should be."""
 
     code = "gpu-check"
 
 
 class NotCounted(NasError):
-    """The hardware does not tell; nothing is wrong."""
+    """Says that the hardware does not tell; nothing is wrong."""
 
     code = "not-counted"
 
@@ -271,7 +271,7 @@ def _close(what: str, apart: float) -> None:
 
 
 def outcome_of(check: Check, device: str) -> dict[str, Any]:
-    """How one check ended, as plain data: level, text, fix and figures. Whatever it raises is its outcome."""
+    """Runs one check and returns its outcome as plain data: level, text, fix, figures. It raises nothing."""
     try:
         figures = check.run(device)
     except NotCounted as error:

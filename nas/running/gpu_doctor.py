@@ -20,7 +20,7 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class GpuFinding:
-    """How one check ended."""
+    """Tells how one check ended."""
 
     name: str
     level: Level
@@ -31,7 +31,7 @@ class GpuFinding:
 
 
 def machine() -> dict[str, Any]:
-    """What the outcomes are of: GPU, driver, versions. Raises UsageError where torch sees no GPU."""
+    """Describes the machine: GPU, driver, versions. Raises UsageError where torch sees no GPU."""
     import torch
 
     from nas.measure import environment
