@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from nas.report.words import seconds
+from nas.formatting import duration
 from nas.results import TrialResult
 
 LONGER = 10
@@ -36,7 +36,7 @@ class NextTraining:
     @property
     def about(self) -> str:
         """Returns the time that it takes, as in `about 40 s`; empty where that is not known."""
-        return "" if self.seconds is None else f"about {seconds(_rounded(self.seconds))}"
+        return "" if self.seconds is None else f"about {duration(_rounded(self.seconds))}"
 
     def __str__(self) -> str:
         return f"Train this architecture for {self.steps:,} steps{f' ({self.about})' if self.about else ''}"

@@ -19,7 +19,7 @@ def after(seconds: float):
     ("seconds", "sentence"),
     [
         (4.0, "Train this architecture for 2,000 steps (about 40 s)"),
-        (0.001, "Train this architecture for 2,000 steps (about 1 s)"),
+        (0.001, "Train this architecture for 2,000 steps (about 1.0 s)"),
         (91.3, "Train this architecture for 2,000 steps (about 15 min)"),
         (7000.0, "Train this architecture for 2,000 steps (about 19 h 30 min)"),
     ],
