@@ -214,7 +214,11 @@ def refuse_bad_end(outcome: Outcome) -> None:
     if outcome.end is not None and not pareto.front_of(record):
         limits = [f"constraints: {'; '.join(map(str, record.constraints))}"] if record.constraints else []
         detail = "\n".join([*limits, *([_told(failed)] if failed else [])])
-        raise NothingFeasible("no trial was trained to its end within the constraints", detail=detail)
+        disturbed = sum(trial.contended and not trial.feasible for trial in record.trials)
+        unsure = f"other programs disturbed {disturbed} measurements: nas resume {record.name}   takes them again"
+        raise NothingFeasible(
+            "no trial was trained to its end within the constraints", detail=detail, help=unsure if disturbed else ""
+        )
 
 
 def _told(failed: Sequence[TrialResult]) -> str:
