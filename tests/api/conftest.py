@@ -9,7 +9,7 @@ import nas
 from nas.api import checking
 from nas.api.checking import parameters
 from nas.architecture import Architecture
-from nas.running import trial
+from nas.running import measuring
 from nas.tasks import Task
 
 TEXT = "".join(f"the quick brown fox number {n} jumps over the lazy dog; " for n in range(60))
@@ -51,7 +51,7 @@ def sizes(architecture: Architecture, task: Task, *_: object) -> dict[str, float
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """No latency is measured in this process."""
-    monkeypatch.setattr(trial, "measure_alone", sizes)
+    monkeypatch.setattr(measuring, "_measure", sizes)
     monkeypatch.setattr(checking, "TIMED_SECONDS", 0.0)
 
 
@@ -64,7 +64,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("NAS_RUNS", str(folder / "runs"))
-        patch.setattr(trial, "measure_alone", sizes)
+        patch.setattr(measuring, "_measure", sizes)
         nas.search("exact.toml", executor="serial")
     return folder
 

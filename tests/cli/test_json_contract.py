@@ -1,0 +1,111 @@
+"""`--json`: every documented key is emitted, and every emitted key is documented (docs/commands.md)."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from nas.api import checking
+from nas.data import fetch
+from nas.running import measuring
+
+PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+OPTIONAL = {"waiting": {"trial"}}
+NOT_HERE = {"released", "waiting", "stopping", "budget", "remeasured"}
+"""Events that a short undisturbed search with exact objectives has no reason for."""
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the first table below the heading."""
+    below = PAGE[PAGE.index(heading) :]
+    lines = below[below.index("|---") :].splitlines()[1:]
+    rows = lines[: next(i for i, line in enumerate(lines) if not line.startswith("|"))]
+    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in rows]
+
+
+def keys(cell: str) -> set[str]:
+    """What is set as code in the part that lists keys; what stands in brackets says what is in them."""
+    listed = re.sub(r"\([^()]*\)", "", cell).split(";")[0]
+    return set(re.findall(r"`([a-z_0-9]+)`", listed))
+
+
+EVENTS = {row[0].strip("`"): keys(row[1]) for row in table("write these events as they happen")}
+OTHERS = {
+    (row[0].strip("`"), kind): keys(row[2])
+    for row in table("### Keys of the other commands")
+    for kind in re.findall(r"`(\w+)`", row[1])
+}
+
+
+def emitted(out: str) -> list[tuple[str, set[str]]]:
+    """(type, keys besides v and type) of every line."""
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert all(line["v"] == 1 for line in lines)
+    return [(line["type"], line.keys() - {"v", "type"}) for line in lines]
+
+
+def sizes(architecture, task, *_):
+    return {"params": 100.0, "weights_mib": checking.parameters(architecture, task) / 2**18, "contended": 0.0}
+
+
+@pytest.fixture
+def exact(settings, tmp_path, monkeypatch):
+    """A study file whose objectives are exact, and whose latencies are not measured."""
+    monkeypatch.setattr(measuring, "_measure", sizes)
+    monkeypatch.setattr(checking, "TIMED_SECONDS", 0.0)
+    file = settings.to_toml().replace('metric = "decode_ms_per_token"', 'metric = "params"').replace("demo", "exact")
+    (tmp_path / "exact.toml").write_text(file)
+    monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "exact.toml"
+
+
+def test_events_of_a_search(nas, exact):
+    ran = nas("search", exact, "--json", "--executor", "serial", "--trials", "2")
+    assert ran.code == 0, ran.err
+    told = [(kind, found) for kind, found in emitted(ran.out) if kind not in NOT_HERE]
+    assert {kind for kind, _ in told} == EVENTS.keys() - NOT_HERE
+    for kind, found in told:
+        assert found == EVENTS[kind], kind
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("nas status", ["status", "demo"]),
+        ("nas list", ["list"]),
+        ("nas show", ["show", "demo", "0"]),
+        ("nas show", ["show", "demo", "2"]),
+        ("nas doctor", ["doctor"]),
+        ("nas data list", ["data", "list"]),
+    ],
+)
+def test_keys_of_commands(nas, command, arguments):
+    for kind, found in emitted(nas(*arguments, "--json").out):
+        assert found == OTHERS[command, kind], kind
+
+
+def test_keys_of_a_dry_run(nas, exact):
+    ((kind, found),) = emitted(nas("search", exact, "--dry-run", "--json").out)
+    assert found == OTHERS["nas search --dry-run", kind]
+
+
+def test_keys_of_a_fetch(nas, monkeypatch):
+    monkeypatch.setattr(fetch, "present", lambda dataset: Path("here"))
+    monkeypatch.setattr(fetch, "content", lambda dataset: b"")
+    ((kind, found),) = emitted(nas("data", "fetch", "babi", "--json").out)
+    assert found == OTHERS["nas data fetch", kind]
+
+
+def test_a_study_that_cannot_be_read_has_an_error(nas, runs):
+    (runs / "broken").mkdir()
+    (runs / "broken" / "study.db").write_bytes(b"no database")
+    assert ("study", {"study", "error"}) in emitted(nas("list", "--json").out)
+
+
+def test_every_command_with_json_is_held_to_its_keys():
+    tested = {command for command, _ in OTHERS}
+    assert tested == {
+        *("nas search --dry-run", "nas status", "nas list", "nas show", "nas doctor"),
+        *("nas data list", "nas data fetch"),
+    }
