@@ -33,6 +33,8 @@ STEPS = 10**9
 RUNGS = 100
 REPEATS = 100_000
 TRIALS = 1_000_000
+RUNS = 1_000
+"""Seeds, processes or architectures of one benchmark."""
 THREADS = 1_024
 PROCESSORS = 10_000
 LEAST_CPU, LEAST_GPU = 0.05, 0.01

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from nas import files
+from nas import bounds, files
 from nas.architecture import first_error
 from nas.attention import MODULES
 from nas.bench import attention_figure
@@ -75,8 +75,8 @@ def parse_kinds(text: str | None, hidden: int, heads: int) -> dict[str, Kind]:
 def parse_contexts(text: str) -> tuple[int, ...]:
     """ "128,256" → the contexts, each once, rising."""
     words = {word.strip() for word in text.split(",")}
-    if not all(word.isdecimal() and int(word) > 1 for word in words):
-        help = "whole numbers of at least 2 with commas between them, as in 128,256,512"
+    if not all(word.isdecimal() and len(word) < 8 and 1 < int(word) <= bounds.CONTEXT for word in words):
+        help = f"whole numbers from 2 to {bounds.CONTEXT} with commas between them, as in 128,256,512"
         raise UsageError(f"cannot read the contexts '{text}'", where="--contexts", help=help)
     return tuple(sorted(int(word) for word in words))
 

@@ -1,11 +1,13 @@
 """Reading a tabulated benchmark: from a file or a package, as a command line asks for it."""
 
 import csv
+import io
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 
+from nas import bounds, files
 from nas.bench import nasbench201
 from nas.bench.tables import Column, Columns, Table, build
 from nas.errors import UsageError, nearest
@@ -49,7 +51,7 @@ def read(path: Path) -> Columns:
         raise UsageError(f"unknown kind of table '{path.suffix or path.name}'", where=str(path), help=help)
     try:
         columns = readers[path.suffix.lower()](path)
-    except (OSError, UnicodeDecodeError, csv.Error, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
         missing = isinstance(error, FileNotFoundError)
         message = "there is no such table" if missing else "the table cannot be read"
         raise UsageError(message, where=str(path), detail="" if missing else str(error)) from error
@@ -60,8 +62,8 @@ def read(path: Path) -> Columns:
 
 
 def _csv(path: Path) -> Columns:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, skipinitialspace=True) if row]
+    text = io.StringIO(files.read_bytes(path, bounds.TEXT_BYTES).decode("utf-8-sig"), newline="")
+    rows = [row for row in csv.reader(text, skipinitialspace=True) if row]
     if not rows:
         return {}
     heads, *rows = rows
@@ -75,7 +77,7 @@ def _csv(path: Path) -> Columns:
 
 
 def _parquet(path: Path) -> Columns:
-    columns: Columns = pyarrow.parquet.read_table(path).to_pydict()
+    columns: Columns = pyarrow.parquet.read_table(io.BytesIO(files.read_bytes(path, bounds.TEXT_BYTES))).to_pydict()
     return columns
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nas import bounds
 from nas.formatting import fixed, number, percent
 
 bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on this machine.")
@@ -12,9 +13,14 @@ bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on
 
 @bench.command("driver")
 def driver(
-    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of the long run.")] = 40,
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, help="Trials of the long run.")
+    ] = 40,
     scale: Annotated[
-        int | None, typer.Option("--scale", metavar="N", min=1, help="Instead: asks after N finished trials, no stock.")
+        int | None,
+        typer.Option(
+            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Instead: asks after N finished trials, no stock."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -67,9 +73,11 @@ def _driver_at_scale(trials: int, json: bool) -> None:
 @bench.command("latency")
 def latency(
     architectures: Annotated[
-        int, typer.Option("--architectures", metavar="N", min=3, help="How many to measure.")
+        int, typer.Option("--architectures", metavar="N", max=bounds.RUNS, min=3, help="How many to measure.")
     ] = 12,
-    trainers: Annotated[int, typer.Option("--trainers", metavar="N", min=1, help="Processes that train beside.")] = 2,
+    trainers: Annotated[
+        int, typer.Option("--trainers", metavar="N", max=bounds.RUNS, min=1, help="Processes that train beside.")
+    ] = 2,
     file: Annotated[
         Path, typer.Option("--file", metavar="FILE", help="The study file whose space they are drawn from.")
     ] = Path("search_spaces/tiny_lm.toml"),
@@ -107,10 +115,14 @@ def attention(
     contexts: Annotated[
         str, typer.Option("--contexts", metavar="128,...", help="Tokens of a sequence.")
     ] = "128,256,512,1024,2048,4096",
-    hidden: Annotated[int, typer.Option("--hidden", metavar="N", min=1, help="Hidden size.")] = 128,
-    heads: Annotated[int, typer.Option("--heads", metavar="N", min=1, help="Of every kind that has heads.")] = 4,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = 1,
-    repeats: Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="The most readings of a time.")] = 200,
+    hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 128,
+    heads: Annotated[
+        int, typer.Option("--heads", metavar="N", max=bounds.HEADS, min=1, help="Of every kind that has heads.")
+    ] = 4,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", max=bounds.THREADS, min=1, help="CPU threads.")] = 1,
+    repeats: Annotated[
+        int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="The most readings of a time.")
+    ] = 200,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write table and figure.")] = Path(
         "reports/benchmarks/attention"
     ),
@@ -150,19 +162,28 @@ def recall(
         str | None,
         typer.Option("--kinds", metavar="A,B", help="Which, as in 'softmax, window window=8'; else states that grow."),
     ] = None,
-    vocabulary: Annotated[int, typer.Option("--vocabulary", metavar="N", help="Keys and values.")] = 256,
-    context: Annotated[int, typer.Option("--context", metavar="N", help="Tokens of an example.")] = 64,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="To be remembered.")] = 8,
-    hidden: Annotated[int, typer.Option("--hidden", metavar="N", min=1, help="Hidden size.")] = 64,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Of each training.")] = 2000,
+    vocabulary: Annotated[
+        int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Keys and values.")
+    ] = 256,
+    context: Annotated[
+        int, typer.Option("--context", metavar="N", max=bounds.CONTEXT, help="Tokens of an example.")
+    ] = 64,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", max=bounds.CONTEXT, help="To be remembered.")] = 8,
+    hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", max=bounds.STEPS, min=1, help="Of each training.")
+    ] = 2000,
     optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="Of every training.")] = "muon",
     rates: Annotated[str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")] = "0.02",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Trainings at each rate.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Trainings at each rate.")
+    ] = 3,
     random_gaps: Annotated[
         bool, typer.Option("--random-gaps", help="Any tokens between the queries, instead of one that means nothing.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes to train in; else one a CPU.")
+        int | None,
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to train in; else one a CPU."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write table and figure.")] = Path(
         "reports/benchmarks/recall"
@@ -197,15 +218,21 @@ def recall(
 def search(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML); `nas spaces` lists some.")],
     minutes: Annotated[float, typer.Option("--minutes", metavar="M", help="Wall-clock time of each run.")],
-    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="Runs of each, with the seeds 0, 1, ...")],
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="K", max=bounds.RUNS, help="Runs of each, with the seeds 0, 1, ...")
+    ],
     rows: Annotated[
         bool, typer.Option("--rows", help="Add our driver with random, nsga2, gp, and without stopping.")
     ] = False,
     retrain_seeds: Annotated[
-        int, typer.Option("--retrain-seeds", metavar="N", help="Trainings of each architecture after the runs.")
+        int,
+        typer.Option(
+            "--retrain-seeds", metavar="N", max=bounds.RUNS, help="Trainings of each architecture after the runs."
+        ),
     ] = 1,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", help="Of these side by side; default: as in the runs.")
+        int | None,
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, help="Of these side by side; default: as in the runs."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to keep runs and results.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -254,10 +281,13 @@ def samplers(
     names: Annotated[
         str, typer.Option("--samplers", metavar="A,B", help="Which to compare.")
     ] = "pareto,gp,tpe,nsga2,random",
-    trials: Annotated[int, typer.Option("--trials", metavar="N", min=1, help="Trainings of a run.")] = 100,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Runs of a sampler.")] = 10,
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")
+    ] = 100,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Runs of a sampler.")] = 10,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes to run them in; else one a CPU.")
+        int | None,
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to run them in; else one a CPU."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
