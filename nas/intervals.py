@@ -1,7 +1,9 @@
 """Spans of time, as (start, end) in Unix seconds: how long work took when its pauses are left out."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 Span = tuple[float, float]
 
@@ -20,6 +22,18 @@ def union(spans: Iterable[Span]) -> list[Span]:
 def seconds(spans: Iterable[Span], until: float = math.inf) -> float:
     """The length of the union, as far as it lies before that moment."""
     return math.fsum(min(end, until) - start for start, end in union(spans) if start < until)
+
+
+def seconds_before(spans: Iterable[Span], moments: Sequence[float]) -> list[float]:
+    """Returns for each moment what `seconds` says, in time n log n in all."""
+    merged = union(spans)
+    starts, before = [start for start, _ in merged], [0.0, *accumulate(end - start for start, end in merged)]
+    found = []
+    for moment in moments:
+        begun = bisect_left(starts, moment)
+        after = max(0.0, merged[begun - 1][1] - moment) if begun else 0.0
+        found.append(before[begun] - after)
+    return found
 
 
 def attempts(

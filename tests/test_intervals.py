@@ -45,3 +45,9 @@ def test_only_what_lies_before_a_moment_counts():
 )
 def test_an_attempt_lasts_until_it_is_put_back_or_its_driver_was_last_seen(stored, finished, spans):
     assert intervals.attempts(stored, finished, [(0, 100), (1000, 1100)]) == spans
+
+
+def test_many_moments_at_once_are_each_as_one_alone():
+    spans, moments = [(10.0, 20.0), (15.0, 30.0), (50.0, 60.0)], [0.0, 10.0, 12.5, 30.0, 40.0, 55.0, 99.0]
+    expected = [intervals.seconds(spans, moment) for moment in moments]
+    assert intervals.seconds_before(spans, moments) == pytest.approx(expected)

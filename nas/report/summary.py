@@ -110,7 +110,7 @@ class Summary:
         for trial in trained:
             found = trial.values(objectives) if trial.eligible else None
             volumes.append(growing.volume if found is None else growing.add(found))
-        busy = [intervals.seconds(self.record.working, trial.finished or 0.0) for trial in trained]
+        busy = intervals.seconds_before(self.record.working, [trial.finished or 0.0 for trial in trained])
         return HypervolumeHistory(tuple(reference), tuple(busy), tuple(volumes))
 
     @property

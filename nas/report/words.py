@@ -81,7 +81,7 @@ FAILURES: dict[str, str] = {
     Reason.ERROR: "an error",
     Reason.STALE: "several workers died of it",
 }
-"""Why trials fail, in words."""
+"""Reasons of failed trials, in words."""
 
 
 def disturbed(trial: TrialResult) -> bool:

@@ -28,8 +28,9 @@ from nas.measure.hardware import checked_device, gpu_uuid
 from nas.measure.memory import MIB, peak_mib, weight_bytes
 from nas.models import build as build_model
 from nas.running.cpu_reference import difference, is_fused, kind_difference
+from nas.running.measuring import measure_alone
 from nas.running.placement import resolve_device
-from nas.running.trial import measure_alone, share_gpu
+from nas.running.trial import share_gpu
 from nas.settings.study_file import StudyFile, parse
 from nas.tasks import open_task
 
