@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from nas.body import Finished, Job, Measured, Reached, Said
-from nas.results import Measurement
+from nas.measurement import Measurement
 
 READINGS = 50
 
