@@ -85,6 +85,8 @@ class Progress:
                 self._finished(event)
             case "released":
                 self.running.pop(event["trial"], None)
+            case "restarted":
+                self._say(f"trial {event['trial']}: training starts anew: {event['why']}")
             case "stopping":
                 self.note = STOPPING[event["level"]]
                 self._say(self.note)

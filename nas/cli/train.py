@@ -94,6 +94,8 @@ class _Shown:
         match event["type"]:
             case "loaded":
                 self.console.print("Trained already.")
+            case "restarted":
+                self.console.print(f"Training starts anew: {event['why']}", soft_wrap=True)
             case "begun" if step:
                 self.console.print(f"Going on from step {step} of {steps}.")
             case "step":

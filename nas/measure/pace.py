@@ -45,7 +45,8 @@ class Pace:
 
     def _stored(self) -> float:
         try:
-            if time.time() - self._path.stat().st_mtime < REMEMBERED_SECONDS:
+            # A time in the future is one of another clock, which says nothing of the age.
+            if 0 <= time.time() - self._path.stat().st_mtime < REMEMBERED_SECONDS:
                 return float(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             pass

@@ -27,7 +27,7 @@ from nas.results import Rung
 from nas.running.architecture_features import Describe
 from nas.running.budget import ASKS_PER_TRIAL, End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
-from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached, Waiting, waiting
+from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Notice, Reached, notice
 from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
@@ -194,12 +194,12 @@ class Coordinator:
         self.observer({"type": kind, "trial": number, **facts})
 
     def _handle(self, trial: RunningTrial, event: Event) -> bool:
+        if isinstance(event, Notice):
+            self.observer(notice(event, trial.job.number))
+            return True
         match event:
             case Measured(metrics):
                 return self._measured(trial, metrics)
-            case Waiting(what, since):
-                self.observer(waiting(what, trial.job.number, since))
-                return True
             case Reached(rung):
                 return self._rung(trial, rung)
             case Completed(rung, metrics):

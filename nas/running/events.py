@@ -45,6 +45,13 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Restarted:
+    """Training starts anew, since its checkpoint cannot be continued."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Reached:
     """A rung is trained, evaluated and saved."""
 
@@ -93,7 +100,7 @@ WAITS = {
 }
 """The things that a search may wait for, in words."""
 
-Event = Measured | Waiting | Reached | Completed | Failed | Interrupted | Blocked
+Event = Measured | Waiting | Restarted | Reached | Completed | Failed | Interrupted | Blocked
 
 
 def waiting(what: str, trial: int | None = None, since: float | None = None) -> dict[str, Any]:
@@ -103,9 +110,20 @@ def waiting(what: str, trial: int | None = None, since: float | None = None) -> 
     return told if trial is None else told | {"trial": trial}
 
 
+Notice = Waiting | Restarted
+"""What is only told: the trial goes on."""
+
+
+def notice(event: Notice, trial: int) -> dict[str, Any]:
+    """The event as observers hear of it."""
+    if isinstance(event, Restarted):
+        return {"type": "restarted", "trial": trial, "why": event.why}
+    return waiting(event.what, trial, event.since)
+
+
 class Body(Protocol):
-    """A trial while it runs. `step()` is called until it returns another event than Measured, Waiting or Reached, or
-    until the coordinator says that the trial ends."""
+    """A trial while it runs. `step()` is called until it returns another event than Measured, Waiting, Restarted or
+    Reached, or until the coordinator says that the trial ends."""
 
     def step(self) -> Event: ...
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from nas.errors import Conflict, NasError, OutOfReach
 from nas.running.coordinator import Coordinator
-from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, Waiting, waiting
+from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, Restarted, Waiting, waiting
 from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray, shielded
 from nas.running.placement import Placement
 from nas.running.shipping import Shipped, packed
@@ -189,7 +189,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 
     def step(self) -> dict[str, Any]:
         event = self._body.step()
-        return {"event": event, "done": not isinstance(event, Measured | Waiting | Reached)}
+        return {"event": event, "done": not isinstance(event, Measured | Waiting | Restarted | Reached)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Trials keep their own checkpoints, in the study's folder."""

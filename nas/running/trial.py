@@ -14,7 +14,18 @@ from nas.errors import OutOfReach
 from nas.measure import DeviceLock
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
-from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Reached, Waiting
+from nas.running.events import (
+    Blocked,
+    Completed,
+    Event,
+    Failed,
+    Interrupted,
+    Job,
+    Measured,
+    Reached,
+    Restarted,
+    Waiting,
+)
 from nas.running.measuring import LoneMeasurement
 from nas.running.stop_control import told_to_stop
 from nas.settings.study_file import StudyFile
@@ -87,7 +98,11 @@ class TrialRun:
         return LoneMeasurement.of(self.architecture, _task(self.file.task), self.file, self.device, self.lock)
 
     def _train(self) -> Event:
-        trainer = self._trainer = self._trainer or self._new_trainer()
+        if self._trainer is None:
+            self._trainer = self._new_trainer()
+            if self._trainer.anew:
+                return Restarted(self._trainer.anew)
+        trainer = self._trainer
         if self._told < len(trainer.rungs):
             rung = trainer.rungs[self._told]
         else:

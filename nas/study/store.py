@@ -5,6 +5,7 @@ and is claimed again under the same number. Finished rows never change: what is 
 `confirmed:NUMBER:SEED`) are attributes of the study.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,8 @@ class Store:
             with quietly():
                 self.study = optuna.load_study(storage=storage, study_name=name)
             self._study_id = storage.get_study_id_from_name(self.study.study_name)
+        except (json.JSONDecodeError, RecursionError, TypeError, AssertionError) as error:
+            checked.damaged("study", "attributes", str(error), "JSON, as Optuna writes it")
         except (KeyError, ValueError):
             text = f"no study '{name}' in this database" if name else "this database holds no study"
             help = "nas list   shows what there is" if name else UNMADE

@@ -35,6 +35,8 @@ def train_and_test(
         return should_stop()
 
     trainer.should_stop = before_step
+    if trainer.anew:
+        observer({"type": "restarted", "why": trainer.anew})
     observer({"type": "begun", "step": trainer.step, "steps": steps, "folder": str(folder)})
     try:
         while not trainer.done:

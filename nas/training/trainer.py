@@ -16,11 +16,12 @@ from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.errors import Conflict, NasError, UsageError
-from nas.results import Rung, rungs_of
+from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task, model_of
 from nas.training import optimiser
 from nas.training.model_folder import copy_into, read_tensors, tensors_of, write_tensors
+from nas.training.progress import progress_of
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.rungs: tuple[Rung, ...] = ()
+        self.anew = ""
+        """Why the checkpoint that was there could not be continued; empty when it was, or when there was none."""
         if checkpoint:
             self._restore(checkpoint)
 
@@ -200,22 +203,32 @@ class Trainer:
             tensors, metadata = read_tensors(path)
         except FileNotFoundError:
             return
-        except ValueError as error:
-            log.warning("training starts anew: %s", error)
+        except (OSError, ValueError) as error:
+            self._start_anew(str(error))
             return
-        stored = metadata.get("identity") or {}
+        stored = metadata.get("identity")
+        stored = stored if isinstance(stored, dict) else {}
         # A key that its version did not know is no contradiction.
         if not stored or self.identity | stored != self.identity:
             raise _conflict(path, stored, self.identity)
-        state = tensors.pop("generator", None)
-        if state is None or not copy_into(self._tensors(), tensors):
-            log.warning("training starts anew: %s holds other tensors than this version writes", path)
+        state, own = tensors.pop("generator", None), self.generator.get_state()
+        try:
+            progress = progress_of(metadata, rung_steps(self.settings))
+        except ValueError as error:
+            self._start_anew(f"{path}: {error}")
+            return
+        sound = state is not None and (state.shape, state.dtype) == (own.shape, own.dtype)
+        if state is None or not sound or not copy_into(self._tensors(), tensors):
+            self._start_anew(f"{path} holds other tensors than this version writes")
             return
         self.generator.set_state(state)
-        progress = metadata["progress"]
-        self.step, self.seconds = progress["step"], progress["seconds"]
-        self.tokens = progress.get("tokens", self.step * self.settings.batch * self.task.context)
-        self.rungs = rungs_of(progress)
+        self.step, self.seconds, self.rungs = progress.step, progress.seconds, progress.reached()
+        told = progress.tokens
+        self.tokens = self.step * self.settings.batch * self.task.context if told is None else told
+
+    def _start_anew(self, why: str) -> None:
+        self.anew = why
+        log.warning("training starts anew: %s", why)
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:

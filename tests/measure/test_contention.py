@@ -67,8 +67,9 @@ def test_a_pace_that_was_long_not_reached_is_forgotten(tmp_path):
     pace.best_ns = 1
     pace.remember()
     (stored,) = tmp_path.iterdir()
-    os.utime(stored, (time.time() - 3600, time.time() - 3600))
-    assert Pace(tmp_path).best_ns == float("inf")
+    for shift in (-3600, 3600):  # long ago, and by a clock that has been set back since
+        os.utime(stored, (time.time() + shift, time.time() + shift))
+        assert Pace(tmp_path).best_ns == float("inf")
 
 
 @pytest.mark.parametrize("text", ["", "fast"])

@@ -325,3 +325,28 @@ def test_weights_beside_another_architecture_are_refused(
     files.write_json(tmp_path / "architecture.json", other.model_dump(mode="json"))
     with pytest.raises(DataError, match="another architecture"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        None,
+        {"step": 10**9, "seconds": 1.0, "rungs": []},
+        {"step": -1, "seconds": 1.0, "rungs": []},
+        {"step": "3", "seconds": 1.0, "rungs": []},
+        {"step": 12, "seconds": 1.0, "rungs": []},
+        {"step": 1, "seconds": float("nan"), "rungs": []},
+        {"step": 1, "seconds": 1.0, "rungs": [{"step": 1}]},
+    ],
+)
+def test_progress_that_cannot_be_is_told_and_training_starts_anew(trainer, tmp_path, progress) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    first = trainer(checkpoint=path)
+    first.run_to_next_rung()
+    tensors, metadata = artifact.read_tensors(path)
+    metadata = metadata | {"progress": progress} if progress else {"identity": metadata["identity"]}
+    artifact.write_tensors(path, tensors, metadata)
+    again = trainer(checkpoint=path)
+    assert (again.step, again.rungs) == (0, ())
+    assert "progress" in again.anew
+    assert_equal_weights(again.model, trainer().model)
