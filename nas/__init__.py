@@ -4,7 +4,7 @@
     study.front(where=["decode_ms_per_token<=0.3"])
     model = study.train(12)
 
-Importing it is cheap: torch, ray and optuna are loaded when something needs them.
+Importing `nas` is cheap: it loads torch, ray and optuna only when something needs them.
 """
 
 from importlib import import_module
@@ -100,12 +100,14 @@ _HOMES = {
     "nas.samplers.pareto_sampler": ("ParetoSampler",),
     "nas.settings.study_file": ("StudyFile", "load"),
 }
-"""Module → the names that it gives to `nas`; a test holds this to the imports above and to `__all__`."""
+"""Maps each module to the names that it gives to `nas`. A test compares this with the imports above and with
+`__all__`.
+"""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used."""
+    """Loads a public name when it is first used."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'nas' has no attribute '{name}'")
     value = getattr(import_module(_HOME_OF[name]), name)

@@ -1,1 +1,3 @@
-"""This package is what Python users call: `import nas` offers these as `nas.search`, `nas.open_study` and so on."""
+"""This package is the Python front door: `import nas` offers its functions as `nas.search`, `nas.open_study` and
+so on.
+"""

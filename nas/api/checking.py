@@ -1,4 +1,4 @@
-"""Tells what a study file describes, how large its space is, and about how long a search takes."""
+"""Describes what a study file contains, how large its space is, and about how long a search takes."""
 
 import random
 import time
@@ -24,28 +24,29 @@ from nas.training.torch_state import borrowed_torch
 from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
 
 DRAWN, SHOWN = 32, 5
-"""Architectures drawn to know the space by, and those of them that are shown."""
+"""So many architectures are drawn to learn about the space, and so many of them are shown."""
 TIMED_SECONDS = 1.2
-"""Each of two architectures is trained for so many seconds for the estimate."""
+"""Each of the two architectures is trained for so many seconds for the estimate."""
 
 
 def check(file: StudyFile | Path | str) -> dict[str, Any]:
-    """Check a study file, and tell what it describes, as `nas check --json` would: see `describe`.
+    """Checks a study file and describes it, as `nas check --json` does: see `describe`.
 
-    Raises InvalidStudyFile with the line of what is wrong, DataError where its data is not what it says.
+    Raises InvalidStudyFile with the line of the mistake, and DataError where the data does not match the file.
     """
     settings = file if isinstance(file, StudyFile) else study_file.load(file)
     return describe(settings, place(settings).slots)
 
 
 def describe(file: StudyFile, slots: int) -> dict[str, Any]:
-    """{space_size, samples: [{architecture, architecture_id, params}], seconds, too_long}, as plain data.
+    """Returns {space_size, samples: [{architecture, architecture_id, params}], seconds, too_long}, as plain data.
 
-    Of a training of the user's own `seconds` and `params` are None; in a space of parameters samples have `parameters`
-    in place of an architecture, and the size is None where one is continuous.
+    With a training of the user's own, `seconds` and `params` are None. In a space of parameters, samples have
+    `parameters` in place of an architecture, and the size is None where one parameter is continuous.
 
-    `seconds` estimates the training of all trials, `slots` side by side. The samples follow from the study's seed.
-    `too_long`: what of the examples models do not see (they are longer than the context) or cannot tell; or nothing.
+    `seconds` estimates the training of all trials, `slots` of them side by side. The study's seed decides the samples.
+    `too_long` tells which parts of the examples models do not see, because they are longer than the context or hold
+    unknown symbols; it is empty where there are none.
     """
     if file.trial or isinstance(file.space, ParameterSettings):
         return _own(file)
@@ -62,8 +63,9 @@ def describe(file: StudyFile, slots: int) -> dict[str, Any]:
 
 
 def _own(file: StudyFile) -> dict[str, Any]:
-    """Describes a study with a training of the user's own, whose code is not run: without weights, and without an
-    estimate."""
+    """Describes a study with a training of the user's own: without weights and without an estimate, since its code is
+    not run.
+    """
     space, generator = file.search_space(), random.Random(file.search.seed)
     drawn = {design.id: design for design in (space.sample(generator) for _ in range(DRAWN))}
     samples = [_sample(design) | {"architecture_id": design.id, "params": None} for design in drawn.values()]
@@ -75,14 +77,17 @@ def _sample(design: Design) -> dict[str, Any]:
 
 
 def parameters(architecture: Architecture, task: Task) -> int:
-    """Exactly, without allocating them."""
+    """Counts the parameters exactly, without allocating them."""
     with torch.device("meta"):
         model = model_of(architecture, task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _seconds(file: StudyFile, task: Task, by_size: list[Architecture], params: dict[str, int], slots: int) -> float:
-    """Trials × steps × the mean time of a step, which is taken to be a line through the median and the largest."""
+    """Estimates trials × steps × the mean time of a step.
+
+    Two architectures are timed, the median and the largest; times between them lie on a line.
+    """
     median, largest = by_size[len(by_size) // 2], by_size[-1]
     short, long = _step_seconds(file, task, median), _step_seconds(file, task, largest)
     run = params[largest.id] - params[median.id]
@@ -93,7 +98,10 @@ def _seconds(file: StudyFile, task: Task, by_size: list[Architecture], params: d
 
 
 def _step_seconds(file: StudyFile, task: Task, architecture: Architecture) -> float:
-    """The median time of a real training step. The first step, which warms up, is left out where there are others."""
+    """Measures the median time of a real training step.
+
+    The first step warms up, and is left out where there are others.
+    """
     device = resolve_device(file, None)[0]
     settings = file.train.model_copy(update={"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None})
     rate = (settings.learning_rate or (None,))[0]

@@ -1,4 +1,4 @@
-"""Checks whether this machine can search, and says what to do where it cannot."""
+"""Checks whether this machine can search, and says how to mend what prevents it."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ LARGE_PACKAGES = ("torch", "ray", "optuna")
 LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
 GIB = 2**30
 LOAD_SECONDS = 0.5
-"""So long the machine's load is watched."""
+"""The machine's load is watched for so many seconds."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, how it is, and what to do about it."""
+    """One line of `nas doctor`: what was checked, its result, and what to do about it."""
 
     name: str
     level: Literal["ok", "warn", "fail"]
@@ -28,12 +28,12 @@ class Finding:
 
 
 def doctor() -> list[Finding]:
-    """Look at this machine: every finding, in the order in which a search needs things."""
+    """Examines this machine, and returns every finding in the order in which a search needs things."""
     return list(examine())
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding, in the order in which a search needs things."""
+    """Yields every finding, in the order in which a search needs things."""
     yield Finding("python", "ok", platform.python_version())
     packages = [_package(name) for name in LARGE_PACKAGES]
     yield from packages
@@ -45,7 +45,7 @@ def examine() -> Iterator[Finding]:
 
 
 def _package(name: str) -> Finding:
-    """Installed, and in the range that nas asks for."""
+    """Checks that a package is installed, in the range that nas requires."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import Requirement
@@ -83,7 +83,7 @@ def _hardware() -> Iterator[Finding]:
 
 
 def _load() -> Finding:
-    """Tells whether others use the processor now, so that times would be measured as contended."""
+    """Tells whether other programs use the processor now, so that times would be stored as `contended`."""
     import torch
 
     from nas.measure.contention import LoadWatch
@@ -99,7 +99,9 @@ def _load() -> Finding:
 
 
 def _runs() -> Iterator[Finding]:
-    """The folder of runs, or where it would be made: writable, on a local disk, with room."""
+    """Checks the folder of runs, or the place where it would be made: it must be writable, on a local disk, with
+    room.
+    """
     from nas.running.placement import network_file_system
     from nas.study.stored_study import runs_folder
 
@@ -125,7 +127,7 @@ def _runs() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    """Tells which data sets are at hand. Nothing is downloaded."""
+    """Tells which data sets are on this machine. It downloads nothing."""
     from nas.data import fetch, text
     from nas.data.catalogue import DATASETS
     from nas.errors import DataError

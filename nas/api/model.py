@@ -1,4 +1,4 @@
-"""A trained model as Python users hold it: it writes text, knows its figures, and is saved as a folder."""
+"""A trained model for Python users: it generates text, has its metrics, and can be saved as a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ TOKENS, TEMPERATURE = 200, 0.8
 
 
 class Model:
-    """A trained model, on one device, in evaluation mode."""
+    """A trained model on one device, in evaluation mode."""
 
     def __init__(self, trained: TrainedModel, folder: Path) -> None:
         self._trained = trained
         self.folder = folder
-        """The folder that it was read from."""
+        """The folder that the model was read from."""
 
     def __repr__(self) -> str:
         return f"<nas.Model {self.architecture} from {self.folder}>"
@@ -35,25 +35,27 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """The torch module itself: logits of token ids."""
+        """Returns the torch module itself, which maps token ids to logits."""
         return self._trained.module
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The figures that its training measured: `val_loss`, and after `Study.train` `test_loss` and so on."""
+        """Returns the metrics that training measured: `val_loss`, and after `Study.train` also `test_loss` and
+        others.
+        """
         return self._trained.metrics
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """The facts that `Study.train` keeps about the training: `study`, `trial`, `seed`, `steps`, `floors`,
-        `differences` ...
+        """Returns what `Study.train` stored about the training: `study`, `trial`, `seed`, `steps`, `floors`,
+        `differences` and more.
 
-        Of weights that the search kept, the metrics alone.
+        Weights that the search kept have the metrics alone.
         """
         return self._trained.details
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text. Raises DataError for a character that the model never saw."""
+        """Returns the token ids of a text. Raises DataError for a character that is not in the vocabulary."""
         return self._trained.coder.encode(text)
 
     def decode(self, tokens: list[int]) -> str:
@@ -69,12 +71,12 @@ class Model:
         beams: int = 1,
         seed: int = 0,
     ) -> str:
-        """The prompt and up to `tokens` more; of a model with a source, its answer to the prompt alone.
+        """Returns the prompt and up to `tokens` more tokens. A model with a source returns its answer alone.
 
-        `temperature` 0 takes the likeliest token each time, `top_k` draws from the K likeliest alone, and another
-        `seed` gives another text. `beams` is for models with a source: so many answers are kept side by side.
+        `temperature` 0 always takes the likeliest token. `top_k` draws from the K likeliest tokens only. Another `seed`
+        gives another text. `beams` is for models with a source: so many answers are kept side by side.
 
-        Raises UsageError when the model does not generate, DataError when the prompt holds what it never saw.
+        Raises UsageError when the model does not generate, and DataError when the prompt holds an unknown symbol.
         """
         if self.architecture.family == "encoder":
             raise UsageError("an encoder does not generate", code="no-generation")
@@ -93,9 +95,9 @@ class Model:
         return self.decode(model.generate(prompt_1T, tokens, float(temperature), top_k, generator)[0].tolist())
 
     def save(self, folder: Path | str) -> Path:
-        """Write the model as a folder that `load_model` reads, and return it.
+        """Writes the model as a folder that `load_model` reads, and returns the folder.
 
-        Raises UsageError when the folder holds anything else, OutOfReach when the disk refuses.
+        Raises UsageError when the folder holds anything else, and OutOfReach when the disk refuses the files.
         """
         from nas.training.training_folder import refuse_foreign
 
@@ -124,8 +126,8 @@ class Model:
 
 
 def load_model(folder: Path | str, device: str = "cpu") -> Model:
-    """Load what `nas train`, `Study.train` or `Model.save` wrote, or what a search kept in `trials/NUMBER`.
+    """Loads a model that `nas train`, `Study.train` or `Model.save` wrote, or that a search kept in `trials/NUMBER`.
 
-    Raises DataError when a file is missing, broken, or of another model.
+    Raises DataError when a file is missing or damaged, or belongs to another model.
     """
     return Model(read_model(Path(folder), device), Path(folder))

@@ -1,4 +1,4 @@
-"""Searching from Python: the options checked, the search run, and its end told as a Study or as an error."""
+"""Searching from Python: checks the options, runs the search, and returns a Study or raises an error."""
 
 import logging
 import signal
@@ -41,19 +41,21 @@ def search(
     observer: Observer | None = None,
     body: BodyFunction | str | None = None,
 ) -> Study:
-    """Search the space of a study file, or go on with the study that it made, and return the study.
+    """Searches the space of a study file, or continues the study that it made, and returns the study.
 
-    `study` is another name for it, `trials` how many are trained in all (earlier launches counted), `time` how long at
-    most ("30m", or seconds). `observer` is called with every event, a plain dict with a `type`, in the thread that
-    searches. `body` is a training of your own, a function or "module:function" (docs/own_training.md); by default the
-    file's, if it names one. Nothing is printed, and no report is written: `Study.write_report()` does that.
+    `study` gives the study another name. `trials` is how many trials are trained in all, earlier launches included.
+    `time` is the longest duration ("30m", or seconds). `observer` is called with every event, a plain dict with a
+    `type`, in the thread that searches. `body` is a training of your own, a function or "module:function"
+    (docs/own_training.md); by default it is the one that the file names, if any. Nothing is printed and no report is
+    written: `Study.write_report()` writes one.
 
-    Ctrl-C, and an interrupted notebook cell, save what runs; then KeyboardInterrupt is raised, and `resume` goes on.
-    In another thread than the main one no signal is touched: `Study.stop()` ends the search.
+    Ctrl-C, or an interrupted notebook cell, saves the running trials. Then KeyboardInterrupt is raised, and `resume`
+    continues. Outside the main thread, signals are left alone: `Study.stop()` ends the search.
 
-    Raises UsageError, InvalidStudyFile or DataError for what cannot be, Conflict when the study was made with other
-    settings or another driver searches it, OutOfReach when disk, database or Ray refuse, TooManyFailures, and
-    NothingFeasible when the search ended and no trained trial meets the constraints.
+    Raises UsageError, InvalidStudyFile or DataError for wrong arguments, files or data. Raises Conflict when the study
+    was made with other settings or another driver searches it. Raises OutOfReach when the disk, the database or Ray
+    fails. Raises TooManyFailures when too many trials failed, and NothingFeasible when the search ended and no trained
+    trial meets the constraints.
     """
     renamed = [] if study is None else [f"name={study!r}"]
     if isinstance(file, StudyFile):
@@ -81,10 +83,10 @@ def resume(
     observer: Observer | None = None,
     body: BodyFunction | str | None = None,
 ) -> Study:
-    """Go on with a stored study, however its last driver ended. The rest is as in `search`.
+    """Continues a stored study, however its last driver ended. All else is as in `search`.
 
-    A study with a `body` of its own needs it again: a stored study never runs code (Conflict without it). A larger
-    `trials` than the stored one extends the study. `retry_failed` runs trials that failed once more, first.
+    A study with a `body` of its own needs it again, since a stored study never runs code (Conflict without it). A value
+    of `trials` above the stored one extends the study. `retry_failed` first runs the failed trials once more.
     """
     file, folder = stored_settings(study.folder if isinstance(study, Study) else study)
     launch = checked(
@@ -103,7 +105,7 @@ def resume(
 
 
 def stored_settings(study: str | Path) -> tuple[StudyFile, Path]:
-    """The settings of a stored study, and its folder."""
+    """Returns the settings of a stored study, and its folder."""
     stored = stored_study.open_study(study)
     try:
         return stored.file, stored.folder
@@ -124,7 +126,7 @@ def checked(
     command: str,
     hosted: bool = False,
 ) -> Launch:
-    """The options as a Launch. Raises UsageError whose `where` is the option's name."""
+    """Returns the options as a Launch. Raises UsageError whose `where` is the option's name."""
     if trials is not None and not 0 < trials <= bounds.TRIALS:
         raise UsageError(f"trials must be above 0 and at most {bounds.TRIALS:,}, got {trials}", where="trials")
     for option, value in (("cpus", cpus), ("gpus", gpus)):
@@ -162,7 +164,7 @@ def _seconds(time: str | float | None) -> float | None:
 def _search(
     file: StudyFile, folder: Path, launch: Launch, observer: Observer | None, body: BodyFunction | str | None
 ) -> Study:
-    """Run it, and hand a signal that came meanwhile on to the program that this runs in."""
+    """Runs the search, then passes a signal that arrived meanwhile on to the host program."""
     watched = _Watched(observer, folder)
     with keep_log(folder):
         outcome = driver.run(file, folder, launch, watched, body)
@@ -175,7 +177,9 @@ def _search(
 
 
 class _Watched:
-    """Calls the observer; one that raises ends the search as `Study.stop(now=True)` does, and its error is kept."""
+    """Calls the observer. An observer that raises ends the search as `Study.stop(now=True)` does, and its error is
+    kept.
+    """
 
     def __init__(self, observer: Observer | None, folder: Path) -> None:
         self.observer, self.folder = observer, folder
@@ -193,7 +197,7 @@ class _Watched:
 
 
 def _deliver(outcome: Outcome) -> None:
-    """Raise the signal once more, now that all is saved: the program's own handler decides what becomes of it."""
+    """Raises the signal once more, now that all is saved: the host program's own handler decides what follows."""
     try:
         signal.raise_signal(outcome.signal or 0)
     except KeyboardInterrupt as interrupt:

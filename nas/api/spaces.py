@@ -1,4 +1,4 @@
-"""The study files at hand."""
+"""Lists study files."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ FOLDER = Path("search_spaces")
 
 
 def spaces(folder: Path | str = FOLDER) -> list[dict[str, Any]]:
-    """The study files in a folder: `file`, `size` (its architectures), `objectives`, `task`, `data` and `context`.
+    """Lists the study files in a folder: `file`, `size` (number of architectures), `objectives`, `task`, `data` and
+    `context`.
 
-    The size is None where parameters are continuous, and the context where the training is the user's own.
-    A broken one has `file` and `error` alone.
+    The size is None where a parameter is continuous, and the context where the training is the user's own. A file that
+    cannot be read has `file` and `error` alone.
     """
     return [_row(path) for path in sorted(Path(folder).glob("*.toml"))]
 

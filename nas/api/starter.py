@@ -1,4 +1,4 @@
-"""Study files to start from, one for each task."""
+"""Writes study files to start from, one for each task."""
 
 import re
 from pathlib import Path
@@ -108,7 +108,7 @@ GENERATED = {
 
 
 def starter(kind: str = "language_modelling", name: str = "study") -> str:
-    """A study file for that task, with a comment on every part. Raises UsageError for a task that there is not."""
+    """Returns a study file for that task, with a comment on every part. Raises UsageError for an unknown task."""
     if kind not in TASK_KINDS:
         raise UsageError(f"no task '{kind}'", code="unknown-task", where="task", help=nearest(kind, TASK_KINDS))
     task = TASK_KINDS[kind]
@@ -134,12 +134,15 @@ def starter(kind: str = "language_modelling", name: str = "study") -> str:
 
 
 def write_starter(path: Path | str, kind: str = "language_modelling") -> None:
-    """Write it, named after the file. Raises Conflict when the file exists, which stays as it is."""
+    """Writes a starter file; the study gets the file's name.
+
+    Raises Conflict when the file exists, and leaves it unchanged.
+    """
     path = Path(path)
     text = starter(kind, _name(path))
     create(path, lambda beside: beside.write_text(text, encoding="utf-8"), help="name another: nas init other.toml")
 
 
 def _name(path: Path) -> str:
-    """The file's name as the study's, in the characters that a study may have."""
+    """Returns the file's name as a study's name, in the characters that are allowed."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem).lstrip("_.-")[:64] or "study"

@@ -1,4 +1,4 @@
-"""A stored study as Python users hold it: its trials, its front, its report, and training one of its architectures."""
+"""A stored study for Python users: its trials, its front, its report, and the training of its architectures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A stored study. Every call reads the database anew, so that it shows a running search too."""
+    """A stored study. Every call reads the database again, so it shows a running search too."""
 
     def __init__(self, stored: StoredStudy, end: str | None = None) -> None:
         self._stored = stored
         self.end = end
-        """The reason why the search that returned this study ended; None when it was told to stop, or when none ran
-        here."""
+        """The reason why the search that returned this study ended. None when it was told to stop, or when no search
+        ran here.
+        """
 
     def __repr__(self) -> str:
         return f"<nas.Study {self.name!r} in {self.folder}>"
@@ -39,50 +40,55 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds the study: `study.db`, `study.toml`, `environment.json`, `trials/`, `trained/`."""
+        """Returns the study's folder: `study.db`, `study.toml`, `environment.json`, `trials/`, `trained/`."""
         return self._stored.folder
 
     @property
     def file(self) -> StudyFile:
-        """The settings with which the study was created."""
+        """Returns the settings with which the study was created."""
         return self._stored.file
 
     def record(self) -> StudyRecord:
-        """Everything that is stored, as plain values."""
+        """Returns everything that is stored, as plain values."""
         return self._stored.record()
 
     def trials(self) -> tuple[TrialResult, ...]:
-        """All trials, by number: those that run or wait, failed, or were never trained, too."""
+        """Returns all trials by number. It includes trials that run, wait or failed, and those never trained."""
         return self._stored.trials()
 
     def trial(self, number: int) -> TrialResult:
-        """One trial. Raises UsageError when there is no such trial."""
+        """Returns one trial. Raises UsageError when there is no such trial."""
         return self._stored.trial(number)
 
     def front(self, where: Iterable[str] = ()) -> tuple[TrialResult, ...]:
-        """The feasible, fully trained trials that no other dominates, best first by the first objective.
+        """Returns the feasible, fully trained trials that no other dominates, best first by the first objective.
 
-        `where` holds limits such as "decode_ms_per_token<=0.3" on any stored metric. The front is taken of the trials
-        within all of them. Raises UsageError for an unknown metric, and NothingFeasible with the nearest value when no
-        trial is within the limits. Without limits, a study that has no such trial has an empty front.
+        `where` holds limits such as "decode_ms_per_token<=0.3" on any stored metric. The front is computed from the
+        trials that meet all limits. Raises UsageError for an unknown metric, and NothingFeasible with the nearest value
+        when no trial meets the limits. Without limits, a study that has no such trial has an empty front.
         """
         limits = _listed(where)
         return pareto.front_of(within(self.record(), limits) if limits else self.record())
 
     def status(self) -> dict[str, Any]:
-        """Tells how far the study is, as `nas status --json` prints it: `running`, `trained`, `budget`, `states` ..."""
+        """Tells the study's progress, as `nas status --json` prints it: `running`, `trained`, `budget`, `states` and
+        more.
+        """
         return standing(self._stored)
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row a trial, with the columns of the report's trials.csv: choices, metrics, and whether on the front."""
+        """Returns a data frame with one row a trial and the columns of the report's trials.csv: choices, metrics,
+        `on_front`.
+        """
         from nas.report import tables
 
         return tables.to_frame(self.record())
 
     def stop(self, now: bool = False) -> None:
-        """Ask the driver that searches this study, in whatever thread or process, to end; return at once.
+        """Asks the driver of this study to end, in whatever thread or process it runs, and returns at once.
 
-        Running trials finish, or save and stop with `now`. Raises Conflict when no search is running.
+        Running trials are trained to their end; with `now` they save their state and stop. Raises Conflict when no
+        search is running.
         """
         if not is_running(self.folder):
             help = f"nas resume {self._stored.address}"
@@ -100,15 +106,15 @@ class Study:
         device: str | None = None,
         observer: Callable[[dict[str, Any]], None] | None = None,
     ) -> "Model":
-        """Train the architecture of a trial by itself, test it, keep its weights, and return the model.
+        """Trains the architecture of a trial by itself, tests it, keeps its weights, and returns the model.
 
         `steps` and `seed` are those of the search unless given, which repeats the trial. `overrides` change keys of
-        [train], as in "train.learning_rate=0.01", or task.split. `out` is the folder to write, by default
-        `trained/NUMBER-sSEED-STEPS` in the study's own. A training that is there already is loaded; one that was
-        interrupted goes on. `observer` is called with each event of the training.
+        [train], as in "train.learning_rate=0.01", or task.split. `out` is the folder to write; by default it is
+        `trained/NUMBER-sSEED-STEPS` in the study's folder. A finished training is loaded, and an interrupted one
+        continues. `observer` is called with each event of the training.
 
-        A KeyboardInterrupt is raised when all is saved. Raises UsageError for a trial or a key that there is not,
-        Conflict when the data has changed or the folder holds something else, Diverged when training diverges.
+        A KeyboardInterrupt is raised once all is saved. Raises UsageError for an unknown trial or key, Conflict when
+        the data has changed or the folder holds something else, and Diverged when training diverges.
         """
         from nas.api.training import train
 
@@ -116,7 +122,7 @@ class Study:
         return train(self._stored, number, steps, seed, overrides, where, device, observer)
 
     def model(self, number: int) -> "Model":
-        """The newest weights of a trial: what `train` wrote, else what the search kept for its front.
+        """Loads the newest weights of a trial: those that `train` wrote, else those that the search kept for its front.
 
         Raises UsageError when there are none.
         """
@@ -126,9 +132,10 @@ class Study:
         return load_model(weights_of(self._stored, number))
 
     def write_report(self, out: Path | str | None = None) -> Path:
-        """Write the report, by default into `reports/NAME/`, and return the path of its page.
+        """Writes the report, by default into `reports/NAME/`, and returns the path of its page.
 
-        Raises Conflict when the folder holds something else than a report, OutOfReach when the disk refuses.
+        Raises Conflict when the folder holds something other than a report, and OutOfReach when the disk refuses the
+        files.
         """
         from nas import report
 
@@ -136,20 +143,24 @@ class Study:
         return report.write(self._stored.record_for_report(), folder)
 
     def close(self) -> None:
-        """Give the database's connections back. The study can still be used, which opens them again."""
+        """Closes the connections to the database. Later calls open them again."""
         self._stored.store.close()
 
 
 def open_study(name_or_path: str | Path, storage: str | None = None) -> Study:
-    """Open a stored study by its name under `runs/`, or by the path of its folder.
+    """Opens a stored study by its name under `runs/`, or by the path of its folder.
 
-    Raises UsageError when there is none, Conflict when it was never made whole, OutOfReach when it cannot be read.
+    Raises UsageError when there is no such study, Conflict when its creation was cut short, and OutOfReach when it
+    cannot be read.
     """
     return Study(stored_study.open_study(name_or_path, storage))
 
 
 def studies() -> list[dict[str, Any]]:
-    """The studies under `runs/`, as `nas list --json` prints them. One that cannot be read has an `error` instead."""
+    """Lists the studies under `runs/`, as `nas list --json` prints them.
+
+    A study that cannot be read has an `error` instead.
+    """
     return [_row(runs_folder() / name) for name in study_names()]
 
 
@@ -162,5 +173,5 @@ def _row(folder: Path) -> dict[str, Any]:
 
 
 def _listed(where: Iterable[str]) -> list[str]:
-    """The limits as a list; a lone string is one limit, not a sequence of letters."""
+    """Returns the limits as a list; a lone string is one limit, not a sequence of letters."""
     return [where] if isinstance(where, str) else list(where)

@@ -1,4 +1,4 @@
-"""Training the architecture of a stored trial by itself, as `Study.train` and `nas train` do."""
+"""Trains the architecture of a stored trial by itself, as `Study.train` and `nas train` do."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def train(
     device: str | None,
     observer: Callable[[dict[str, Any]], None] | None,
 ) -> Model:
-    """See `nas.api.study.Study.train`."""
+    """Trains one architecture: see `nas.api.study.Study.train`."""
     chosen = stored.trial(number)
     stored.require_built_in("nas train")
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
@@ -66,7 +66,7 @@ def train(
 
 
 def _task(stored: StoredStudy, recipe: Recipe) -> tuple[Task, Any]:
-    """The task, and its floors: those that the study has stored where it is examined as in the search."""
+    """Returns the task, with the stored floors where the split is that of the search."""
     data = stored.record().data
     task = same_task(stored.name, recipe.file, data)
     searched = (stored.file.task, stored.file.train.evaluation_tokens)
