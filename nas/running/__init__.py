@@ -1,1 +1,1 @@
-"""Running a study: what is proposed, run, judged and stored."""
+"""Running a study: this package proposes, runs, judges and stores trials."""

@@ -1,8 +1,8 @@
-"""Architectures as rows of numbers, for the surrogates: sizes, counts, and what each kind of attention is set to.
+"""Turns architectures into rows of numbers for the surrogates: sizes, counts, and the settings of each attention kind.
 
-Columns: hidden size, depth, passes; for each stack, the share of blocks of each kind, how far up they stand on
-average, and the mean of every field of theirs; positions, norms, residuals and feed-forward parts as shares of the
-blocks; the logarithms of parameters, FLOPs and decode state where these can be told. Numbers from 1 on (heads,
+The columns are: hidden size, depth and passes; for each stack, the share of blocks of each kind, their mean height in
+the stack, and the mean of each of their fields; positions, norms, residuals and feed-forward parts as shares of the
+blocks; the logarithms of parameters, FLOPs and decode state where these can be computed. Numbers of 1 and more (heads,
 windows, ranks) count by their logarithm.
 """
 
@@ -17,15 +17,19 @@ from nas.space.architecture_space import Space
 
 SAMPLES = 400
 IMPORTANT = 2.0
-"""Weight of sizes and costs beside the other columns: they decide most, and the distance counts all columns alike."""
+"""Sizes and costs weigh so much more than the other columns: they decide most, and the distance counts all columns
+alike.
+"""
 IMPORTANT_COLUMNS = ("hidden", "depth", "encoder.depth", "params", "flops_per_token")
 
 Describe = Callable[[Architecture], Mapping[str, float]]
-"""A function that tells what is known of an architecture without building it, in natural units (nas.measure.costs)."""
+"""A function that computes what is known of an architecture without building it, in natural units
+(nas.measure.costs).
+"""
 
 
 class Features:
-    """Turns the architectures of one space into rows. A column that is the same all over the space is left out."""
+    """Turns the architectures of one space into rows. A column that is constant over the space is left out."""
 
     def __init__(self, space: Space, describe: Describe | None, seed: int) -> None:
         self.describe = describe
@@ -40,12 +44,12 @@ class Features:
         return tuple(self._scale)
 
     def __call__(self, architecture: Architecture) -> list[float]:
-        """One row, scaled to variance 1 over the space."""
+        """Returns one row, scaled to variance 1 over the space."""
         named = self.named(architecture)
         return [named.get(name, 0.0) / scale for name, scale in self._scale.items()]
 
     def named(self, architecture: Architecture) -> dict[str, float]:
-        """Returns the features by name and not scaled; what an architecture has not is absent."""
+        """Returns the features by name, not scaled; a feature that the architecture lacks is absent."""
         row = {
             "hidden": math.log2(architecture.hidden),
             "repeat": math.log2(architecture.repeat),
@@ -61,7 +65,7 @@ class Features:
 
 
 def _of_stack(blocks: Sequence[Block]) -> dict[str, float]:
-    """Means over the blocks."""
+    """Computes means over the blocks."""
     total: defaultdict[str, float] = defaultdict(float)
     for i, block in enumerate(blocks):
         kind = block.attention.kind

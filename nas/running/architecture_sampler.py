@@ -1,6 +1,7 @@
-"""The pareto sampler over a study's space: what it sees of architectures, and what it knows without measuring.
+"""Builds the pareto sampler for a study's space: the features of architectures, and the quantities known without
+measuring.
 
-Of a space of parameters it sees the parameters, and knows nothing beforehand.
+In a space of parameters, the features are the parameters, and nothing is known beforehand.
 """
 
 import math
@@ -18,14 +19,15 @@ from nas.space.architecture_space import Space
 from nas.space.parameter_space import Design, SearchSpace
 
 STARTUP_TRIALS = 4
-"""With parameters and FLOPs among the features, so few tell enough to be better than filling the space."""
+"""After so few trials the model beats filling the space, since parameters and FLOPs are among the features."""
 LOGARITHMIC_UNITS = ("nats/token", "bits", "ms", "MiB", "FLOP", "mJ", "s")
-"""Half of a loss, a time or a size is as good wherever one starts from. Shares of right answers are no such thing, and
-a decode state (KiB) may be 0, which has no logarithm."""
+"""Halving a loss, a time or a size is worth the same at any level. This does not hold for shares of right answers; and
+a decode state (KiB) may be 0, which has no logarithm.
+"""
 
 
 def is_logarithmic(objective: Objective) -> bool:
-    """Tells whether ratios of the objective count; a metric of the study's own says so itself."""
+    """Tells whether ratios of the objective count; for a metric of the study's own, its declaration says so."""
     if objective.own:
         return objective.own.log
     return objective.goal == "min" and (objective.unit in LOGARITHMIC_UNITS or objective.metric == "params")
@@ -47,7 +49,9 @@ def pareto_sampler(
     describe: Describe | None,
     seed: int,
 ) -> ParetoSampler:
-    """`describe`: what is known of an architecture without building it (nas.measure.costs)."""
+    """Builds the sampler. `describe` computes what is known of an architecture without building it
+    (nas.measure.costs).
+    """
     if not isinstance(space, Space):
         scales = [is_logarithmic(o) for o in objectives]
         return ParetoSampler(suggest, logarithmic=scales, seed=seed)

@@ -1,4 +1,4 @@
-"""Counts how far a study is, and decides why it ends."""
+"""Counts how much of the budget is trained, and decides when a search ends."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
 
 
 class End(StrEnum):
-    """Names why no more jobs are handed out."""
+    """Names the reason why no more jobs are handed out."""
 
     BUDGET = "the budget is reached"
     EXHAUSTED = "the space is exhausted: every architecture has been tried"
@@ -25,8 +25,8 @@ class End(StrEnum):
 class OutcomeCounts:
     """Counts finished rows by outcome.
 
-    `trained`: COMPLETE, or PRUNED at a rung; `stopped` are those of the second kind.
-    Never trained: `infeasible` and `skipped`.
+    `trained` counts COMPLETE trials and those PRUNED at a rung; `stopped` counts the latter alone. `infeasible` and
+    `skipped` trials were never trained.
     """
 
     trained: int = 0
@@ -49,10 +49,10 @@ class OutcomeCounts:
 
 @dataclass
 class Failures:
-    """Counts the failures of one launch: a study that failed too often may be resumed, and is judged anew.
+    """Counts the failures of one launch. A study that failed too often may be resumed, and then counts from 0.
 
-    Too many: more than `limit` of the trials that ended, once five have failed; or ten in a row, unless any share
-    is allowed.
+    Failures are too many when more than `limit` of the ended trials failed, once five have; or when ten fail in a row,
+    unless `limit` allows any share.
     """
 
     limit: float

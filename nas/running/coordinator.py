@@ -1,13 +1,13 @@
-"""Decides what runs next, and what becomes of it. It knows no Ray and no torch; the rows in the store are its only
-memory.
+"""Decides which trial runs next and what becomes of it. It uses neither Ray nor torch, and keeps all state in the
+store.
 
     coordinator = Coordinator(store, file, owner=..., budget=...)
     while (job := coordinator.next_job()) is not None:     # claims a WAITING row, else writes a proposal as a new one
         ... coordinator.report(job, event) ...             # True: go on with this trial
 
-A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), whatever was killed, failed, found infeasible
-or skipped on the way: a job is handed out only while trained + in flight < N. Rows of a dead owner are put back
-before anything else happens, and are claimed again first.
+A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), however many were killed, failed, infeasible or
+skipped: a job is handed out only while trained + running < N. Rows of a dead owner are put back before anything else
+happens, and are claimed first.
 """
 
 import logging
@@ -41,7 +41,7 @@ WORKER_CRASHES = 3
 log = logging.getLogger("nas")
 
 Observer = Callable[[dict[str, Any]], None]
-"""An observer is told what happens as it happens, as plain data with a `type`: the progress display, `--json`."""
+"""An observer receives each event as plain data with a `type`; the progress display and `--json` are observers."""
 
 
 class Coordinator:
@@ -84,7 +84,10 @@ class Coordinator:
         self._recover()
 
     def next_job(self) -> Job | None:
-        """Claim or create the next row. None while the budget is spoken for, or for good once `end` is set."""
+        """Claims or creates the next row.
+
+        None while the running trials fill the budget, and for good once `end` is set.
+        """
         if self._budget_is_out():
             return None
         slot = self._free_slot()
@@ -98,7 +101,7 @@ class Coordinator:
         return self._start(*row, slot) if row else None
 
     def stop(self) -> None:
-        """Hand out nothing more; what is in flight may finish."""
+        """Hands out no more jobs; running trials may finish."""
         self.end = self.end or End.STOPPED
 
     def enqueue(
@@ -109,20 +112,20 @@ class Coordinator:
         baseline: bool = False,
         retry_of: int | None = None,
     ) -> int:
-        """Write a WAITING row, to be run before anything new. The architecture may be one that the space lacks."""
+        """Writes a WAITING row that runs before anything new. The architecture may be one that the space lacks."""
         marks = ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
         return self._queue.enqueue(architecture, learning_rate, marks)
 
     def enqueue_again(self, row: FrozenTrial) -> int:
-        """A failed trial as a new row, to be run before anything new."""
+        """Enqueues a failed trial as a new row that runs before anything new."""
         return self.enqueue(self._space.read(row.user_attrs), row.user_attrs.get("learning_rate"), retry_of=row.number)
 
     def report(self, job: Job, event: Event) -> bool:
-        """Write what happened. True: the trial goes on; False: its body is to be dropped.
+        """Stores an event of a trial. Returns True when the trial continues, False when its body is to be dropped.
 
         A report of an attempt that is not the current one changes nothing. Raises OutOfReach when the machine or the
-        database refuses, and UsageError when an objective or a limited metric cannot be measured here; the trial is
-        then in flight no more, and no other is handed out.
+        database fails, and UsageError when an objective or a limited metric cannot be measured here. The trial then no
+        longer counts as running, and no other is handed out.
         """
         trial = self._current(job)
         if trial is None:
@@ -135,7 +138,10 @@ class Coordinator:
             raise
 
     def crashed(self, job: Job, detail: str) -> None:
-        """The worker died under the trial: again from its last checkpoint, at most three times. Raises as `report`."""
+        """Handles a worker that died: the trial runs again from its last checkpoint, at most three times.
+
+        Raises as `report`.
+        """
         if trial := self._current(job):
             try:
                 self._crashed(trial, detail)
@@ -144,13 +150,13 @@ class Coordinator:
                 raise
 
     def close(self) -> None:
-        """Put back what is still running, so that no row stays RUNNING."""
+        """Puts back the running trials, so that no row stays RUNNING."""
         for trial in list(self.running.values()):
             self._give_up(trial)
         self._proposals.close()
 
     def _recover(self) -> None:
-        """Rebuild everything from the rows. The caller holds the study's lock: whoever runs a row is dead."""
+        """Rebuilds the state from the rows. The caller holds the study's lock, so any other owner of a row is dead."""
         for row in self.store.rows():
             if row.state is TrialState.RUNNING:
                 self.store.release(row.number)
@@ -256,7 +262,7 @@ class Coordinator:
         return not self._ends(trial, rung.step)
 
     def _ends(self, trial: RunningTrial, step: int) -> bool:
-        """Tells whether it was decided that the trial ends at that step; it is finished then."""
+        """Tells whether a stored verdict ends the trial at that step, and then finishes it."""
         if not trial.verdict or trial.verdict.step != step:
             return False
         self._finish(trial, TrialState.PRUNED, reason=trial.verdict.reason)
@@ -305,7 +311,7 @@ class Coordinator:
         self._queue.put_back(number)
 
     def _give_up(self, trial: RunningTrial) -> None:
-        """Hand out nothing more. A row that the database does not take back now is put back by the next driver."""
+        """Hands out no more jobs. The next driver puts back a row that the database refuses now."""
         self.stop()
         if trial.job.number in self.running:
             with suppress(OutOfReach):

@@ -1,4 +1,4 @@
-"""Measures how far a device's results are from the CPU's, for the checks of a GPU.
+"""Measures how far a device's results differ from the CPU's, for the checks of a GPU.
 
 Shapes: B batch, T tokens, D hidden.
 """
@@ -17,7 +17,7 @@ HIDDEN = 64
 
 
 def difference(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
+    """Returns the largest difference, as a share of the largest value."""
     expected = expected.detach().double()
     return float((found.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
 
@@ -29,7 +29,7 @@ def kind_difference(
     position: Position | None = None,
     padded: bool = False,
 ) -> float:
-    """The largest difference of output and gradients from those of the CPU in double precision."""
+    """Returns the largest difference of output and gradients from the CPU's in double precision."""
     torch.manual_seed(0)
     layer, x_BTD = build(spec, HIDDEN, length, "causal" in spec.forms, position), torch.randn(2, length, HIDDEN)
     padding_BT = torch.zeros(2, length, dtype=torch.bool) if padded else None
@@ -42,14 +42,14 @@ def kind_difference(
 
 
 def is_fused(spec: Kind, device: str, length: int, position: Position | None) -> bool:
-    """Tells whether attention to few keys takes its fused form there."""
+    """Tells whether attention to few keys uses its fused form on that device."""
     pattern: Any = build(spec, HIDDEN, length, "causal" in spec.forms, position).pattern
     heads = int(getattr(spec, "heads", 1))
     return flex.pays(torch.empty(1, length, heads, HIDDEN // heads, device=checked_device(device)), pattern)
 
 
 def _passes(layer: nn.Module, x_BTD: Tensor, padding_BT: Tensor | None) -> list[Tensor]:
-    """The output where nothing is padded, and the gradients of a sum of it."""
+    """Returns the output at the tokens that are not padding, and the gradients of a sum of it."""
     x_BTD = x_BTD.clone().requires_grad_()
     y_BTD = layer(x_BTD) if padding_BT is None else layer(x_BTD, padding_BT=padding_BT) * ~padding_BT[..., None]
     weights = torch.linspace(-1, 1, y_BTD.size(-1), device=y_BTD.device, dtype=y_BTD.dtype)

@@ -1,7 +1,7 @@
-"""One launch of a search: lock the folder, open or create the study, run it, measure the front once more.
+"""Runs one launch of a search: locks the folder, opens or creates the study, runs it, and measures the front again.
 
-A launch on a stored study goes on with it when the file agrees with what is stored; only what cannot change a result
-(the budget, the resources, a time limit) may differ.
+A launch on a stored study continues it when the file agrees with what is stored. Only settings that cannot change a
+result (the budget, the resources, a time limit) may differ.
 """
 
 import os
@@ -46,7 +46,7 @@ from nas.training.torch_state import borrowed_torch
 
 @dataclass(frozen=True)
 class Launch:
-    """Holds what a command may choose anew each time. None: as the study says, or all that the machine has."""
+    """Holds the options that each launch may choose. None means: as the study says, or all that the machine has."""
 
     executor: Literal["ray", "serial"] = "ray"
     trials: int | None = None
@@ -59,7 +59,7 @@ class Launch:
     """The place that the settings come from, for errors."""
     command: str = ""
     hosted: bool = False
-    """True where it runs within somebody's program, and not as a command; see StopControl."""
+    """True where the search runs within another program, and not as a command; see StopControl."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def run(
     observer: Observer = lambda event: None,
     body: BodyFunction | str | None = None,
 ) -> Outcome:
-    """Search in this folder until the budget is reached, or as far as it gets.
+    """Searches in this folder until the budget is reached or the search has to stop.
 
-    `body`: a training of the user's own, as a function or as "module:function"; by default the file's, if it has one.
-    Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray), UsageError.
+    `body` is a training of the user's own, a function or "module:function"; by default it is the file's, if it has one.
+    Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray) and UsageError.
     """
     started = time.monotonic()
     file, own = own_body.chosen(file, body)
@@ -155,7 +155,7 @@ def _search(
 
 
 def _introduction(study: StoredStudy, coordinator: Coordinator) -> dict[str, Any]:
-    """The first event: what the study holds already."""
+    """Returns the first event: what the study holds already."""
     record = study.record()
     values = [t.values(record.objectives) for t in record.trials if t.eligible]
     facts = {"name": study.name, "folder": str(study.folder), "budget": coordinator.budget}
@@ -163,7 +163,7 @@ def _introduction(study: StoredStudy, coordinator: Coordinator) -> dict[str, Any
 
 
 def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> None:
-    """Baselines that have no row yet, then failed trials if asked for."""
+    """Enqueues baselines that have no row yet, then failed trials if asked for."""
     rows = coordinator.store.rows()
     known = {row.user_attrs["architecture_id"] for row in rows}
     for baseline in file.baselines:
@@ -198,7 +198,7 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | 
 
 
 def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, now: Mapping[str, Any]) -> Store:
-    """Write what the study is."""
+    """Writes the study's attributes."""
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
     attributes = {
         **({"data": task.describe() | floors} if task else {}),
@@ -211,7 +211,7 @@ def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, no
 
 
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> None:
-    """Raises Conflict when the study is another, UsageError when more is trained than is asked for."""
+    """Raises Conflict when the stored study differs, and UsageError when more trials are trained than asked for."""
     stored, trials = store.attributes(), StoredStudy(folder, store).trials()
     trained = sum(trial.trained for trial in trials)
     refuse_another(stored, file, launch.source, task.describe() if task else None, _environment(file, launch), trained)
@@ -231,7 +231,7 @@ def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:
 
 
 def _measure_front(study: StoredStudy, task: Task, device: str, control: StopControl, observer: Observer) -> None:
-    """Once more, now that nothing trains: see nas.running.front_measurement."""
+    """Measures the front once more, now that nothing trains: see nas.running.front_measurement."""
     lock = DeviceLock(device)
 
     def measurer(trial: TrialResult) -> LoneMeasurement:
@@ -241,9 +241,9 @@ def _measure_front(study: StoredStudy, task: Task, device: str, control: StopCon
 
 
 def _clean(study: StoredStudy) -> None:
-    """Keep the weights of the front; drop the rest, and every checkpoint of a finished trial.
+    """Keeps the weights of the front, and deletes the others and every checkpoint of a finished trial.
 
-    Of bodies of the user's own, keep the whole folders of the front.
+    For bodies of the user's own, it keeps the whole folders of the front.
     """
     front = {trial.number for trial in study.front()}
     for trial in study.trials():

@@ -1,8 +1,7 @@
-"""Decides which trials end before all training is spent on them: skipped before it, or stopped at a rung.
+"""Decides which trials end before their whole training: skipped before it, or stopped at a rung.
 
-Each is decided once, by what the study knows at that moment, and the verdict is stored before what it was decided by.
-So a row that holds a rung has passed it or holds the verdict too, and a resumed trial is never judged again by what was
-learned later.
+Each verdict is made once, from what the study holds at that moment. It is stored before the event that led to it. So a
+row that holds a rung has passed it or holds its verdict, and a resumed trial is never judged again by later results.
 """
 
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from nas.study.store import Store
 class EarlyEndings:
     """Decides which trials of a study end early.
 
-    Baselines never are, and trials that are tried again are not skipped.
+    Baselines never end early, and trials that are tried again are never skipped.
     """
 
     def __init__(self, store: Store, file: StudyFile, proposals: ProposerThread) -> None:
@@ -30,7 +29,7 @@ class EarlyEndings:
         self.stopping = StoppingRule(file.objective_list(), file.constraint_list())
 
     def update(self, row: FrozenTrial) -> None:
-        """A row of the database as it now stands."""
+        """Takes in a row of the database as it now stands."""
         rungs = rungs_of(row.user_attrs)
         if rungs and row.state is not TrialState.FAIL:
             feasible = all(violation <= 0 for violation in row.constraints.values())
@@ -39,7 +38,7 @@ class EarlyEndings:
             self.stopping.update(row.number, TrialProgress(known, rungs, complete, feasible))
 
     def before_training(self, trial: RunningTrial) -> None:
-        """It is measured for the first time: to be skipped when even an optimistic guess at it is dominated."""
+        """Judges a trial after its first measurement: it is skipped when even its optimistic forecast is dominated."""
         if not self.settings.skip or trial.verdict:
             return
         bound = self.proposals.optimistic(trial.job.number, at_best_pace(trial.metrics))
@@ -50,13 +49,13 @@ class EarlyEndings:
             self._decide(trial, Verdict(0, Reason.SKIPPED))
 
     def at_rung(self, trial: RunningTrial) -> None:
-        """It has reached one more rung, and not the last."""
+        """Judges a trial that has reached a rung other than the last."""
         self.stopping.update(trial.job.number, trial.progress())
         if self.settings.stopping and not trial.baseline and not trial.verdict:
             self._decide(trial, self.stopping.verdict(trial.job.number))
 
     def ended(self, trial: RunningTrial, state: TrialState, feasible: bool) -> None:
-        """It has its result. What failed tells nothing, and what was stopped stays as it was at its last rung."""
+        """Takes in a result. A failed trial tells nothing, and a stopped one stays as it was at its last rung."""
         if state is TrialState.FAIL:
             self.stopping.forget(trial.job.number)
         elif state is TrialState.COMPLETE:

@@ -1,4 +1,4 @@
-"""Defines what passes between the coordinator and an executor: one job in, a few events out. Plain values."""
+"""Defines what passes between the coordinator and an executor: one job in, a few events out, all plain values."""
 
 import time
 from collections.abc import Mapping
@@ -11,34 +11,34 @@ from nas.results import Rung
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run, or to go on with."""
+    """One trial to run or to continue."""
 
     number: int
     attempt: int
-    """1 at first, one more each time the row is claimed again; only the current attempt may tell."""
+    """1 at first, and one more each time the row is claimed again. Only the current attempt may report."""
     seed: int
     architecture: Mapping[str, Any]
     learning_rate: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """The metrics that an earlier attempt measured before training; it is not measured again."""
+    """The metrics that an earlier attempt measured before training; they are not measured again."""
     slot: int = 0
-    """The place of this trial among those running side by side, from 0."""
+    """The trial's place among those that run side by side, from 0."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """The parameters that are tried in place of an architecture, in a space of parameters."""
+    """The parameters of the trial in a space of parameters, which has no architecture."""
     rungs: tuple[Rung, ...] = ()
-    """Those that earlier attempts have told."""
+    """The rungs that earlier attempts have reported."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Latency, memory and size are known; nothing is trained yet."""
+    """The trial's latency, memory and size are known; nothing is trained yet."""
 
     metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Nothing is known yet: it waits for one of WAITS, since that moment (Unix seconds)."""
+    """The trial waits for one of WAITS since that moment (Unix seconds); it has no result yet."""
 
     what: str
     since: float
@@ -46,21 +46,21 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Restarted:
-    """Training starts anew, since its checkpoint cannot be continued."""
+    """The training starts from its first step, since its checkpoint cannot be continued."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A rung is trained, evaluated and saved."""
+    """The trial has trained to a rung, and is evaluated and saved."""
 
     rung: Rung
 
 
 @dataclass(frozen=True)
 class Completed:
-    """The last rung is reached, and these are all the metrics."""
+    """The trial has reached its last rung, and these are all its metrics."""
 
     rung: Rung
     metrics: Mapping[str, float]
@@ -68,7 +68,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The trial cannot go on. `stale` is given by the coordinator alone, after three workers died of it."""
+    """The trial cannot continue. The coordinator alone gives `stale`, after three workers died while running it."""
 
     reason: Reason
     detail: str = ""
@@ -76,12 +76,12 @@ class Failed:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Told to stop; the state is saved, and the row may be claimed again."""
+    """The trial was told to stop; its state is saved, and the row may be claimed again."""
 
 
 @dataclass(frozen=True)
 class Blocked:
-    """The machine refuses, through no fault of the trial: its disk is full, say. The whole search has to stop."""
+    """The machine fails, for example by a full disk, and the trial is not the cause. The whole search has to stop."""
 
     message: str
     where: str = ""
@@ -104,18 +104,19 @@ Event = Measured | Waiting | Restarted | Reached | Completed | Failed | Interrup
 
 
 def waiting(what: str, trial: int | None = None, since: float | None = None) -> dict[str, Any]:
-    """Makes the event that tells the observer of a wait: `for` what (WAITS), since when (Unix seconds), and for which
-    trial."""
+    """Makes the event that tells the observer of a wait: `for` what (WAITS), since when (Unix seconds), and in which
+    trial.
+    """
     told = {"type": "waiting", "for": what, "since": time.time() if since is None else since}
     return told if trial is None else told | {"trial": trial}
 
 
 Notice = Waiting | Restarted
-"""What is only told: the trial goes on."""
+"""Events that only inform: the trial continues."""
 
 
 def notice(event: Notice, trial: int) -> dict[str, Any]:
-    """The event as observers hear of it."""
+    """Returns the event as observers receive it."""
     if isinstance(event, Restarted):
         return {"type": "restarted", "trial": trial, "why": event.why}
     return waiting(event.what, trial, event.since)
@@ -129,6 +130,6 @@ class Body(Protocol):
 
 
 class BodyFactory(Protocol):
-    """Makes the body of a job, in the process that will run it. Must be importable by name, so that workers find it."""
+    """Makes the body of a job, in the process that runs it. It must be importable by name, so that workers find it."""
 
     def __call__(self, job: Job) -> Body: ...

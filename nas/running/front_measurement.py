@@ -1,7 +1,8 @@
-"""Measures once more, when nothing trains: the front, and what a disturbed measurement may have kept from it.
+"""Measures trials again when nothing trains: the front, and trials that a disturbed measurement may have kept from it.
 
-A measurement that others disturbed decides nothing for good. A trial that it puts over a limit, or behind others, is
-measured again here; what comes out replaces what was stored (`remeasured:NUMBER`), unless that was the better one.
+A measurement that other load disturbed decides nothing for good. Where it puts a trial over a limit, or behind others,
+the trial is measured again here. The new measurement replaces the stored one (`remeasured:NUMBER`), unless the stored
+one was better.
 """
 
 import time
@@ -19,7 +20,9 @@ from nas.study.checked import REMEASURED
 from nas.study.stored_study import StoredStudy
 
 MEMBER_SECONDS = 30.0
-"""So long a quiet machine is waited for, for each trial. What is disturbed until then is kept as `contended`."""
+"""For each trial, a quiet machine is awaited for so many seconds. A measurement still disturbed then is kept as
+`contended`.
+"""
 
 Measurer = Callable[[TrialResult], LoneMeasurement]
 
@@ -31,7 +34,9 @@ def measure_again(
     should_stop: Callable[[], bool],
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Until every trial concerned has such a measurement, or was tried in this launch, or `should_stop` says so."""
+    """Measures until every trial concerned has such a measurement or was tried in this launch, or `should_stop` says
+    so.
+    """
     tried: set[int] = set()
     while left := _concerned(study.record(), _settled(study) | tried):
         observer(waiting("front"))
@@ -56,7 +61,7 @@ def _measured(
     should_stop: Callable[[], bool],
     clock: Callable[[], float],
 ) -> Mapping[str, float] | None:
-    """Measures a member of the front; None when the device was not to be had in time, or the search is to stop."""
+    """Measures one trial. None when the device was not free in time, or the search is to stop."""
     started = clock()
     while not should_stop():
         found = measurement.step()
@@ -69,13 +74,15 @@ def _measured(
 
 
 def _settled(study: StoredStudy) -> set[int]:
-    """Trials with a later measurement that nobody disturbed."""
+    """Returns the trials with a later measurement that nothing disturbed."""
     later = {k.removeprefix(REMEASURED): v for k, v in study.store.attributes().items() if k.startswith(REMEASURED)}
     return {int(number) for number, metrics in later.items() if not metrics.get("contended")}
 
 
 def _concerned(record: StudyRecord, known: set[int]) -> list[TrialResult]:
-    """The front, where it is drawn over measured times; and what disturbed times alone may keep from it."""
+    """Returns the front, where an objective is a measured time, and the trials that only a disturbed time may keep from
+    it.
+    """
     found = list(pareto.front_of(record)) if _timed(record.objectives) else []
     hopeful = replace(record, trials=tuple(map(_hopeful, record.trials)))
     if _timed(record.constraints) or _timed(record.objectives):
@@ -91,7 +98,9 @@ def _timed(wanted: Iterable[Any]) -> bool:
 
 
 def _hopeful(trial: TrialResult) -> TrialResult:
-    """The trial as an undisturbed measurement may show it: with its fastest readings, within all limits on times."""
+    """Returns the trial as an undisturbed measurement might show it: with its fastest readings, within all limits on
+    times.
+    """
     if not trial.contended or trial.state is not State.COMPLETE:
         return trial
     sound = {name: v for name, v in trial.violations.items() if name not in METRICS or METRICS[name].exact}
@@ -99,7 +108,9 @@ def _hopeful(trial: TrialResult) -> TrialResult:
 
 
 def _is_better(metrics: Mapping[str, float], trial: TrialResult) -> bool:
-    """An undisturbed measurement is; of two disturbed ones, the one whose fastest readings are faster."""
+    """Tells whether a measurement beats another: an undisturbed one does; of two disturbed ones, that with the faster
+    readings.
+    """
     if not metrics["contended"] or not trial.contended:
         return not metrics["contended"]
     now, before = at_best_pace(metrics), at_best_pace(trial.metrics)

@@ -1,7 +1,8 @@
-"""Checks what needs a GPU, each in one function that returns figures or raises; `nas doctor --gpu` runs them all.
+"""Checks what needs a GPU. Each check is one function that returns figures or raises; `nas doctor --gpu` runs them all.
 
-To add a check: write a function of the device's name, and a line of `CHECKS`. Each runs in a process of its own
-(`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process without one.
+To add a check, write a function that takes the device's name, and add a line to `CHECKS`. Each check runs in a process
+of its own (`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process unable to use
+it.
 
 Shapes: B batch, T tokens, D hidden.
 """
@@ -37,7 +38,7 @@ from nas.tasks import open_task
 Figures = Mapping[str, float | str]
 
 CLOSE = 2e-3
-"""The most that outputs and gradients may differ from the CPU's, as a share of the largest of them."""
+"""Outputs and gradients may differ from the CPU's by at most this share of the largest of them."""
 ENERGY_SECONDS = 1.0
 LEAST_WATTS, MOST_WATTS = 1.0, 3000.0
 SHARE = 0.1
@@ -78,20 +79,20 @@ MODEL = Architecture.model_validate(
 
 
 class CheckFailed(NasError):
-    """Says that something is not as it should be."""
+    """Says that a result is wrong."""
 
     code = "gpu-check"
 
 
 class NotCounted(NasError):
-    """Says that the hardware does not tell; nothing is wrong."""
+    """Says that the hardware does not count this; nothing is wrong."""
 
     code = "not-counted"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table. `seconds`: when it is given up."""
+    """One line of the table. `seconds` is the time after which the check is ended."""
 
     name: str
     text: str
@@ -100,7 +101,7 @@ class Check:
 
 
 def device_arguments(device: str) -> Figures:
-    """Names of devices are understood, and a model gives there what it gives on the CPU."""
+    """Checks that device names are understood, and that a model gives the same results there as on the CPU."""
     place = checked_device(device)
     count = torch.cuda.device_count() if place.type == "cuda" else 0
     for wrong in (f"cuda:{count}", "gpu", f"{device}:x"):
@@ -117,7 +118,7 @@ def device_arguments(device: str) -> Figures:
 
 
 def kinds(device: str) -> Figures:
-    """Each kind of attention gives outputs and gradients there that are the CPU's."""
+    """Checks that each attention kind gives the CPU's outputs and gradients there."""
     kinds = {kind: spec.model_validate({"kind": kind}) for kind, spec in ATTENTION_SPECS.items() if kind != "none"}
     found = {name: kind_difference(kind, device) for name, kind in kinds.items()}
     for name, apart in found.items():
@@ -126,7 +127,9 @@ def kinds(device: str) -> Figures:
 
 
 def flex_attention(device: str) -> Figures:
-    """The fused form of attention to few keys, and its backward pass, at odd lengths, with ALiBi and with padding."""
+    """Checks the fused form of attention to few keys, and its backward pass, at odd lengths, with ALiBi and with
+    padding.
+    """
     specs: list[tuple[Kind, Position]] = [
         (Window(heads=2, window=64), "rope"),
         (Window(heads=4, window=64, kv_heads=2, global_tokens=3), "alibi"),
@@ -146,7 +149,9 @@ def flex_attention(device: str) -> Figures:
 
 
 def memory(device: str) -> Figures:
-    """The peak of memory counts what is allocated, and that of a model is near the CPU's account."""
+    """Checks that the memory peak counts what is allocated, and that a model's peak is near the one computed on the
+    CPU.
+    """
     place = checked_device(device)
     torch.manual_seed(0)
     model, tokens_BT = build_model(MODEL, 65, 256), torch.randint(65, (8, 256))
@@ -166,7 +171,7 @@ def memory(device: str) -> Figures:
 
 
 def memory_share(device: str) -> Figures:
-    """A trial with a fraction of a GPU is refused more memory than its share, and may use what is within."""
+    """Checks that a trial with a fraction of a GPU gets no more memory than its share, and may use all of it."""
     place = _only_cuda(device)
     whole = torch.cuda.get_device_properties(place).total_memory
     share_gpu(device, SHARE)
@@ -179,7 +184,7 @@ def memory_share(device: str) -> Figures:
 
 
 def energy(device: str) -> Figures:
-    """The energy counter moves while the device works, by a plausible power."""
+    """Checks that the energy counter moves while the device works, by a plausible power."""
     place = checked_device(device)
     x_DD = torch.randn(2048, 2048, device=place)
 
@@ -199,7 +204,7 @@ def energy(device: str) -> Figures:
 
 
 def measuring(device: str) -> Figures:
-    """An architecture is measured as a trial measures it."""
+    """Measures an architecture as a trial does."""
     study = _study("cpu" if device == "cpu" else "cuda")
     metrics = measure_alone(MODEL, open_task(study.task), study, device, DeviceLock(device))
     wanted = ("prefill_ms", "decode_ms_per_token", "peak_inference_mib", "peak_training_mib", "weights_mib")
@@ -209,7 +214,7 @@ def measuring(device: str) -> Figures:
 
 
 def two_trials(device: str) -> Figures:
-    """A search with half a GPU for each trial has two of them at once, and all end well."""
+    """Checks that a search with half a GPU for each trial runs two at once, and that all end well."""
     from nas.running import driver
 
     now, most, ended = set[int](), 0, list[str]()
@@ -244,7 +249,7 @@ CHECKS = (
     Check("measuring", "latency, memory and FLOPs as a trial measures them", 60, measuring),
     Check("two_trials", "two trials on one GPU", 180, two_trials),
 )
-"""In this order; together at most ten minutes."""
+"""The checks in the order in which they run; together they take at most ten minutes."""
 
 
 def _study(device: str) -> StudyFile:

@@ -47,7 +47,10 @@ def machine() -> dict[str, Any]:
 
 
 def examine_gpu(device: str = "cuda", checks: Sequence[Check] = CHECKS) -> Iterator[GpuFinding]:
-    """Each outcome as soon as it is there. A check that fails, crashes or hangs is told, and the others go on."""
+    """Yields each outcome as soon as it is known.
+
+    A check that fails, crashes or hangs is reported, and the others still run.
+    """
     for check in checks:
         started = time.monotonic()
         outcome = _in_own_process(check, device)

@@ -1,4 +1,4 @@
-"""Signals that wait until work is saved, and then reach the program that it runs in."""
+"""Holds signals back until work is saved, then passes them on to the host program."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class HeldSignals:
-    """`number`: the signal that came, or 0. A second one acts as ever."""
+    """Signals held back. `number` is the signal that arrived, or 0. A second one acts as usual."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -24,7 +24,7 @@ class HeldSignals:
             signal.signal(number, self._note)
 
     def release(self) -> None:
-        """Put the former handlers back, and raise the signal that came."""
+        """Restores the former handlers, and raises the signal that arrived."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         if self.number:
@@ -37,7 +37,7 @@ class HeldSignals:
 
 @contextmanager
 def held_signals() -> Iterator[HeldSignals]:
-    """Hold SIGINT, SIGTERM and SIGHUP back while the block runs; those that are ignored stay ignored."""
+    """Holds SIGINT, SIGTERM and SIGHUP back while the block runs; ignored ones stay ignored."""
     held = HeldSignals()
     held.hold()
     try:

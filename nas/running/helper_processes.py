@@ -1,8 +1,8 @@
-"""The processes that a library starts for us: kept from signals that are meant for the driver, watched, and ended.
+"""Manages the processes that a library starts for us: it shields them from the driver's signals, watches and ends them.
 
-A batch system sends SIGTERM to all processes of a job, `timeout` to the whole process group, a closing terminal sends
-SIGHUP to everyone. Only the driver may act on them: it has the trials save first. Processes that are started within
-`shielded()` inherit a mask that holds such signals back, and so do the processes that these start.
+A batch system sends SIGTERM to all processes of a job, `timeout` to the whole process group, and a closing terminal
+sends SIGHUP to all of its processes. Only the driver may act on these signals: it first has the trials save. Processes
+that are started within `shielded()` inherit a mask that blocks such signals, and so do their own children.
 """
 
 import logging
@@ -19,15 +19,15 @@ import psutil
 from nas.running.stop_control import STOP_SIGNALS
 
 HANGING_THREAD = "nas-waits-for-ray"
-"""The name of threads that may hang in a library for ever: a program in which one is left ends by `leave`."""
+"""The name of threads that may hang in a library for ever. A program in which such a thread is left ends by `leave`."""
 AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
 
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Processes and threads that are started within never get the signals that stop a search.
+    """Blocks the signals that stop a search in processes and threads that are started within.
 
-    A signal that arrives for this thread meanwhile is delivered at the end.
+    A signal that arrives for this thread meanwhile is delivered at the end of the block.
     """
     former = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -37,7 +37,7 @@ def shielded() -> Iterator[None]:
 
 
 class HelperProcesses:
-    """All children that were started while it was entered, and theirs."""
+    """All processes that were started while it was entered, and their children."""
 
     def __init__(self) -> None:
         self._before: set[psutil.Process] = set()
@@ -52,11 +52,11 @@ class HelperProcesses:
         self._children = {child: _name(child) for child in started}
 
     def first_dead(self, *names: str) -> str:
-        """The first of the processes of these names that has ended; empty while all live."""
+        """Returns the first process of these names that has ended; empty while all live."""
         return next((name for child, name in self._children.items() if name in names and not _lives(child)), "")
 
     def end(self, seconds: float) -> None:
-        """Kill them all, and wait at most so long until they are gone."""
+        """Kills all of them, and waits at most so long until they are gone."""
         every = list(self._children)
         for child in self._children:
             with suppress(psutil.Error):
@@ -68,7 +68,7 @@ class HelperProcesses:
 
 
 def leave(code: int) -> NoReturn:
-    """End the program with this exit code, at once where a library's thread hangs and would be waited for."""
+    """Ends the program with this exit code, at once where a library's thread hangs that Python would wait for."""
     if any(thread.name == HANGING_THREAD for thread in threading.enumerate()):
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
@@ -94,7 +94,7 @@ def _lives(process: psutil.Process) -> bool:
 
 @contextmanager
 def no_second_ray() -> Iterator[None]:
-    """No call starts a second Ray; not even after the end, while a thread still hangs in the first."""
+    """Makes sure that no call starts a second Ray, even after the end while a thread still hangs in the first."""
     ours = AUTO_CONNECT not in os.environ
     os.environ.setdefault(AUTO_CONNECT, "0")
     try:

@@ -1,19 +1,20 @@
 """Forecasts where a learning curve ends, with bounds, to decide which trials stop early.
 
-Complete curves of the same study are the evidence. The stopping rule asks for prediction bounds: how good may this
-trial still become? (The sampler carries a rung to the end for another purpose: nas.samplers.rung_regression gives its
-surrogate one more observation with its noise, by a straight line that two trials suffice for.)
+Complete curves of the same study are the evidence. The stopping rule needs prediction bounds: how good may this trial
+still become? (The sampler extrapolates rungs for another purpose: nas.samplers.rung_regression gives its surrogate one
+more noisy observation, by a straight line for which two trials are enough.)
 
-A curve at a rung is known by its value there and at the rung before. Let g be what it still gains: the logarithm of
-(end / value), or the difference where values may be 0 or below. Of whole curves g is known, and is regressed on the
-gain between the last two rungs; a rung without one before it takes the mean. For another curve this gives
+A curve at a rung is described by its value there and at the rung before. Let g be its remaining gain: the logarithm of
+(end / value), or the difference where values may be 0 or below. For complete curves g is known. It is regressed on the
+gain between the last two rungs; where there is no rung before, the mean is taken. For another curve this gives
 
     expected   the regression's value
     low, high  its one-sided 95 % prediction bounds (Student's t; Draper & Smith 1998, Applied Regression Analysis,
                section 1.4), which are wide while few curves are known or the own one is odd; and wider still where one
                of the curves that stood most alike (the nearest third, by value and last gain) gained more or less
 
-The second part is for curves of another kind: what falls late is believed to do so once such a curve was seen whole.
+The second part of the bounds is for curves of another shape: the forecast allows a late fall once it has seen such a
+curve to its end.
 """
 
 import math
@@ -28,12 +29,12 @@ from scipy.special import stdtrit
 Floats: TypeAlias = NDArray[np.float64]
 
 FEWEST = 6
-"""Whole curves, before anything is said of others."""
+"""Nothing is forecast from fewer complete curves than this."""
 CONFIDENCE = 0.95
 ALIKE = 3
-"""The nearest of this many counts as alike."""
+"""One in this many complete curves, the nearest ones, counts as similar."""
 ROUNDING = 1e-9
-"""Numbers that differ by no more than this share are the same."""
+"""Numbers that differ by no more than this share count as equal."""
 LARGEST_LOGARITHM = 700.0
 """The largest logarithm of a float."""
 
@@ -42,7 +43,7 @@ class Curve(NamedTuple):
     """One metric of one trial up to a rung."""
 
     before: float
-    """At the rung before; NaN without one."""
+    """The value at the rung before; NaN without one."""
     at: float
 
 
@@ -58,8 +59,8 @@ class Forecast:
 class CurveForecaster:
     """Forecasts the ends of curves that stand at one rung, from complete curves.
 
-    `whole_N3`: the value of each complete curve at the rung before, at the rung, at the end. Curves with values that
-    are not finite are left out.
+    `whole_N3`: for each complete curve, the value at the rung before, at the rung, and at the end. Curves with values
+    that are not finite are left out.
     """
 
     def __init__(self, whole_N3: Floats) -> None:
@@ -67,8 +68,10 @@ class CurveForecaster:
         self._fits: dict[tuple[int, bool], _Fit | None] = {}
 
     def expected(self, curve: Curve) -> float | None:
-        """Returns the expected end; None when fewer than FEWEST whole curves tell, or the curve's own value is not
-        finite."""
+        """Returns the expected end.
+
+        None when there are fewer than FEWEST complete curves, or the curve's own value is not finite.
+        """
         fit, own = self._fit(curve)
         return fit.value(own, fit.gain(own)) if fit else None
 
@@ -97,9 +100,9 @@ class CurveForecaster:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Gains regressed on last gains, where there are any and they differ. Curves have one or two values here.
+    """A regression of gains on last gains, where there are any and they differ. Curves have one or two values here.
 
-    N whole curves of D columns: the value, and the last gain where there is one.
+    The N complete curves have D columns: the value, and the last gain where there is one.
     """
 
     logarithmic: bool
@@ -109,7 +112,7 @@ class _Fit:
     slope: float
     mean_last: float
     spread: float
-    """Sum of squares of the last gains; 0: no regression."""
+    """The sum of squares of the last gains; 0 means no regression."""
     deviation: float
     quantile: float
 
@@ -129,7 +132,7 @@ class _Fit:
         return cls(logarithmic, at_ND, gain_N, mean, slope, mean_last, spread, deviation, quantile)
 
     def gain(self, own: Sequence[float]) -> float:
-        """Returns the expected gain from the own last value on."""
+        """Returns the gain that is expected from the curve's last value on."""
         return self.mean + self.slope * (own[-1] - own[0] - self.mean_last)
 
     def half(self, own: Sequence[float]) -> float:
@@ -138,7 +141,9 @@ class _Fit:
         return self.quantile * self.deviation * math.sqrt(1 + 1 / len(self.gain_N) + leverage)
 
     def alike(self, own: Sequence[float]) -> Floats:
-        """Gains of the nearest third, FEWEST at least; each column counts in units of its spread."""
+        """Returns the gains of the most similar third of the curves, FEWEST at least; each column counts in units of
+        its spread.
+        """
         own_D = np.array([own[-1], own[-1] - own[0]][: self.at_ND.shape[1]])
         spread_D = self.at_ND.std(axis=0)
         distance_N = (((self.at_ND - own_D) / np.where(spread_D > 0, spread_D, 1.0)) ** 2).sum(axis=1)
@@ -147,6 +152,6 @@ class _Fit:
         return found
 
     def value(self, own: Sequence[float], gain: float) -> float:
-        """At the end, in its own unit."""
+        """Returns the end in its own unit."""
         end = own[-1] + gain
         return math.exp(min(end, LARGEST_LOGARITHM)) if self.logarithmic else end

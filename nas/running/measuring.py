@@ -1,6 +1,7 @@
-"""Measures an untrained architecture while nobody else of ours uses the device, in steps of some seconds each.
+"""Measures an untrained architecture while no other process of `nas` uses the device, in steps of some seconds each.
 
-What others disturb is measured again, a few times. Between two steps whoever waits can be told what for, or stopped.
+A measurement that other load disturbs is repeated a few times. Between two steps the caller can report the wait, or
+stop it.
 """
 
 import time
@@ -17,13 +18,13 @@ from nas.tasks import Task, model_of
 from nas.training import optimiser
 
 TRIES = 3
-"""Measurements of one architecture, at most, while others disturb."""
+"""An architecture is measured at most so many times while other load disturbs it."""
 PATIENCE_SECONDS = 2.0
-"""So long a step waits for the device."""
+"""A step waits for the device for so many seconds."""
 
 
 class LoneMeasurement:
-    """One architecture, measured by `take` under the lock; `seconds`: how long a quiet machine is waited for."""
+    """One architecture, measured by `take` under the lock. `seconds` is how long a quiet machine is awaited."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class LoneMeasurement:
         return cls(lambda: _measure(architecture, task, file, device), lock, seconds)
 
     def step(self) -> Mapping[str, float] | Waiting:
-        """The metrics once they are undisturbed, or stay disturbed; before that, what is waited for."""
+        """Returns the metrics once they are undisturbed, or the tries are used up; before that, the wait."""
         try:
             with self._lock.measuring(PATIENCE_SECONDS):
                 metrics = self._take()
@@ -64,7 +65,7 @@ class LoneMeasurement:
 def measure_alone(
     architecture: Architecture, task: Task, file: StudyFile, device: str, lock: DeviceLock
 ) -> dict[str, float]:
-    """The cheap metrics of an untrained architecture; `contended` says that others disturbed each try."""
+    """Returns the cheap metrics of an untrained architecture. `contended` says that other load disturbed each try."""
     measurement = LoneMeasurement.of(architecture, task, file, device, lock)
     while isinstance(found := measurement.step(), Waiting):
         pass

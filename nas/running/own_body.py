@@ -1,5 +1,4 @@
-"""Decides which body runs the trials of a launch: the built-in training, or a function of the user's, given or
-named."""
+"""Chooses the body that runs the trials of a launch: the built-in training, or a function of the user's."""
 
 import importlib
 import sys
@@ -19,14 +18,17 @@ from nas.space.parameter_settings import ParameterSettings
 
 @dataclass(frozen=True)
 class OwnBody:
-    """A body: the function itself, or its name and where its module is looked for first."""
+    """A body: the function itself, or its name and the folder where its module is looked for first."""
 
     name: str
     given: public.BodyFunction | None = None
     beside: str = ""
 
     def function(self) -> public.BodyFunction:
-        """The function, imported where it is known by name. Raises UsageError when there is none of that name."""
+        """Returns the function, imported where it is given by name.
+
+        Raises UsageError when there is none of that name.
+        """
         if self.given:
             return self.given
         if self.beside and self.beside not in sys.path:
@@ -47,10 +49,11 @@ class OwnBody:
 
 
 def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[StudyFile, OwnBody | None]:
-    """The body of a launch, `body` before that of the file, and the file with its name. None: the built-in training.
+    """Returns the body of a launch, and the file with its name. `body` comes before that of the file; None is the
+    built-in training.
 
-    Raises Conflict where the file is a stored one, since a stored study never runs code; UsageError where a body is
-    missing or cannot be imported.
+    Raises Conflict where the file is a stored one, since a stored study never runs code. Raises UsageError where a body
+    is missing or cannot be imported.
     """
     if callable(body):
         own = OwnBody(_name_of(body), body)
@@ -75,8 +78,9 @@ def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[S
 
 
 def same_function(stored: str | None, now: str | None) -> bool:
-    """Tells whether two names may be one body: a function keeps its name when its module moves, or is run as a
-    script."""
+    """Tells whether two names may mean one body: a function keeps its name when its module moves, or runs as a
+    script.
+    """
     return bool(stored and now) and str(stored).partition(":")[2] == str(now).partition(":")[2]
 
 

@@ -1,4 +1,4 @@
-"""A trial whose body is the user's own: runs it as a worker does, and checks all that it yields."""
+"""Runs a trial whose body is the user's own, as a worker does, and checks all that it yields."""
 
 import math
 import re
@@ -22,14 +22,14 @@ from nas.settings.study_file import StudyFile
 from nas.training.trainer import rung_steps
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
-"""The names that a metric may have that the file does not declare."""
+"""A metric that the file does not declare must have such a name."""
 
 
 class OwnTrial:
     """The body of one job (nas.running.events.Body), around the generator that the user's function makes.
 
-    What the generator raises, yields or leaves out becomes an event with a reason; nothing is raised. The first event
-    is always Measured: what an earlier attempt measured stands.
+    Whatever the generator raises, yields or leaves out becomes an event with a reason; nothing is raised. The first
+    event is always Measured: measurements of an earlier attempt stay.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OwnTrial:
         self._measured, self._last, self._final = False, 0, dict[str, float]()
 
     def step(self) -> Event:
-        """The next event."""
+        """Returns the next event."""
         try:
             if self.told_to_stop():
                 return self._ended(Interrupted())
@@ -114,7 +114,7 @@ class OwnTrial:
                 raise _Bad(Reason.ERROR, f"a body yields Measured, Reached or Finished, not {_kind(said)}")
 
     def _silence(self) -> Event:
-        """Decides what it means that the generator has ended without Finished."""
+        """Decides which event it is when the generator ends without Finished."""
         if self.turn.late:
             return Failed(Reason.TIMEOUT, f"training took longer than {self.file.train.time_limit:g} s")
         if self.told_to_stop():
@@ -122,7 +122,7 @@ class OwnTrial:
         return Failed(Reason.ERROR, "the body ended without Finished")
 
     def _ended(self, event: Event) -> Event:
-        """Lets the generator clean up behind itself, whatever comes of that."""
+        """Lets the generator clean up, and ignores errors of that."""
         close = getattr(self._events, "close", None)
         if close:
             with suppress(Exception, SystemExit):
@@ -130,7 +130,7 @@ class OwnTrial:
         return event
 
     def _numbers(self, metrics: Mapping[str, Any], when: str) -> dict[str, float]:
-        """The metrics as finite numbers. Raises _Bad."""
+        """Returns the metrics as finite numbers. Raises _Bad."""
         if not isinstance(metrics, Mapping):
             raise _Bad(Reason.ERROR, f"metrics are numbers by name, not {_kind(metrics)}")
         found = {name: _number(name, value) for name, value in metrics.items()}
@@ -165,9 +165,9 @@ class OwnTrial:
 
 
 class Turn:
-    """Holds the device's lock as a training does while the body computes, and counts the seconds of that.
+    """Holds the device's lock as a training does while the body computes, and counts those seconds.
 
-    It knows neither the trial nor the generator: a body that is dropped is gone at once, with all that it holds.
+    It holds neither the trial nor the generator, so a body that is dropped is freed at once.
     """
 
     def __init__(
@@ -177,19 +177,19 @@ class Turn:
         self._spent, self._since, self.late = spent, math.nan, False
 
     def should_stop(self) -> bool:
-        """Tells whether the body is to save and return, asked once nobody measures."""
+        """Tells whether the body is to save and return. It waits for measurements before it answers."""
         self._leave()
         self._take()
         self.late = self.late or (self._time_limit is not None and self.seconds() > self._time_limit)
         return self.late or self._told_to_stop()
 
     def seconds(self) -> float:
-        """The seconds of training until now, over all attempts; pauses and measurements left out."""
+        """Returns the seconds of training so far, over all attempts, without pauses and measurements."""
         return self._spent + (0.0 if math.isnan(self._since) else time.monotonic() - self._since)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Around everything that the body does between two results."""
+        """Holds the lock around all that the body does between two results."""
         self._take()
         try:
             yield
@@ -198,7 +198,7 @@ class Turn:
 
     @contextmanager
     def measuring(self) -> Iterator[float]:
-        """Alone on the device. Yields the seconds waited."""
+        """Holds the device alone. Yields the seconds waited."""
         self._leave()
         try:
             with self._lock.measuring() as waited:
@@ -218,7 +218,7 @@ class Turn:
 
 
 class _Bad(Exception):
-    """Something yielded that cannot be taken."""
+    """Something that the body yielded is wrong."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)

@@ -15,9 +15,9 @@ NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "l
 
 
 def resolve_device(file: StudyFile, gpus: float | None) -> tuple[str, float]:
-    """("cpu" or "cuda", how many GPUs Ray is to count). On `device = "cpu"` asked-for GPUs are logical slots.
+    """Returns "cpu" or "cuda", and how many GPUs Ray counts. With `device = "cpu"`, requested GPUs are logical slots.
 
-    Raises UsageError when GPUs are asked for and the machine has none.
+    Raises UsageError when GPUs are requested and the machine has none.
     """
     wanted, present = file.resources.device, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cpu":
@@ -51,10 +51,10 @@ class Placement:
 
 
 def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:
-    """For a study on this machine; `cpus` and `gpus` default to all that this process may use.
+    """Places a study on this machine. `cpus` and `gpus` default to all that this process may use.
 
-    Raises UsageError when GPUs are asked for and there are none, or when not even one trial fits, or measures
-    with more threads than there are CPUs.
+    Raises UsageError when GPUs are requested and there are none, when not even one trial fits, or when measuring takes
+    more threads than there are CPUs.
     """
     device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
@@ -77,9 +77,9 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
 
 
 def network_file_system(folder: Path) -> str:
-    """The kind of network file system that holds the folder; empty where it is on a disk of this machine.
+    """Returns the kind of network file system that holds the folder; empty where it is on a disk of this machine.
 
-    Links are followed, and of several mounts on one point the last counts, since it covers the others.
+    Links are followed. Of several mounts at one point the last counts, since it covers the others.
     """
     place, kind, longest = folder.resolve(), "", 0
     for disk in psutil.disk_partitions(all=True):
@@ -89,13 +89,15 @@ def network_file_system(folder: Path) -> str:
 
 
 def _is_remote(disk: Any) -> bool:
-    """By its kind, or by a device that names another machine: host:/path, //host/share."""
+    """Tells whether a mount is remote: by its kind, or by a device that names another machine (host:/path,
+    //host/share).
+    """
     device = str(getattr(disk, "device", ""))
     return disk.fstype in NETWORK_FILE_SYSTEMS or device.startswith("//") or ":/" in device
 
 
 def refuse_network(folder: Path) -> None:
-    """SQLite's locks do not hold between machines. Raises OutOfReach."""
+    """Raises OutOfReach for a folder on a network, since SQLite's locks do not work between machines."""
     if kind := network_file_system(folder):
         help = "set NAS_RUNS to a folder on a disk of this machine"
         raise OutOfReach(f"a study cannot live on a network file system ({kind})", where=str(folder), help=help)

@@ -1,8 +1,8 @@
-"""Proposals: which architecture next. Optuna samplers, ours or stock, over an in-memory mirror of the study's rows.
+"""Proposes the next architecture: by Optuna samplers, ours or stock, over an in-memory mirror of the study's rows.
 
-The mirror keeps the samplers' bookkeeping out of the database: a proposal reaches it as one finished row, written
-in one transaction, so there are no half-asked trials and no rows for duplicates. Every draw makes its sampler anew
-from f(study seed, trial number, draw), so that a resumed study proposes what the uninterrupted one would have.
+The mirror keeps the samplers' bookkeeping out of the database. A proposal reaches the database as one finished row,
+written in one transaction, so there are no half-made trials and no rows for duplicates. Every draw makes a new sampler
+from f(study seed, trial number, draw), so a resumed study proposes what the uninterrupted one would have proposed.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ from nas.space.parameter_space import Design, SearchSpace
 from nas.study.store import directions, quietly
 
 MODEL_DRAWS = 5
-"""Draws of the sampler itself before uniform ones: TPE has proposed 50 duplicates in a row."""
+"""The sampler draws so often before uniform draws begin: TPE has proposed 50 duplicates in a row."""
 RANDOM_DRAWS = 200
-"""Uniform draws before the space is walked through for what is left."""
+"""So many uniform draws are made before the space is walked through for what is left."""
 
 
 MEASURING_SECONDS = 2.0
-"""A trial takes about so long besides its training."""
+"""A trial takes about so many seconds besides its training."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Proposal:
     distributions: Mapping[str, BaseDistribution]
     system: Mapping[str, Any]
     redraws: int
-    """Duplicates drawn before it."""
+    """The number of duplicates that were drawn before it."""
     mirror_id: int
     predicted: Mapping[str, float]
-    """The values that were expected of each objective before anything was measured; empty without a model."""
+    """The expected value of each objective before anything was measured; empty without a model."""
 
 
 def seed_of(*parts: int | str) -> int:
-    """A seed from the study's seed, the trial's number and whatever tells two draws apart."""
+    """Makes a seed from the study's seed, the trial's number, and whatever distinguishes two draws."""
     digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
@@ -87,7 +87,10 @@ class Proposer:
         describe: Describe | None = None,
         steps: int = 1,
     ) -> None:
-        """`steps`: those of a whole training. `describe`: what is known of an architecture without measuring it."""
+        """`steps` is the length of a full training.
+
+        `describe` computes what is known of an architecture without measuring it.
+        """
         self.space, self.seed, self.objectives, self.steps = space, seed, objectives, steps
         self.learning_rates = list(learning_rates) if len(learning_rates) > 1 else []
         name = BEST if sampler == "auto" else sampler
@@ -101,7 +104,7 @@ class Proposer:
         self._ids: dict[int, int] = {}
 
     def propose(self, number: int, taken: Set[str]) -> Proposal | None:
-        """The next architecture for the trial of that number; None when every one is in `taken`."""
+        """Returns the next architecture for the trial of that number; None when every one is in `taken`."""
         for draw in range(MODEL_DRAWS + RANDOM_DRAWS):
             proposal = self._draw(partial(self._sampler, number, draw), draw)
             if proposal.key not in taken:
@@ -114,16 +117,16 @@ class Proposer:
         return replace(last, redraws=MODEL_DRAWS + RANDOM_DRAWS)
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
-        """The proposal with just these parameters (a baseline of the space, say)."""
+        """Returns the proposal with exactly these parameters (a baseline of the space, for example)."""
         self._mirror.enqueue_trial(dict(params))
         return self._draw(partial(STOCK["random"], self.seed), 0)
 
     def adopt(self, number: int, proposal: Proposal) -> None:
-        """The proposal has become the row of that number."""
+        """Records that the proposal has become the row of that number."""
         self._ids[number] = proposal.mirror_id
 
     def absorb(self, row: FrozenTrial) -> None:
-        """Take in a row as it now stands in the database."""
+        """Takes in a row as it now stands in the database."""
         state = row.state if row.state.is_finished() else TrialState.RUNNING
         rungs = rungs_of(row.user_attrs)
         known = self._known(row.user_attrs.get("metrics", {})) | self._at_rungs(rungs)
@@ -146,7 +149,7 @@ class Proposer:
     def finished(
         self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
-        """A row has got its result."""
+        """Takes in the result of a row."""
         mirror_id = self._ids[number]
         for name, violation in violations.items():
             self._mirror._storage.set_trial_system_attr(mirror_id, f"constraints:{name}", violation)
@@ -157,13 +160,15 @@ class Proposer:
         self._note(number, self._known(metrics))
 
     def reached(self, number: int, rung: Rung) -> None:
-        """A trial has reached one more rung."""
+        """Takes in one more rung of a trial."""
         earlier = self._trial(self._ids[number]).user_attrs.get(RUNG_VALUES, [])
         noted = self._at_rungs([rung])
         self._note(number, noted | {RUNG_VALUES: [*earlier, *noted[RUNG_VALUES]]})
 
     def optimistic(self, number: int, metrics: Mapping[str, float]) -> list[float] | None:
-        """The objectives of a measured trial at an optimistic bound on its quality; None where there is no model."""
+        """Returns a measured trial's objectives, with an optimistic bound on its quality; None where there is no
+        model.
+        """
         if self._pareto is None or number not in self._ids:
             return None
         known = self._known(metrics)[KNOWN_VALUES]
@@ -173,9 +178,9 @@ class Proposer:
         return {KNOWN_VALUES: [metrics.get(o.metric) if o.means.cheap else None for o in self.objectives]}
 
     def _at_rungs(self, rungs: Sequence[Rung]) -> dict[str, Any]:
-        """Values by step; and the seconds that all steps would take, where times are measured anyway.
+        """Returns the values by step, and the seconds that all steps would take, where times are measured anyway.
 
-        A study whose objectives are all exact repeats exactly, so its proposals must not depend on a clock.
+        A study whose objectives are all exact repeats exactly, so its proposals must not depend on measured times.
         """
         if not rungs:
             return {}
@@ -189,7 +194,7 @@ class Proposer:
             self._mirror._storage.set_trial_user_attr(self._ids[number], key, value)
 
     def _sampler(self, number: int, draw: int) -> BaseSampler:
-        """For one draw: as good as new, so that a resumed study proposes the same."""
+        """Makes the sampler for one draw. It keeps no earlier state, so a resumed study proposes the same."""
         if draw >= MODEL_DRAWS:
             return STOCK["random"](seed_of(self.seed, number, draw))
         if self._pareto is None:
@@ -229,7 +234,10 @@ class Proposer:
         return self._mirror._storage.get_trial(mirror_id)
 
     def _walk(self) -> list[tuple[dict[str, Any], str]]:
-        """Every choice of parameters with its key. Only small spaces get here: others never run out of new draws."""
+        """Yields every choice of parameters with its key.
+
+        Only small spaces are walked: others never run out of new draws.
+        """
         rates: list[float | None] = list(self.learning_rates) or [None]
         return [
             (params if rate is None else {**params, "learning_rate": rate}, key_of(architecture.id, rate))

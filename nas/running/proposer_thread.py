@@ -1,6 +1,6 @@
-"""A proposer in a thread of its own: it computes the next architecture while trials run.
+"""Runs a proposer in a thread of its own: it computes the next architecture while trials run.
 
-One thread alone calls the proposer: the pool's where there is one, else the caller's.
+Only one thread calls the proposer: the pool's where there is a pool, else the caller's.
 """
 
 import gc
@@ -16,19 +16,20 @@ from nas.running.proposer import Proposal, Proposer
 P = ParamSpec("P")
 T = TypeVar("T")
 MANY = 1000
-"""From so many trials on, what is known of them at the first proposal is kept from the garbage collector: of 10,000, a
-full run of it takes a second, in which nobody is answered."""
+"""From so many trials on, the objects that exist at the first proposal are hidden from the garbage collector. With
+10,000 trials one full collection takes a second, during which no call is answered.
+"""
 
 
 class ProposerThread:
-    """Passes calls on to a proposer, and computes one proposal ahead if `prefetch`: in a thread, or by that executor.
+    """Passes calls on to a proposer. With `prefetch` it computes one proposal ahead, in a thread or by that executor.
 
-    `next`, `fixed` and `optimistic` wait for the answer. The others do not wait: the proposer takes them in the order
-    of the calls, and `next` raises what one of them raised.
+    `next`, `fixed` and `optimistic` wait for the answer. The other calls do not wait: the proposer handles them in
+    order, and `next` raises what one of them raised.
 
-    A proposal computed ahead knows one result less. Without it a study with deterministic objectives repeats exactly.
-    More than one ahead is not worth what they do not know: 100 simulated workers (nas.bench.workers) waited 2.9 % of
-    their time with one, 2.7 % with up to four, 2.2 % with up to eight.
+    A proposal computed ahead lacks one result. Without prefetching, a study with deterministic objectives repeats
+    exactly. More than one ahead gains less than the missing results cost: 100 simulated workers (nas.bench.workers)
+    waited 2.9 % of their time with one, 2.7 % with up to four, 2.2 % with up to eight.
     """
 
     def __init__(self, proposer: Proposer, prefetch: bool | Executor) -> None:
@@ -40,7 +41,10 @@ class ProposerThread:
         self._frozen = False
 
     def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
-        """For the trial of that number; None when every architecture is taken. `another`: more will be asked for."""
+        """Returns the proposal for the trial of that number; None when every architecture is taken.
+
+        `another`: one more follows.
+        """
         proposal = None
         self._raise_what_failed()
         if self._ahead is not None:
@@ -52,33 +56,35 @@ class ProposerThread:
         return proposal
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
-        """The proposal with just these parameters."""
+        """Returns the proposal with exactly these parameters."""
         return self._answer(self._proposer.fixed, params)
 
     def optimistic(self, number: int, metrics: Mapping[str, float]) -> list[float] | None:
-        """The objectives of a measured trial at an optimistic bound on its quality; None where there is no model."""
+        """Returns a measured trial's objectives, with an optimistic bound on its quality; None where there is no
+        model.
+        """
         return self._answer(self._proposer.optimistic, number, dict(metrics))
 
     def absorb(self, row: FrozenTrial) -> None:
-        """A row as it now stands in the database."""
+        """Takes in a row as it now stands in the database."""
         self._post(self._proposer.absorb, row)
 
     def adopt(self, number: int, proposal: Proposal) -> None:
-        """The proposal has become the row of that number."""
+        """Records that the proposal has become the row of that number."""
         self._post(self._proposer.adopt, number, proposal)
 
     def measured(self, number: int, metrics: Mapping[str, float]) -> None:
-        """The metrics that a trial has before it is trained."""
+        """Takes in the metrics that a trial has before it is trained."""
         self._post(self._proposer.measured, number, dict(metrics))
 
     def reached(self, number: int, rung: Rung) -> None:
-        """A trial has reached one more rung."""
+        """Takes in one more rung of a trial."""
         self._post(self._proposer.reached, number, rung)
 
     def finished(
         self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
-        """A trial has its result."""
+        """Takes in the result of a trial."""
         self._post(self._proposer.finished, number, state, values, violations)
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
-"""Ray Tune as the executor: it schedules, places and keeps workers warm. It decides nothing and remembers nothing.
+"""Runs trials with Ray Tune: it schedules them, places them and keeps workers warm. It decides nothing and stores
+nothing.
 
-The coordinator is asked in `suggest` and told in the scheduler's hooks. Ray Tune's own state is written to a
-temporary folder and never restored: each launch is a new experiment over the same study. Why it is built so:
+Ray Tune asks the coordinator in `suggest`, and reports to it in the scheduler's hooks. Ray Tune's own state is written
+to a temporary folder and never restored: each launch is a new experiment over the same study. The reasons are:
 
 - `Tuner` pickles searcher and scheduler, so both reduce to inert stubs; nothing of ours reaches Ray's files.
 - An exception in a searcher's `on_trial_complete` is swallowed and repeated as an error, so results are taken in
@@ -39,7 +40,7 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""The variables that Ray reads while it is imported, and while it starts; its workers inherit it."""
+"""Ray reads these variables while it is imported and while it starts; its workers inherit them."""
 
 with environment_variables(SETTINGS):
     import ray
@@ -50,16 +51,16 @@ with environment_variables(SETTINGS):
 log = logging.getLogger("nas")
 
 ESSENTIAL = ("gcs_server", "raylet")
-"""Processes without which Ray does nothing."""
+"""Ray can do nothing without these processes."""
 OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")
-"""Environment variables that tell of a cluster or a job in which this program itself may run."""
+"""These environment variables tell of a cluster or a job in which this program itself may run."""
 WATCH_SECONDS, DISCONNECT_SECONDS, END_SECONDS = 0.2, 1.0, 10.0
 SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 RESUME = "nas resume   goes on; running trials were put back, and keep their last checkpoint"
 
 
 def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, placement: Placement) -> None:
-    """Until the coordinator has nothing more, or the control says stop. Starts a Ray of its own, and ends it.
+    """Runs until the coordinator has nothing more, or the control says stop. Starts a Ray of its own, and ends it.
 
     Raises OutOfReach when Ray does not start or dies, Conflict when this program uses Ray already.
     """
@@ -107,7 +108,7 @@ def _start_ray(placement: Placement) -> None:
 
 
 def _stop_ray(helpers: HelperProcesses) -> None:
-    """In seconds, whatever state Ray is in. Trials are saved by now, so its processes need no time to end."""
+    """Ends Ray within seconds, whatever its state. Trials are saved by now, so its processes need no time to end."""
     disconnect = threading.Thread(target=ray.shutdown, name=HANGING_THREAD, daemon=True)
     disconnect.start()
     disconnect.join(DISCONNECT_SECONDS)
@@ -192,30 +193,30 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
         return {"event": event, "done": not isinstance(event, Measured | Waiting | Restarted | Reached)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Trials keep their own checkpoints, in the study's folder."""
+        """Does nothing, since trials keep their own checkpoints in the study's folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """See save_checkpoint."""
+        """Does nothing: see save_checkpoint."""
 
 
 class _Bridge:
-    """The coordinator as Ray Tune's hooks see it: jobs by Tune's trial ids, errors kept for the caller."""
+    """Presents the coordinator to Ray Tune's hooks: jobs by Tune's trial ids, errors kept for the caller."""
 
     def __init__(self, coordinator: Coordinator, control: StopControl, slots: int) -> None:
         self.coordinator, self.control, self.slots = coordinator, control, slots
         self.jobs: dict[str, Job] = {}
         self.error: NasError | None = None
         self.answered = False
-        """True once any worker has told anything."""
+        """True once any worker has reported anything."""
         self._turn, self._closed = threading.RLock(), False
 
     def close(self) -> None:
-        """No hook of Ray Tune reaches the coordinator any more; one that is under way is waited for."""
+        """Waits for a hook under way. No later hook of Ray Tune reaches the coordinator."""
         with self._turn:
             self._closed = True
 
     def suggest(self, trial_id: str) -> Any:
-        """A configuration, FINISHED, or None: ask again later."""
+        """Returns a configuration, FINISHED, or None, which means: ask again later."""
         with self._turn:
             return Searcher.FINISHED if self._closed else self._suggest(trial_id)
 
@@ -232,7 +233,7 @@ class _Bridge:
         return {"job": job}
 
     def result(self, trial: Any, result: dict[str, Any] | None) -> str:
-        """Ray Tune's word for what the trial does next."""
+        """Returns Ray Tune's word for what the trial does next."""
         with self._turn:
             return str(TrialScheduler.STOP) if self._closed else self._result(trial, result)
 
@@ -256,7 +257,7 @@ class _Bridge:
             self._guard(lambda: self.coordinator.crashed(job, f"the worker died: {_cause(trial)}"))
 
     def _guard(self, call: Callable[[], Any]) -> Any:
-        """Keep the first error, and have everything save and stop: Ray would swallow it, or lose what runs."""
+        """Keeps the first error, and has all trials save and stop: Ray would swallow the error, or lose what runs."""
         try:
             return call()
         except NasError as error:
@@ -266,7 +267,7 @@ class _Bridge:
 
 
 def _cause(trial: Any) -> str:
-    """The last line of Ray's text for the error (its pickled form is left alone)."""
+    """Returns the last line of Ray's text for the error; the pickled form is never opened."""
     path = getattr(trial, "error_file", None)
     if not path or not Path(path).exists():
         return "no cause given"
@@ -283,13 +284,13 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray ships no types
         return self.bridge.suggest(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Everything is taken in by the scheduler's hooks."""
+        """Does nothing, since the scheduler's hooks take everything in."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the study is in the database."""
+        """Saves nothing, since the study is in the database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """See save."""
+        """Restores nothing: see save."""
 
     def __reduce__(self) -> Any:
         return (Searcher, (None, None))

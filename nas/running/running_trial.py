@@ -1,4 +1,4 @@
-"""A trial while it is out: its job, and what its row holds so far."""
+"""A running trial: its job, and what its row holds so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from nas.running.stopping_rule import TrialProgress
 
 @dataclass
 class RunningTrial:
-    """`crashes`: workers that died under it. `verdict`: that it ends early, once that is decided. `measured`: by an
-    earlier attempt, or by now."""
+    """A running trial. `crashes` counts the workers that died while running it.
+
+    `verdict` is the decision to end it early, once made. `measured` tells whether its measurements exist.
+    """
 
     job: Job
     metrics: dict[str, float] = field(default_factory=dict)
@@ -27,7 +29,7 @@ class RunningTrial:
 
     @classmethod
     def of_row(cls, number: int, attributes: Mapping[str, Any], seed: int, slot: int) -> Self:
-        """The next attempt of a row with these attributes."""
+        """Makes the next attempt of a row with these attributes."""
         job = Job(
             number=number,
             attempt=attributes["attempt"],
@@ -51,23 +53,24 @@ class RunningTrial:
         )
 
     def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:
-        """Returns the trial as the stopping rule sees it now: by its fastest readings while it is judged itself."""
+        """Returns the trial as the stopping rule sees it now; while it is judged itself, with its fastest readings."""
         metrics = self.metrics if complete else at_best_pace(self.metrics)
         return TrialProgress(dict(metrics), tuple(self.rungs), complete, feasible)
 
     def keep(self, rung: Rung) -> bool:
-        """Keeps a rung, and tells whether it is new: a resumed trial tells those again that were saved before the row
-        heard of them."""
+        """Keeps a rung, and tells whether it is new: a resumed trial reports again the rungs that its row may lack."""
         new = all(known.step != rung.step for known in self.rungs)
         if new:
             self.rungs.append(rung)
         return new
 
     def violations(self, constraints: Sequence[Constraint]) -> dict[str, float]:
-        """By metric, of those that are known."""
+        """Returns the violation of each limit whose metric is known."""
         metrics = at_best_pace(self.metrics)
         return {c.metric: c.violation(metrics) for c in constraints if c.metric in metrics}
 
     def uncertain(self, constraint: Constraint) -> bool:
-        """Tells whether that limit waits for another measurement: it is on a time, and others disturbed this one."""
+        """Tells whether that limit awaits another measurement, since it is on a time and other load disturbed this
+        one.
+        """
         return bool(self.metrics.get("contended")) and constraint.means.cheap and not constraint.means.exact

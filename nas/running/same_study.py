@@ -1,4 +1,4 @@
-"""Checks whether a stored study is the one that a launch asks for: settings, data, hardware."""
+"""Checks whether a launch asks for the study that is stored: settings, data, hardware."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ CHANGED = {
     "baselines": "other baselines",
     "trial": "another body",
 }
-"""The parts that are no table of settings, in words."""
+"""Names in words the parts that are not tables of settings."""
 
 
 def refuse_another(

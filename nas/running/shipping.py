@@ -1,4 +1,4 @@
-"""Packs what a worker needs of its driver: the body's factory, and the places where the driver finds modules."""
+"""Packs what a worker needs from its driver: the factory of the body, and the places where the driver finds modules."""
 
 import pickle
 import sys
@@ -11,20 +11,20 @@ from nas.running.events import BodyFactory
 
 @dataclass(frozen=True)
 class Shipped:
-    """A factory as bytes: it can be opened only once its modules are found."""
+    """A factory as bytes. It can be opened only once its modules are found."""
 
     factory: bytes
     paths: tuple[str, ...]
 
     def opened(self) -> BodyFactory:
-        """The factory, in a worker that finds modules as the driver does from now on."""
+        """Returns the factory, in a worker that from now on finds modules as the driver does."""
         sys.path += [path for path in self.paths if path not in sys.path]
         factory: BodyFactory = pickle.loads(self.factory)
         return factory
 
 
 def packed(factory: BodyFactory, dumps: Callable[[BodyFactory], bytes]) -> Shipped:
-    """The factory, made ready by a pickler that takes functions of a script or a notebook too. Raises UsageError."""
+    """Pickles the factory, also one from a script or a notebook. Raises UsageError."""
     try:
         return Shipped(dumps(factory), tuple(sys.path))
     except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:

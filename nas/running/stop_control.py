@@ -1,4 +1,4 @@
-"""Tells a running search to stop: signals, `nas stop`, and the time budget, all in one place.
+"""Tells a running search to stop: signals, `nas stop` and the time budget all end here.
 
     GO      hand out trials
     FINISH  running trials finish (first Ctrl-C, `nas stop`)
@@ -40,21 +40,21 @@ def told_to_stop(folder: Path) -> bool:
 
 
 def request_stop(folder: Path, now: bool) -> None:
-    """Leave a request that the driver of the study, on any machine that shares the folder, finds."""
+    """Leaves a request in the folder. The study's driver finds it, on any machine that shares the folder."""
     files.leave_mark(folder / (NOW_FILE if now else FINISH_FILE))
 
 
 def own_signals() -> tuple[signal.Signals, ...]:
-    """The signals that stop a search. A SIGHUP that is ignored stays ignored: `nohup` asks for that."""
+    """Returns the signals that stop a search. An ignored SIGHUP stays ignored: `nohup` asks for that."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return tuple(number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP))
 
 
 class StopControl:
-    """The state of one launch. `seconds`: the time budget. `on_change` is called with each new level.
+    """The stop state of one launch. `seconds` is the time budget. `on_change` is called with each new level.
 
-    `hosted`: the search runs within somebody's program. There the first Ctrl-C asks for NOW, and a second one is the
-    program's own.
+    `hosted` means that the search runs within another program. There the first Ctrl-C asks for NOW, and the host
+    program handles a second one.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class StopControl:
         self.folder, self.on_change, self.hosted = folder, on_change, hosted
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
-        """The signal that ended the search, if one did: the exit code is 128 + this."""
+        """The signal that ended the search, if one did. The exit code is 128 + this number."""
         self.on_look: Callable[[], None] = lambda: None
-        """Called whenever the level is looked at."""
+        """Called whenever the level is read."""
         self._asked: float | None = None
         self._handling = False
         self._level = Level.GO
@@ -78,7 +78,10 @@ class StopControl:
             files.drop_mark(folder / name)
 
     def level(self) -> Level:
-        """The current level, with requests and the deadline looked up anew. Looked at all the time while it runs."""
+        """Returns the current level.
+
+        It looks for requests and the deadline each time, and is read all the time while a search runs.
+        """
         self.on_look()
         if self._level < Level.NOW and (told_to_stop(self.folder) or self._time_is_up()):
             self.raise_to(Level.NOW)
@@ -96,9 +99,9 @@ class StopControl:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Own the signals that stop a search while it runs; the former handlers come back afterwards.
+        """Handles the signals that stop a search while it runs, and restores the former handlers afterwards.
 
-        Python allows handlers in the main thread alone; in another one, signals stay the program's.
+        Python allows handlers in the main thread alone. In another thread, the host program keeps its handlers.
         """
         self._handling = threading.current_thread() is threading.main_thread()
         numbers = own_signals() if self._handling else ()
@@ -112,13 +115,15 @@ class StopControl:
                 files.drop_mark(self.folder / name)
 
     def install_handlers(self) -> None:
-        """Within `signals()`, and once more when Ray has started: its own handler for SIGTERM aborts."""
+        """Installs the handlers, within `signals()` and again when Ray has started: Ray's own handler for SIGTERM
+        aborts.
+        """
         if self._handling:
             for number in own_signals():
                 signal.signal(number, self._handle)
 
     def _give_back(self) -> None:
-        """The handlers that were there before."""
+        """Restores the former handlers."""
         self._handling = False
         for number, handler in self._former.items():
             signal.signal(number, handler)

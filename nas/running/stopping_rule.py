@@ -1,22 +1,24 @@
-"""Finds the trials that cannot reach the front any more: early stopping at rungs, over several objectives. Knows no
+"""Finds the trials that cannot reach the front any more, and stops them at rungs, over several objectives. It uses no
 executor.
 
 A trial ends at a rung as `dominated` when both hold:
 
-1. Even its best forecast fails: a fully trained, feasible trial dominates it (nowhere worse, somewhere better), with
-   its cheap objectives at their true values and every other at the most optimistic end of its forecast
+1. Even its best forecast fails: a fully trained, feasible trial dominates it (nowhere worse, somewhere better). In this
+   forecast the cheap objectives have their true values, and every other one has its most optimistic forecast
    (`nas.running.learning_curves`).
 2. It is not among the best third of all trials that reached the rung. They are ordered by non-dominated sorting of
-   the true values of those that are fully trained and the expected values of the others; trials of one layer are
+   the true values of those that are fully trained and the expected values of the others. Trials of one layer are
    ordered by an epsilon-net: the best in the first objective, then always the one farthest from all before it.
 
-So the first layer of a rung always goes on. Condition 2 alone, of the values at the rung, is asynchronous successive
-halving over several objectives (Schmucker et al. 2021, arXiv:2106.12639, whose epsilon-net it is); that loses what
-learns slowly at first and well in the end. Nobody is waited for: what is known now decides.
+So the first layer of a rung always continues. Condition 2 alone, on the values at the rung, is asynchronous successive
+halving over several objectives (Schmucker et al. 2021, arXiv:2106.12639, which also has the epsilon-net). That rule
+loses trials that learn slowly at first and well in the end. A verdict never waits for other trials: it uses what is
+known now.
 
 A limit on a trained metric ends a trial as `infeasible:METRIC`, when no value within the forecast keeps it.
 
-One trial in ten, by its number, is never stopped: what falls late would else be stopped each time, and never be seen.
+One trial in ten, by its number, is never stopped. Otherwise curves that fall late would be stopped each time, and never
+be seen.
 """
 
 import math
@@ -32,9 +34,9 @@ from nas.running.learning_curves import Curve, CurveForecaster, Floats
 from nas.samplers.point_sets import farthest_first
 
 BEST_PART = 3
-"""The best of this many at a rung goes on in any case."""
+"""The best one in this many trials at a rung continues in any case."""
 NEVER_STOPPED = 10
-"""One in so many."""
+"""One trial in this many is never stopped."""
 
 Estimate = Callable[[Objective, Curve, int], float | None]
 """Estimates the final value of an objective from the curve up to the rung of that step."""
@@ -42,7 +44,7 @@ Estimate = Callable[[Objective, Curve, int], float | None]
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """Holds what a trial has shown. `metrics`: those known without training; of a complete trial, all."""
+    """Holds what a trial has shown. `metrics` are those known without training; a complete trial has all."""
 
     metrics: Mapping[str, float]
     rungs: Sequence[Rung]
@@ -59,7 +61,9 @@ class TrialProgress:
 
 
 class StoppingRule:
-    """Decides which trials of a study stop at a rung, from the trials as they are now, whoever came first."""
+    """Decides which trials of a study stop at a rung, from the trials as they are now, in whatever order they
+    arrived.
+    """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
         self.objectives = objectives
@@ -68,17 +72,17 @@ class StoppingRule:
         self._forecasters: dict[tuple[str, int], CurveForecaster] = {}
 
     def update(self, number: int, progress: TrialProgress) -> None:
-        """A trial as it now stands."""
+        """Takes in a trial as it now stands."""
         self._trials[number] = progress
         if progress.complete:
             self._forecasters.clear()
 
     def forget(self, number: int) -> None:
-        """It failed before its end, so it tells nothing."""
+        """Removes a trial that failed before its end, since it tells nothing."""
         self._trials.pop(number, None)
 
     def verdict(self, number: int) -> Verdict | None:
-        """Decides whether that trial ends at the last rung that it has reached. None: it goes on."""
+        """Decides whether that trial ends at the last rung that it has reached. None: it continues."""
         progress = self._trials[number]
         step = progress.rungs[-1].step
         if number % NEVER_STOPPED == NEVER_STOPPED - 1:
@@ -112,7 +116,7 @@ class StoppingRule:
         return self._forecasters[metric, step]
 
     def _violation(self, limit: Constraint, progress: TrialProgress, step: int) -> float:
-        """At the value within the forecast that is nearest to what is allowed."""
+        """Computes the violation at the value within the forecast that is nearest to the limit."""
         told = self._forecaster(limit.metric, step).forecast(progress.curve(limit.metric, step))
         if told is None:
             return 0.0
@@ -129,7 +133,10 @@ class StoppingRule:
         return self._forecaster(objective.metric, step).expected(curve)
 
     def _point(self, progress: TrialProgress, step: int, estimate: Estimate) -> list[float] | None:
-        """The objectives in order, as they are where they are known. None where one is neither known nor guessed."""
+        """Returns the objectives in order, with true values where they are known.
+
+        None where one is neither known nor forecast.
+        """
         values: list[float | None] = [
             progress.metrics.get(objective.metric)
             if objective.means.cheap or progress.complete
@@ -154,14 +161,14 @@ class StoppingRule:
 
 
 def ordered(values_NM: Floats) -> list[int]:
-    """Rows from best to worst, all columns to be made small: layer by layer, each spread out."""
+    """Orders rows from best to worst, all columns minimised: layer by layer, each spread out."""
     layer_N = np.asarray(moocore.pareto_rank(values_NM))
     layers = [np.flatnonzero(layer_N == layer) for layer in range(int(layer_N.max()) + 1)]
     return [int(layer[i]) for layer in layers for i in _epsilon_net(values_NM[layer])]
 
 
 def _epsilon_net(values_NM: Floats) -> list[int]:
-    """All rows in the order of an epsilon-net, from the best in the first column on; columns scaled to their range."""
+    """Orders all rows as an epsilon-net, from the best in the first column on; columns are scaled to their range."""
     span_M = np.ptp(values_NM, axis=0)
     scaled_NM = (values_NM - values_NM.min(axis=0)) / np.where(span_M > 0, span_M, 1.0)
     return farthest_first(scaled_NM, [int(scaled_NM[:, 0].argmin())], len(scaled_NM))

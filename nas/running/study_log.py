@@ -1,4 +1,4 @@
-"""The log of a study: `nas.log` in its folder, for tracebacks and warnings that a display has no room for."""
+"""Writes the log of a study: `nas.log` in its folder, for tracebacks and warnings that a display has no room for."""
 
 import logging
 import os
@@ -12,7 +12,10 @@ from nas.printable import escaped
 
 @contextmanager
 def keep_log(folder: Path) -> Iterator[None]:
-    """Log to the folder while it lasts. The file appears with its first line; the logger is as before afterwards."""
+    """Logs to the folder while the block runs.
+
+    The file appears with its first line; the logger is restored afterwards.
+    """
     log, handler = logging.getLogger("nas"), _Late(folder / "nas.log")
     level = log.level
     log.setLevel(min(level or logging.INFO, logging.INFO))
@@ -27,7 +30,7 @@ def keep_log(folder: Path) -> Iterator[None]:
 
 
 class LogFormatter(logging.Formatter):
-    """Escapes control characters: a terminal that shows the log does not obey what a message quotes."""
+    """Escapes control characters, so that a terminal that shows the log does not obey quoted text."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -37,7 +40,7 @@ class LogFormatter(logging.Formatter):
 
 
 class _Late(logging.FileHandler):
-    """Opens its file with the first record, and lets the search live when the disk refuses it."""
+    """Opens its file with the first record. The search continues when the disk refuses the file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)

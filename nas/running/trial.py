@@ -1,4 +1,4 @@
-"""A real trial, as a worker runs it: build, measure, train rung by rung, evaluate. The only search code with torch."""
+"""Runs a real trial in a worker: builds, measures, trains rung by rung, evaluates. The only search code with torch."""
 
 import errno
 import traceback
@@ -38,19 +38,19 @@ from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupt
 
 CHECKPOINT = "rung.safetensors"
 OWN_FILES = (CHECKPOINT, *MODEL_FILES, ATTENTION_MAPS)
-"""All that is ever written into a trial's folder."""
+"""No other files are ever written into a trial's folder."""
 
 
 def trial_folder(study: Path, number: int) -> Path:
-    """Raises Conflict where a link would lead out of the study's folder."""
+    """Returns the trial's folder. Raises Conflict where a link would lead out of the study's folder."""
     return files.refuse_links(study, "trials", str(number))
 
 
 class TrialRun:
     """The body of one job (nas.running.events.Body).
 
-    The first step measures what is known without training (or repeats what an earlier attempt stored); each further
-    one trains to the next rung. Rungs that a checkpoint holds are told again, and the coordinator keeps them once.
+    The first step measures what is known without training, or repeats what an earlier attempt stored. Each further step
+    trains to the next rung. Rungs that a checkpoint holds are reported again, and the coordinator keeps each once.
     `should_stop` is asked before every step; by default it looks for the request in the study's folder.
     """
 
@@ -76,7 +76,7 @@ class TrialRun:
         self._measured = False
 
     def step(self) -> Event:
-        """The next event. Failures become events with a reason; nothing is raised."""
+        """Returns the next event. Failures become events with a reason; nothing is raised."""
         try:
             if self.should_stop():
                 return Interrupted()
@@ -161,11 +161,14 @@ def event_of(error: BaseException) -> Event:
 
 @cache
 def _task(settings: TaskSettings) -> Task:
-    """Opened once a worker, not once a trial."""
+    """Opens the task once in each worker, not once a trial."""
     return open_task(settings)
 
 
 def share_gpu(device: str, share: float) -> None:
-    """Ray's fractions are bookkeeping: the memory limit has to be set by the process itself."""
+    """Sets the memory limit of a trial's share of a GPU.
+
+    Ray only counts fractions, so the process must set the limit.
+    """
     if device.startswith("cuda") and 0 < share < 1:
         torch.cuda.set_per_process_memory_fraction(share)

@@ -1,5 +1,7 @@
-"""Queues what may run next: rows that wait, then proposals that become rows. Knows every row of the study by its
-key."""
+"""Queues what may run next: waiting rows, then proposals that become rows.
+
+It knows every row of the study by its key.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ from nas.study.store import Store
 
 
 class TrialQueue:
-    """Hands out the rows of one driver, `owner`. `rows`: how many the study has."""
+    """Hands out the rows of one driver, `owner`. `rows` is how many rows the study has."""
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class TrialQueue:
         self._taken: set[str] = set()
 
     def update(self, row: FrozenTrial) -> None:
-        """A row of the database as it now stands."""
+        """Takes in a row of the database as it now stands."""
         self.rows = max(self.rows, row.number + 1)
         self._taken.add(key_of(row.user_attrs["architecture_id"], row.user_attrs.get("learning_rate")))
         if row.state is TrialState.WAITING:
@@ -39,13 +41,13 @@ class TrialQueue:
         self.proposals.absorb(row)
 
     def put_back(self, number: int) -> None:
-        """A row that is WAITING again: its attempt ends here."""
+        """Takes in a row that is WAITING again: its attempt ends here."""
         *earlier, last = self.store.row(number).user_attrs.get("attempts") or [[None, None]]
         self.store.note(number, "attempts", [*earlier, [last[0], self.clock()]])
         self._waiting[number] = self.store.row(number)
 
     def enqueue(self, architecture: Design, learning_rate: float | None, marks: Mapping[str, Any]) -> int:
-        """Write a WAITING row with these attributes besides, to be run before anything new."""
+        """Writes a WAITING row with these further attributes, to run before anything new."""
         found = _params_of(self.space, architecture)
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         params = {} if found is None else found | rate
@@ -59,7 +61,7 @@ class TrialQueue:
         return number
 
     def claim(self, slot: int) -> tuple[int, dict[str, Any]] | None:
-        """The first row that waits, RUNNING now: its number and attributes. None when there is none."""
+        """Claims the first waiting row and returns its number and attributes. None when there is none."""
         while self._waiting:
             row = self._waiting.pop(min(self._waiting))
             if self.store.claim(row.number):
@@ -73,7 +75,7 @@ class TrialQueue:
         return None
 
     def create(self, slot: int, another: bool) -> tuple[int, dict[str, Any]] | None:
-        """A new row, RUNNING. None when every architecture is taken. `another`: one more will be asked for."""
+        """Creates a row. None when every architecture is taken. `another`: one more will be asked for."""
         proposal = self.proposals.next(self.rows, frozenset(self._taken), another)
         if proposal is None:
             return None
@@ -97,7 +99,7 @@ class TrialQueue:
 
 
 def _params_of(space: SearchSpace, design: Design) -> dict[str, Any] | None:
-    """Returns what Optuna knows of it; None of an architecture that the space lacks."""
+    """Returns the parameters that Optuna knows; None for an architecture that the space lacks."""
     if isinstance(space, ParameterSpace):
         return space.params_of(design) if isinstance(design, Parameters) else None
     return space.params_of(design) if isinstance(design, Architecture) else None

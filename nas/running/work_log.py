@@ -1,4 +1,4 @@
-"""Keeps the time during which a driver worked, so that a pause between two launches does not count as search."""
+"""Stores the time during which a driver worked, so that a pause between two launches does not count as search time."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from nas.study.checked import WORKED
 from nas.study.store import Store
 
 BEAT_SECONDS = 10.0
-"""The most that is lost of the last launch when it is killed."""
+"""A killed launch loses at most so many seconds of its working time."""
 
 
 class WorkLog:
@@ -25,7 +25,7 @@ class WorkLog:
         self._write(self._start)
 
     def beat(self) -> None:
-        """The driver is alive. May be called as often as one likes, by any thread."""
+        """Records that the driver is alive. Any thread may call it, as often as it likes."""
         now = self._clock()
         if now - self._written >= BEAT_SECONDS and self._turn.acquire(blocking=False):
             try:
@@ -34,7 +34,7 @@ class WorkLog:
                 self._turn.release()
 
     def close(self) -> None:
-        """The driver ends."""
+        """Records that the driver ends."""
         with self._turn:
             self._write(self._clock())
 
