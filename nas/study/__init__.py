@@ -1,4 +1,4 @@
-"""The database of a study, and reading it."""
+"""This package holds the database of a study, and reads it."""
 
 from nas.study.stored_study import StoredStudy, open_study
 

@@ -1,8 +1,8 @@
-"""The one door through which stored values come in: attributes of rows and of the study, each with its type and bounds.
+"""Checks stored values as they are read: every attribute of a row or a study, by its type and bounds.
 
-A database outlives the version that wrote it, gets copied while it is written, and can be edited by hand. What does
-not have the type that everything behind this door relies on is a Conflict (`error[damaged]`) with place and value.
-Attributes that this version does not know pass as they are.
+A database outlives the version that wrote it, may be copied while it is written, and can be edited by hand. A value
+without the type that the rest of the code relies on is a Conflict (`error[damaged]`) with place and value. Attributes
+that this version does not know pass unchanged.
 """
 
 import json
@@ -19,9 +19,9 @@ from nas.errors import Conflict, NasError
 from nas.settings.study_file import StudyFile
 
 MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
-"""No training has more steps, no time or moment more seconds (some 3,000 years), no study more trials."""
+"""No training has more steps, no time is longer in seconds (some 3,000 years), and no study has more trials."""
 SHOWN = 80
-"""Characters of a value that an error shows."""
+"""An error shows so many characters of a value."""
 
 T = TypeVar("T")
 Name = Annotated[str, Field(max_length=200)]
@@ -110,7 +110,7 @@ REMEASURED, CONFIRMED, WORKED = "remeasured:", "confirmed:", "worked:"
 
 
 def row(stored: FrozenTrial) -> FrozenTrial:
-    """The row, once its attributes are what they should be."""
+    """Returns the row, once its attributes are checked."""
     place = f"trial {stored.number}"
     if not 0 <= stored.number < MOST_TRIALS:
         damaged(place, "number", stored.number, "from 0 up")
@@ -124,14 +124,17 @@ def row(stored: FrozenTrial) -> FrozenTrial:
 
 
 def needed(attributes: Mapping[str, Any], key: str, number: int) -> Any:
-    """An attribute that every trial has. Raises Conflict where it has not, as where another program added the trial."""
+    """Returns an attribute that every trial has.
+
+    Raises Conflict where it is absent, as in a trial that another program added.
+    """
     if key not in attributes:
         damaged(f"trial {number}", key, "nothing", "what nas writes first of all")
     return attributes[key]
 
 
 def study(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The study's attributes, once they are what they should be."""
+    """Returns the study's attributes, once they are checked."""
     _check(STUDY, attributes, "study")
     for key, value in attributes.items():
         if key.startswith(WORKED):
@@ -149,7 +152,7 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def attention_maps(stored: Any, place: str) -> dict[str, Any]:
-    """Checks what a trained model looks at, once it is whole, with as many weights in each row of a picture."""
+    """Checks the attention maps of a trained model: each picture is complete, with equally many weights in each row."""
     fix = "delete the file: the report does without"
     _check(MAPS, stored, place, fix)
     for layer in stored["maps"]:
@@ -160,21 +163,21 @@ def attention_maps(stored: Any, place: str) -> dict[str, Any]:
 
 
 def settings(attributes: Mapping[str, Any]) -> StudyFile:
-    """The study file that is stored. Raises Conflict, which names the version that wrote it where that is another."""
+    """Returns the stored study file. Raises Conflict, which names the version that wrote it if that is another."""
     stored = attributes["settings"]
     with _placed("study, settings", written_by(attributes)):
         return StudyFile.model_validate(stored)
 
 
 def written_by(attributes: Mapping[str, Any]) -> str:
-    """The version of nas that made the study, as its environment says; empty when it does not."""
+    """Returns the version of nas that made the study, from its environment; empty when it is not stored."""
     versions = attributes.get("environment", {}).get("versions")
     found = versions.get("nas") if isinstance(versions, Mapping) else None
     return found[:SHOWN] if isinstance(found, str) else ""
 
 
 def read(text: object, place: str, name: str) -> Any:
-    """A JSON value of the database. Raises Conflict."""
+    """Reads a JSON value of the database. Raises Conflict."""
     try:
         return files.parse_json(text)  # type: ignore[arg-type]  # whatever it is, it is told
     except (ValueError, TypeError) as error:
@@ -205,12 +208,12 @@ def _check(adapter: TypeAdapter[Any], value: object, place: str, help: str = "")
 
 
 TAGS = {"constrained-float", "bool", "float", "int"}
-"""The words that pydantic adds to a place to tell which of several types it means."""
+"""pydantic adds these words to a place to name one of several types."""
 
 
 @contextmanager
 def _placed(place: str, version: str) -> Iterator[None]:
-    """Settings are checked as a study file's are; here it is no file of the user's that is wrong."""
+    """Returns the check's error with its place. The stored text is at fault here, and no file of the user's."""
     try:
         yield
     except (ValidationError, NasError) as error:
@@ -228,7 +231,7 @@ def _first(error: ValidationError) -> str:
 
 
 def call(read_it: Callable[[], T], place: str) -> T:
-    """Returns what reading gives. Raises Conflict where Optuna or SQLAlchemy stumble over a value of the wrong kind."""
+    """Returns what a read gives. Raises Conflict where Optuna or SQLAlchemy fails on a value of the wrong kind."""
     try:
         return read_it()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:

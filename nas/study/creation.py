@@ -1,4 +1,4 @@
-"""Making a study's database: whole, or not at all."""
+"""Creates a study's database as a whole or not at all."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from nas.study.store import Store
 SETTINGS = "study.toml"
 COMPANIONS = ("-wal", "-shm", "-journal")
 OWN = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "trials", "trained", "nas.log", *(DATABASE + s for s in COMPANIONS))
-"""The files that a driver and `nas train` write in a study's folder."""
+"""A driver and `nas train` write these files in a study's folder."""
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Before anything is written: raises Conflict when the folder holds a database, or links, that are not a study's.
+    """Raises Conflict, before anything is written, when the folder holds a database or links that are not a study's.
 
-    A link is refused wherever a driver would write, however deep; the folder itself may be one.
+    A link is refused wherever a driver would write, at any depth. The folder itself may be a link.
     """
     for name in OWN:
         files.refuse_links(folder, name)
@@ -48,7 +48,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def open_to_write(folder: Path, objectives: Sequence[Objective]) -> Store | None:
-    """The study in this folder; None where there is none yet, or one whose making was cut short.
+    """Opens the study in this folder. None where there is none yet, or only one whose creation was cut short.
 
     Raises Conflict, and changes nothing, where a database stands there that `nas` did not make.
     """
@@ -64,10 +64,10 @@ def open_to_write(folder: Path, objectives: Sequence[Objective]) -> Store | None
 
 
 def create(folder: Path, name: str, objectives: Sequence[Objective], attributes: Mapping[str, Any]) -> Store:
-    """A new study with these attributes.
+    """Creates a study with these attributes.
 
-    It is made beside its place and moved there whole, so a driver that is killed leaves nothing that looks like a
-    study. The caller holds the folder's lock, and `open_to_write` found none.
+    The database is made beside its place and moved there when it is complete, so a killed driver leaves nothing that
+    looks like a study. The caller holds the folder's lock, and `open_to_write` found no study.
     """
     path = folder / DATABASE
     with files.beside(path) as temporary:
@@ -89,7 +89,7 @@ def create(folder: Path, name: str, objectives: Sequence[Objective], attributes:
 
 
 def _take_the_place(temporary: Path, path: Path) -> None:
-    """Replace a study whose making was cut short. What is in its journal is taken into it first, and is gone then."""
+    """Replaces a study whose creation was cut short. Its journal is first written back into it, and is then gone."""
     if is_whole(path):
         raise Conflict("a study stands here already", code="study-exists", where=str(path))
     Store.open(file_url(path)).close()
@@ -97,7 +97,7 @@ def _take_the_place(temporary: Path, path: Path) -> None:
 
 
 def write_descriptions(folder: Path, settings: str, environment: Mapping[str, Any], *, anew: bool) -> None:
-    """The study as people read it, beside its database; `anew`: also where both stand there already."""
+    """Writes the study's readable files beside its database; with `anew`, also where both exist already."""
     if anew or not (folder / SETTINGS).exists():
         files.write_text(folder / SETTINGS, settings)
     if anew or not (folder / ENVIRONMENT).exists():
@@ -105,7 +105,7 @@ def write_descriptions(folder: Path, settings: str, environment: Mapping[str, An
 
 
 def refuse_strangers(folder: Path, settings: str) -> None:
-    """Raises Conflict when files stand where the new study's own belong, and nas has not written them."""
+    """Raises Conflict when files that nas has not written stand in the place of the new study's files."""
     if is_our_environment(folder):
         return
     for name, own in ((SETTINGS, settings), (ENVIRONMENT, None)):

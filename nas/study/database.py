@@ -1,7 +1,7 @@
-"""Opening a study's database: to write, or to read without leaving a trace; and telling whether `nas` made it.
+"""Opens a study's database, to write or to read without leaving a trace, and tells whether `nas` made it.
 
-A path never becomes part of a URL as it is: `?`, `#`, `%` and braces mean something there. Reading opens the file
-read-only and makes no file beside it, so a study may be read by whoever may read its files.
+A path is always escaped in a URL: `?`, `#`, `%` and braces have a meaning there. Reading opens the file read-only and
+creates no file beside it, so everyone who may read a study's files may read the study.
 """
 
 import os
@@ -23,9 +23,9 @@ from nas.errors import Conflict, OutOfReach
 
 DATABASE, ENVIRONMENT = "study.db", "environment.json"
 MARK, FORMAT = "nas:format", 1
-"""The system attribute of every study that `nas` made since 0.2, and its value: the version of what rows hold."""
+"""The system attribute of every study that `nas` has made since 0.2, and its value: the version of the row format."""
 UNMADE_KEYS = {"data", "environment", "created", "budget"}
-"""The attributes that version 0.1 wrote of a study before it was whole."""
+"""Version 0.1 wrote these attributes of a study before the study was complete."""
 
 UNMADE = "if no search is making it just now, one was cut short: search again with its study file"
 DAMAGED = "the file is damaged: restore a copy of it, or move the study's folder away and search again"
@@ -34,7 +34,7 @@ FOREIGN = "move it away, or choose another name for the study: nas search FILE -
 
 
 def sqlite_url(folder: Path) -> str:
-    """The address of the study in this folder, as Optuna takes it; sound for any name that a folder may have."""
+    """Returns the address of the study in this folder, as Optuna takes it, for any name that a folder may have."""
     return file_url(folder / DATABASE)
 
 
@@ -44,7 +44,7 @@ def file_url(path: Path) -> str:
 
 
 def writing_storage(url: str) -> RDBStorage:
-    """Makes tables where there are none."""
+    """Opens a storage to write to, and makes tables where there are none."""
     storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": not url.startswith("sqlite")})
     if url.startswith("sqlite"):
         # A trial's writes take half the time so (measured: 66 against 146 ms for 20 parameters). The journal survives
@@ -60,7 +60,7 @@ def writing_storage(url: str) -> RDBStorage:
 
 
 def reading_storage(path: Path) -> RDBStorage:
-    """The SQLite file, each connection read-only. Raises Conflict when `nas` has not made it."""
+    """Opens the SQLite file with read-only connections. Raises Conflict when `nas` has not made it."""
     refuse_foreign(path)
     return RDBStorage(
         "sqlite://",
@@ -70,10 +70,11 @@ def reading_storage(path: Path) -> RDBStorage:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, neither into the file nor beside it. Raises sqlite3.Error.
+    """Opens a connection that writes nothing, neither into the file nor beside it. Raises sqlite3.Error.
 
-    A database in write-ahead mode needs its two companions to be read. While a driver has it open, or after one was
-    killed, they are there; otherwise all is in the one file, which nobody writes, and is read without locks.
+    A database in write-ahead mode needs its two companion files to be read. They exist while a driver has it open, and
+    after a driver was killed. Otherwise everything is in the one file, which no process writes, and which is read
+    without locks.
     """
     journal, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if not journal.exists() or (not index.exists() and not journal.stat().st_size):
@@ -90,7 +91,7 @@ def _connected(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _read_copy(path: Path, journal: Path) -> sqlite3.Connection:
-    """The journal has rows, and its index is gone: SQLite would make one here, so a copy is read in memory."""
+    """Reads a copy in memory, where the journal has rows but its index is gone: SQLite would create an index here."""
     with tempfile.TemporaryDirectory(prefix="nas-read-") as folder:
         copy = Path(folder) / DATABASE
         shutil.copyfile(path, copy)
@@ -108,7 +109,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Tells whether a study of ours is whole; False for one whose making was cut short. Raises as `refuse_foreign`."""
+    """Tells whether a study of ours is complete; False where its creation was cut short. Raises as `refuse_foreign`."""
     files.refuse_links(path.parent, path.name)
     if not path.is_file():
         raise _foreign(path, "it is no ordinary file")
@@ -131,7 +132,7 @@ def is_whole(path: Path) -> bool:
 
 
 def is_our_environment(folder: Path) -> bool:
-    """Tells whether the folder holds what `nas` writes of the machine beside each study."""
+    """Tells whether the folder holds the machine's description that `nas` writes beside each study."""
     try:
         environment = files.read_json(files.refuse_links(folder, ENVIRONMENT))
     except (OSError, ValueError):
@@ -155,7 +156,7 @@ def _foreign(path: Path, detail: str) -> Conflict:
 
 
 def out_of_reach(error: Exception, path: Path | None = None) -> OutOfReach:
-    """Returns what a database's or the disk's refusal is to the user."""
+    """Returns the error that tells the user what the database or the disk refused."""
     cause = error.__cause__ or error
     origin = cast("Exception", getattr(cause, "orig", None) or cause)
     # The lower byte is the primary code; the others tell variants of it apart.
@@ -166,12 +167,12 @@ def out_of_reach(error: Exception, path: Path | None = None) -> OutOfReach:
 
 
 def _uri(path: Path) -> str:
-    """SQLite's own form of a path, every byte kept."""
+    """Returns the path in SQLite's own form, with every byte kept."""
     return f"file:{quote(os.fsencode(absolute(path)))}"
 
 
 def absolute(path: Path) -> Path:
-    """Raises OutOfReach where the path is relative and the current folder is gone."""
+    """Returns the absolute path. Raises OutOfReach where the path is relative and the current folder is gone."""
     try:
         return path.absolute()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Limits on the spot: which trials of a study may stand on its front under METRIC<=NUMBER, as `--where` gives it."""
+"""Applies limits to stored trials: which of them may stand on the front under METRIC<=NUMBER, as `--where` gives it."""
 
 import re
 import sys
@@ -11,14 +11,14 @@ from nas.results import StudyRecord, TrialResult
 
 @dataclass(frozen=True)
 class Limit:
-    """One --where: METRIC OPERATOR NUMBER."""
+    """One `--where` option: METRIC OPERATOR NUMBER."""
 
     metric: str
     operator: str
     bound: float
 
     def excess(self, value: float) -> float:
-        """Tells how far the value is from being within the limit: 0 is within."""
+        """Tells how far the value is outside the limit; 0 is within."""
         over, under = value - self.bound, self.bound - value
         distance = {"<=": over, "<": over, ">=": under, ">": under, "==": abs(over)}[self.operator]
         strict = self.operator in ("<", ">") and distance == 0
@@ -29,9 +29,9 @@ class Limit:
 
 
 def within(record: StudyRecord, wheres: Iterable[str]) -> StudyRecord:
-    """The record with those trials alone that may stand on a front under these limits.
+    """Returns the record with only those trials that may stand on a front under these limits.
 
-    Raises UsageError for an unknown metric, NothingFeasible with the nearest value when no trial is left.
+    Raises UsageError for an unknown metric, and NothingFeasible with the nearest value when no trial is left.
     """
     eligible = tuple(trial for trial in record.trials if trial.eligible)
     if not eligible:

@@ -1,6 +1,6 @@
-"""The lock of a study's folder: one driver at a time. Whoever only looks on creates nothing and disturbs nobody.
+"""Locks a study's folder: only one driver at a time. Reading commands create nothing and disturb no process.
 
-It is flock(2) on `driver.lock`: the driver holds it alone, and those who look take it shared for a moment. The kernel
+The lock is flock(2) on `driver.lock`. The driver holds it alone, and a reader takes it shared for a moment. The kernel
 frees the lock of a process that dies. The file's content is never touched.
 """
 
@@ -18,14 +18,16 @@ from nas.errors import Conflict, OutOfReach
 
 LOCK = "driver.lock"
 LOOKING_SECONDS = 0.5
-"""So long a driver tries: whoever looks whether the study runs holds the lock for less than a millisecond."""
+"""A driver retries for so many seconds: a process that checks whether the study runs holds the lock for less than a
+millisecond.
+"""
 
 
 @contextmanager
 def driver_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.
+    """Holds the folder's lock.
 
-    Raises Conflict when another driver runs, OutOfReach when the folder cannot hold a study.
+    Raises Conflict when another driver runs, and OutOfReach when the folder cannot hold a study.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,9 +68,9 @@ def is_running(folder: Path) -> bool:
 
 
 def refuse_broken_locks(folder: Path) -> None:
-    """Try the locks of the file system that holds the folder, as two processes would. Raises OutOfReach.
+    """Tries the locks of the file system that holds the folder, as two processes would. Raises OutOfReach.
 
-    On network file systems flock(2) and the byte locks that SQLite takes may be missing, or known to one machine alone.
+    On network file systems flock(2) and SQLite's byte locks may be missing, or work within one machine only.
     """
     probe = folder / f".{LOCK}.{os.getpid()}.{token_hex(4)}{files.TEMPORARY}"
     fault = ""
@@ -102,7 +104,8 @@ def _fault(first: int, second: int) -> str:
 def _byte_lock_fault(first: int, second: int) -> str:
     """Says what is wrong with the locks on bytes, which SQLite takes.
 
-    Two of one process never exclude each other, so the first is one of an open file (Linux), which excludes both kinds.
+    Two such locks of one process never exclude each other, so the first is an open-file lock (Linux), which excludes
+    both kinds.
     """
     if not hasattr(fcntl, "F_OFD_SETLK"):
         return ""
@@ -118,7 +121,7 @@ def _byte_lock_fault(first: int, second: int) -> str:
 
 
 def _taken(descriptor: int, seconds: float = LOOKING_SECONDS) -> bool:
-    """Tells whether the lock is ours now, alone."""
+    """Tells whether this process now has the lock alone."""
     last = time.monotonic() + seconds
     while True:
         try:

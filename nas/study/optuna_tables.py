@@ -1,8 +1,8 @@
-"""Rows of a study, read and written whole and many at a time, straight from and to the tables that Optuna keeps.
+"""Reads and writes whole rows of a study, many at a time, directly in Optuna's tables.
 
-Optuna's own storage makes an object of each value and parses each parameter's distribution twice: measured with 10,000
-rows of 16 parameters, 9 s to read them where this takes 2, and 67 statements to add a row where this takes 6. What is
-written here is read by Optuna as its own; a test holds the two together. Intermediate values are left out: no row of
+Optuna's own storage makes an object of each value and parses each parameter's distribution twice. With 10,000 rows of
+16 parameters it takes 9 s to read them, and this module 2 s; it takes 67 statements to add a row, and this module 6.
+Optuna reads what is written here as its own; a test compares the two. Intermediate values are left out, since no row of
 ours has any.
 """
 
@@ -26,14 +26,14 @@ PARTS = {
     "trial_user_attributes": "trial_user_attribute_id",
     "trial_system_attributes": "trial_system_attribute_id",
 }
-"""Tables with what belongs to a trial, and their keys, which are in order of writing."""
+"""The tables with what belongs to a trial, and their keys, in the order of writing."""
 KNOWN_SCHEMAS = {"v3.2.0.a"}
-"""Versions of Optuna's tables that the tests have read and written."""
+"""The tests have read and written these versions of Optuna's tables."""
 INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
 def schema_of(engine: sql.Engine) -> str:
-    """The version of Optuna's tables. Raises what SQLAlchemy raises."""
+    """Returns the version of Optuna's tables. Raises what SQLAlchemy raises."""
     with engine.connect() as connection:
         return str(connection.execute(sql.text("SELECT version_num FROM alembic_version")).scalar())
 
@@ -46,7 +46,7 @@ class StoredRows:
         self._distributions: dict[str, BaseDistribution] = {}
 
     def read(self, ids: Collection[int], after: float = math.inf) -> list[FrozenTrial]:
-        """Those with one of these trial ids, or one greater than `after`, by id."""
+        """Reads the rows with one of these trial ids, or with one greater than `after`, by id."""
         trials = self._tables["trials"]
         which = [trials.c.trial_id.in_(sorted(ids))] + ([trials.c.trial_id > after] if after < math.inf else [])
         wanted = sql.and_(trials.c.study_id == self.study_id, sql.or_(*which))
@@ -56,7 +56,7 @@ class StoredRows:
         return [self._checked(head, {name: part[head["trial_id"]] for name, part in parts.items()}) for head in heads]
 
     def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
-        """New rows in one transaction, whatever their state. Returns their trial ids and numbers, given here."""
+        """Writes new rows in one transaction, whatever their state. Returns the trial ids and numbers that they get."""
         if not rows:
             return []
         studies = self._tables["studies"]
@@ -72,7 +72,7 @@ class StoredRows:
         return numbered
 
     def _numbered(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
-        """Trial ids and numbers of what is now in the first table."""
+        """Returns the trial ids and numbers of the rows that are now in the first table."""
         trials = self._tables["trials"]
         insert = trials.insert().values(study_id=self.study_id)
         made = [connection.execute(insert, _head(row)).inserted_primary_key for row in rows]
@@ -94,7 +94,7 @@ class StoredRows:
     def _parts(
         self, connection: sql.Connection, name: str, wanted: sql.ColumnElement[bool]
     ) -> dict[int, list[sql.RowMapping]]:
-        """The records of one table by trial id."""
+        """Returns the records of one table by trial id."""
         part, trials, found = self._tables[name], self._tables["trials"], defaultdict[int, list[sql.RowMapping]](list)
         joined = sql.select(part).join(trials, trials.c.trial_id == part.c.trial_id).where(wanted)
         for record in connection.execute(joined.order_by(part.c[PARTS[name]])).mappings():
@@ -131,7 +131,7 @@ class StoredRows:
         )
 
     def _distribution(self, text: str) -> BaseDistribution:
-        """Rows share the few that there are."""
+        """Returns a parsed distribution; rows share the few that exist."""
         if text not in self._distributions:
             self._distributions[text] = json_to_distribution(text)
         return self._distributions[text]
@@ -168,7 +168,7 @@ def _attributes(records: Iterable[sql.RowMapping], place: str) -> dict[str, Any]
 
 
 def _local(utc: datetime | None) -> datetime | None:
-    """Optuna stores UTC and shows local time, both without a zone."""
+    """Converts to local time: Optuna stores UTC and shows local time, both without a zone."""
     return None if utc is None else utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 

@@ -1,4 +1,4 @@
-"""Tells where a study stands: its trials by state, how much of the budget is trained, its front, its best values."""
+"""Tells the state of a study: its trials by state, the trained part of its budget, its front, its best values."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ from nas.study.stored_study import StoredStudy, is_running
 
 
 def standing(study: StoredStudy) -> dict[str, Any]:
-    """Tells where a study stands, as plain data: what `nas status --json` prints."""
+    """Tells the state of a study as plain data: what `nas status --json` prints."""
     running, record = is_running(study.folder), study.record()
     states: dict[str, Counter[str]] = {}
     for trial in record.trials:
@@ -31,9 +31,10 @@ def standing(study: StoredStudy) -> dict[str, Any]:
 
 
 def _elapsed(record: StudyRecord, running: bool) -> float:
-    """The time that was worked on the study, to now while it runs. Pauses between launches are left out.
+    """Returns the time during which drivers worked on the study, up to now while it runs. Pauses between launches do
+    not count.
 
-    An earlier version kept no account of it: there, from the study's creation to its last result.
+    Version 0.1 stored no such times: for its studies, this is the time from creation to the last result.
     """
     if not record.worked:
         last = max((trial.finished or 0.0 for trial in record.trials), default=0.0)

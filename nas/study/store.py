@@ -1,7 +1,8 @@
-"""One study's rows in an Optuna storage: the only code that writes them, and the only truth about the study.
+"""Stores one study's rows in an Optuna storage. It is the only code that writes them, and holds the only truth about
+the study.
 
-A trial is one row, whatever happens to its driver. RUNNING goes back to WAITING when its owner is dead or lets go,
-and is claimed again under the same number. Finished rows never change: what is learned later (`remeasured:NUMBER`,
+A trial is one row, whatever happens to its driver. RUNNING becomes WAITING when its owner is dead or releases it, and
+the row is claimed again under the same number. Finished rows never change: later results (`remeasured:NUMBER`,
 `confirmed:NUMBER:SEED`) are attributes of the study.
 """
 
@@ -36,19 +37,20 @@ log = logging.getLogger("nas")
 
 T = TypeVar("T")
 METRIC_NAMES = "study:metric_names"
-"""The attribute where Study.set_metric_names keeps them, which is experimental and warns; a test reads them through
-Optuna."""
+"""The attribute in which Optuna's Study.set_metric_names keeps the names. That call is experimental and warns; a test
+reads the names through Optuna.
+"""
 ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
 
 
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
-    """The goals in Optuna's words."""
+    """Returns the goals in Optuna's words."""
     return [StudyDirection.MINIMIZE if o.goal == "min" else StudyDirection.MAXIMIZE for o in objectives]
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Optuna tells of each study that it makes; it does not here, and what the host program asked for comes back."""
+    """Silences Optuna's message about each new study while the block runs, then restores the host program's setting."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
     try:
@@ -64,7 +66,7 @@ class Store:
     """
 
     def __init__(self, storage: BaseStorage, name: str | None = None) -> None:
-        """The study of that name, or the only one. Raises Conflict when there is none."""
+        """Opens the study of that name, or the only one. Raises Conflict when there is none."""
         self._storage = storage
         try:
             with quietly():
@@ -85,7 +87,7 @@ class Store:
 
     @classmethod
     def create(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
-        """A new study. Raises Conflict when one of that name is there."""
+        """Creates a study. Raises Conflict when one of that name exists."""
         try:
             storage = database.writing_storage(url)
             with quietly():
@@ -101,26 +103,29 @@ class Store:
 
     @classmethod
     def open(cls, url: str, name: str | None = None) -> "Store":
-        """A study to write to, by its name, or the only one. Whoever calls has made sure that the database is ours."""
+        """Opens a study to write to, by its name, or the only one.
+
+        The caller has made sure that `nas` made the database.
+        """
         return cls(_of_this_version(partial(database.writing_storage, url)), name)
 
     @classmethod
     def read(cls, path: Path) -> "Store":
-        """The study in a SQLite file, to read alone: nothing is written there, and no right to write is needed.
+        """Opens the study in a SQLite file for reading only. It writes nothing and needs no right to write.
 
-        Raises Conflict when the file is not ours or of another version, OutOfReach when it cannot be read.
+        Raises Conflict when the file is not ours or has another version, and OutOfReach when it cannot be read.
         """
         return cls(_of_this_version(partial(database.reading_storage, path)))
 
     def name_metrics(self, objectives: Sequence[Objective]) -> None:
-        """Tell Optuna's tools what the objectives are called, unless they know."""
+        """Tells Optuna's tools the names of the objectives, unless they are stored already."""
         names = [objective.metric for objective in objectives]
         known = self._try(lambda: self._storage.get_study_system_attrs(self._study_id)).get(METRIC_NAMES)
         if known != names:
             self._try(lambda: self._storage.set_study_system_attr(self._study_id, METRIC_NAMES, names))
 
     def rows(self) -> list[FrozenTrial]:
-        """All rows, by number. Those are read that are new since the last time, or that were not finished then."""
+        """Returns all rows by number. It reads those that are new since the last call, or were not finished then."""
         if self._stored is None:
             self._keep(self._read(lambda: self.study.get_trials(deepcopy=False)))
         else:
@@ -129,7 +134,7 @@ class Store:
         return [self._known[number] for number in sorted(self._known)]
 
     def row(self, number: int) -> FrozenTrial:
-        """One row as it is now, of those that were read or written here."""
+        """Returns one row as it is now, out of those that were read or written here."""
         if self._stored is None:
             return checked.row(self._read(lambda: self._storage.get_trial(self._ids[number])))
         if number not in self._known or not self._known[number].state.is_finished():
@@ -144,7 +149,7 @@ class Store:
         attributes: Mapping[str, Any],
         system: Mapping[str, Any],
     ) -> int:
-        """Write a whole new row, RUNNING or WAITING, in one transaction. Returns its number."""
+        """Writes a whole new row, RUNNING or WAITING, in one transaction. Returns its number."""
         template = FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -163,7 +168,10 @@ class Store:
         return self.add_rows([template])[0]
 
     def add_rows(self, rows: Sequence[FrozenTrial]) -> list[int]:
-        """Write whole new rows, finished ones too, all in one transaction where the storage has such. Their numbers."""
+        """Writes whole new rows, finished ones too, in one transaction where the storage has such.
+
+        Returns their numbers.
+        """
         if self._stored is None:
             ids = [self._try(partial(self._storage.create_new_trial, self._study_id, row)) for row in rows]
             numbered = [(i, self._try(partial(self._storage.get_trial_number_from_id, i))) for i in ids]
@@ -173,21 +181,24 @@ class Store:
         return [number for _, number in numbered]
 
     def claim(self, number: int) -> bool:
-        """WAITING → RUNNING; False when someone else was first."""
+        """Turns WAITING into RUNNING; False when another driver was first."""
         return self._try(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING))
 
     def release(self, number: int) -> None:
-        """RUNNING → WAITING, for whoever claims it next. The caller holds the study's lock, or owns the row."""
+        """Turns RUNNING into WAITING, so that the row can be claimed again.
+
+        The caller holds the study's lock, or owns the row.
+        """
         self._try(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING))
 
     def note(self, number: int, key: str, value: Any) -> None:
-        """Set an attribute of an unfinished row."""
+        """Sets an attribute of an unfinished row."""
         self._try(lambda: self._storage.set_trial_user_attr(self._ids[number], key, value))
 
     def tell(
         self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
-        """Finish a row, its constraints first (<= 0 is feasible). A row that is finished already stays as it is."""
+        """Finishes a row, its constraints first (<= 0 is feasible). A row that is finished already stays as it is."""
         trial_id = self._ids[number]
         try:
             for name, violation in violations.items():
@@ -199,14 +210,14 @@ class Store:
             log.warning("trial %d was finished already; its first result stays", number)
 
     def attributes(self) -> dict[str, Any]:
-        """The study's own attributes, checked."""
+        """Returns the study's own attributes, checked."""
         return checked.study(self._read(lambda: dict(self.study.user_attrs)))
 
     def set_attribute(self, key: str, value: Any) -> None:
         self._try(lambda: self.study.set_user_attr(key, value))
 
     def close(self) -> None:
-        """Give back every connection, so that SQLite joins its journal to the file."""
+        """Closes every connection, so that SQLite joins its journal to the file."""
         self._storage.remove_session()
         if isinstance(self._storage, RDBStorage):
             self._storage.engine.dispose()
@@ -218,11 +229,11 @@ class Store:
             change(row._trial_id)
 
     def _read(self, call: Callable[[], T]) -> T:
-        """Reads as `_try` does; Conflict where a value is of a kind that Optuna never writes."""
+        """Reads as `_try` does. Raises Conflict where a value has a kind that Optuna never writes."""
         return checked.call(partial(self._try, call), "study.db")
 
     def _try(self, call: Callable[[], T]) -> T:
-        """Again with a growing pause when the database does not answer."""
+        """Repeats a call with a growing pause when the database does not answer."""
         pause = FIRST_PAUSE_SECONDS
         for left in reversed(range(ATTEMPTS)):
             try:
@@ -241,8 +252,11 @@ def to_result(
     newer: Mapping[str, float],
     worked: Sequence[intervals.Span] = (),
 ) -> TrialResult:
-    """A row as the report reads it. `newer` metrics replace the first ones, and are held against the limits anew;
-    `worked`: when drivers worked on the study."""
+    """Returns a row as the report reads it.
+
+    `newer` metrics replace the first ones, and are compared with the limits again. `worked` tells when drivers worked
+    on the study.
+    """
     attributes = row.user_attrs
     metrics = {**attributes.get("metrics", {}), **newer}
     # A driver may have ended between the reason and the state that it belongs to.
@@ -286,7 +300,9 @@ def _of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:
 
 
 def _tables(storage: BaseStorage, study_id: int) -> StoredRows | None:
-    """The study's tables, where they are known; None where its rows are to be read and written by Optuna itself."""
+    """Returns the study's tables where their schema is known; None where Optuna itself is to read and write the
+    rows.
+    """
     if not isinstance(storage, RDBStorage):
         return None
     try:

@@ -1,7 +1,7 @@
-"""A stored study, opened for reading: what `open_study` gives to notebooks, commands and the report.
+"""Reads a stored study: what `open_study` gives to notebooks, commands and the report.
 
-A study lives in a folder: `study.db` (the truth), `study.toml` (the resolved file), `environment.json`,
-`trials/NUMBER/`. Folders stand under `runs/`, or where NAS_RUNS says.
+A study is a folder: `study.db` (the truth), `study.toml` (the resolved file), `environment.json`, `trials/NUMBER/`. The
+folders are under `runs/`, or where NAS_RUNS says.
 """
 
 import os
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["StoredStudy", "is_running", "open_study", "runs_folder", "study_names"]
 
 MOST_MAPS_BYTES = 64 * 2**20
-"""Attention maps of one trial are never larger."""
+"""The attention maps of one trial are never larger."""
 
 
 def runs_folder() -> Path:
-    """`runs/` under the current folder, unless NAS_RUNS names another."""
+    """Returns `runs/` in the current folder, unless NAS_RUNS names another."""
     return Path(os.environ.get("NAS_RUNS", "runs"))
 
 
 def study_names() -> list[str]:
-    """The names of the studies under `runs/`, as far as one may look."""
+    """Returns the names of the studies under `runs/` that this user may see."""
     runs = runs_folder()
     try:
         found = sorted(entry.name for entry in os.scandir(runs) if not entry.name.startswith("."))
@@ -46,9 +46,9 @@ def study_names() -> list[str]:
 
 
 def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
-    """A study by its name under `runs/`, or by the path of its folder, opened for reading.
+    """Opens a study for reading, by its name under `runs/` or by the path of its folder.
 
-    Raises UsageError when there is none, Conflict when what is there is not ours or damaged.
+    Raises UsageError when there is none, and Conflict when the folder is not ours or is damaged.
     """
     folder = Path(name_or_path)
     if not _stands(folder):
@@ -63,7 +63,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredS
 
 
 def _stands(folder: Path) -> bool:
-    """Tells whether the database of a study stands in the folder, or something of its name, as far as one may look."""
+    """Tells whether a study's database, or something of that name, stands in the folder and this user may see it."""
     try:
         return os.path.lexists(folder / DATABASE)
     except ValueError:  # a name that no folder can have
@@ -71,7 +71,7 @@ def _stands(folder: Path) -> bool:
 
 
 class StoredStudy:
-    """Reads the rows anew at each call, so that it shows a running search too."""
+    """A stored study that reads the rows again at each call, so it shows a running search too."""
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder, self.store, self.name = folder, store, folder.name
@@ -83,14 +83,14 @@ class StoredStudy:
 
     @cached_property
     def file(self) -> StudyFile:
-        """The settings with which the study was created."""
+        """Returns the settings with which the study was created."""
         attributes = self.store.attributes()
         if "settings" not in attributes:
             raise Conflict(f"study '{self.name}' has no settings", code="half-created", help=UNMADE)
         return checked.settings(attributes)
 
     def require_built_in(self, command: str) -> None:
-        """Raises UsageError where trials ran a body of the user's own, which builds no model that is known here."""
+        """Raises UsageError where trials ran a body of the user's own, from which `nas` cannot build a model."""
         if trial := self.file.trial:
             raise UsageError(
                 f"`{command}` knows the built-in training alone; study '{self.name}' has its own, '{trial.body}'",
@@ -99,7 +99,7 @@ class StoredStudy:
             )
 
     def record(self) -> StudyRecord:
-        """Everything that is stored, as plain values; the newest measurement of each trial."""
+        """Returns everything that is stored, as plain values, with the newest measurement of each trial."""
         file, attributes = self.file, self.store.attributes()
         newer = {int(k.removeprefix(REMEASURED)): v for k, v in attributes.items() if k.startswith(REMEASURED)}
         objectives, constraints = file.objective_list(), file.constraint_list()
@@ -129,13 +129,13 @@ class StoredStudy:
         )
 
     def record_for_report(self) -> StudyRecord:
-        """Returns the record with the attention maps of the front: files of some size, which nothing else reads."""
+        """Returns the record with the attention maps of the front. Only the report reads these larger files."""
         record = self.record()
         found = {t.number: self._attention_maps(t.number) for t in pareto.front_of(record)}
         return replace(record, attention_maps={number: maps for number, maps in found.items() if maps is not None})
 
     def _attention_maps(self, number: int) -> dict[str, Any] | None:
-        """Reads what `nas.training.attention_maps` left of a trial, checked; None where it left nothing."""
+        """Reads the stored attention maps of a trial, checked; None where there are none."""
         path = files.refuse_links(self.trial_folder(number), ATTENTION_MAPS)
         try:
             stored = files.read_json(path, MOST_MAPS_BYTES)
@@ -149,11 +149,11 @@ class StoredStudy:
         return self.record().trials
 
     def front(self) -> tuple[TrialResult, ...]:
-        """Non-dominated, feasible, fully trained trials, best first by the first objective."""
+        """Returns the non-dominated, feasible, fully trained trials, best first by the first objective."""
         return pareto.front_of(self.record())
 
     def trial(self, number: int) -> TrialResult:
-        """Raises UsageError when there is no such trial."""
+        """Returns one trial. Raises UsageError when there is no such trial."""
         trials = self.trials()
         if not 0 <= number < len(trials):
             help = f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trial yet"
@@ -161,11 +161,11 @@ class StoredStudy:
         return trials[number]
 
     def trial_folder(self, number: int) -> Path:
-        """Raises Conflict where a link would lead out of the study's folder."""
+        """Returns a trial's folder. Raises Conflict where a link would lead out of the study's folder."""
         return files.refuse_links(self.folder, "trials", str(number))
 
     def to_frame(self) -> "pd.DataFrame":
-        """One row a trial: number, state, reason, architecture, choices, metrics."""
+        """Returns a data frame with one row a trial: number, state, reason, architecture, choices, metrics."""
         import pandas as pd
 
         rows = []
@@ -176,7 +176,7 @@ class StoredStudy:
         return pd.DataFrame(rows)
 
     def remeasured(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Keep a later measurement of a finished trial; front and report use the newest."""
+        """Stores a later measurement of a finished trial; front and report use the newest."""
         self.store.set_attribute(f"{REMEASURED}{number}", dict(metrics))
 
 

@@ -1,4 +1,4 @@
-"""Lists the trained models of a trial, and proposes a prompt for them. Reads their JSON files alone: no torch here."""
+"""Lists the trained models of a trial, and proposes a prompt for them. It reads JSON files only, and needs no torch."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,12 @@ from nas.training.folder_names import METRICS, VOCABULARY, WEIGHTS
 MOST_BYTES = 2**24
 PROMPT = "The "
 LETTERS = 3
-"""The length of a prompt for a vocabulary that lacks some of PROMPT."""
+"""The length of a prompt for a vocabulary that lacks some letters of PROMPT."""
 
 
 def trained_models(study: StoredStudy, number: int) -> list[dict[str, Any]]:
-    """{folder, steps, seed, test_loss} of each, newest first; last what the search kept, which has only a folder.
+    """Returns {folder, steps, seed, test_loss} of each, newest first. The last is what the search kept, with a folder
+    alone.
 
     What a folder does not tell is None.
     """
@@ -26,7 +27,7 @@ def trained_models(study: StoredStudy, number: int) -> list[dict[str, Any]]:
 
 
 def prompt_for(folder: Path) -> str:
-    """A prompt of symbols that the model knows: "The " where it knows its letters, else some that it does."""
+    """Returns a prompt of symbols that the model knows: "The " where it knows these letters, else some that it does."""
     vocabulary = _table(folder / VOCABULARY)
     symbols, coder = vocabulary.get("symbols"), vocabulary.get("coder")
     if coder == "subwords" or not isinstance(symbols, list):
@@ -49,7 +50,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is missing or broken, which is told where the model is loaded."""
+    """Reads a JSON object; empty where the file is missing or damaged, which is reported when the model is loaded."""
     try:
         found = json.loads(files.read_bytes(path, MOST_BYTES))
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Finds where the weights of a trial lie: what `nas train` wrote for it, else what the search kept."""
+"""Finds the folder with the weights of a trial: what `nas train` wrote for it, else what the search kept."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nas.study.trained_models import trained_models
 
 
 def weights_of(study: StoredStudy, number: int) -> Path:
-    """The folder of the trial's newest weights. Raises UsageError when it has none."""
+    """Returns the folder of the trial's newest weights. Raises UsageError when it has none."""
     study.trial(number)
     study.require_built_in("nas generate")
     if found := trained_models(study, number):
