@@ -1,1 +1,1 @@
-"""The study file and its tables."""
+"""This package reads and checks the study file and its tables."""

@@ -1,4 +1,4 @@
-"""The `[[baselines]]` tables of a study file: architectures in short."""
+"""Reads the `[[baselines]]` tables of a study file: architectures in short form."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,9 @@ Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
 
 
 class BaselineSettings(Table):
-    """An architecture in short: `depth` equal blocks, and `encoder_depth` of them where there is a source.
+    """An architecture in short form: `depth` equal blocks, and `encoder_depth` of them where there is a source.
 
-    `family`: by default the study's first. `cross` and what else a block may have stand for every block.
+    `family` is by default the study's first. `cross` and the other fields of a block count for every block.
     """
 
     family: Family | None = None
@@ -32,7 +32,7 @@ class BaselineSettings(Table):
     repeat: Annotated[Count, Field(le=bounds.REPEATED_BLOCKS)] = 1
 
     def architecture(self, family: Family) -> Architecture:
-        """With the study's first family, unless it names its own. Raises InvalidArchitecture."""
+        """Builds the architecture in the given family, unless it names its own. Raises InvalidArchitecture."""
         family = self.family or family
         block: dict[str, Any] = {"norm": self.norm, "residual": self.residual, "feed_forward": self.feed_forward}
         block |= {"attention": self.attention} if self.attention else {}

@@ -1,4 +1,4 @@
-"""The `[metrics.NAME]` tables of a study file: what a body of one's own measures."""
+"""Reads the `[metrics.NAME]` tables of a study file: the metrics that a body of your own measures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -12,13 +12,13 @@ from nas.toml_table import Table
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 SPREADS = ("_p10", "_p90", "_p95", "_count")
-"""Endings under which the spread of a metric stands beside it."""
+"""The spread of a metric is stored under its name with these endings."""
 RESERVED = ("contended", "trial", "number", "state", "reason")
-"""Columns of the report and marks of a trial."""
+"""These names are columns of the report or marks of a trial."""
 
 
 class MetricSettings(Table):
-    """One metric. `cheap`: known without training. `exact`: without measuring noise. `log`: ratios of it count."""
+    """One metric. `cheap`: known without training. `exact`: without measuring noise. `log`: its ratios count."""
 
     goal: Goal
     unit: str = Field(default="", max_length=24)
@@ -29,9 +29,9 @@ class MetricSettings(Table):
 
 
 def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
-    """The metrics that these tables declare.
+    """Returns the metrics that these tables declare.
 
-    Raises InvalidStudyFile for a name that has a meaning already.
+    Raises InvalidStudyFile for a name that has another meaning already.
     """
     for name in tables:
         ending = next((ending for ending in SPREADS if name.endswith(ending)), None)
@@ -53,7 +53,7 @@ def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
 def check_used(
     tables: Mapping[str, Sequence[ObjectiveSettings | ConstraintSettings]], own: Mapping[str, Metric]
 ) -> None:
-    """Raises InvalidStudyFile where a table of objectives or limits has an unknown metric, or one twice."""
+    """Raises InvalidStudyFile where the objectives or limits use an unknown metric, or one metric twice."""
     for table, entries in tables.items():
         seen: set[str] = set()
         for i, entry in enumerate(entries):

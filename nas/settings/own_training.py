@@ -1,4 +1,4 @@
-"""A training of one's own in a study file: `[trial]`, and what a space of parameters leaves without a meaning."""
+"""Reads `[trial]`, a training of your own in a study file, and checks which keys apply to a space of parameters."""
 
 from collections.abc import Set
 from pathlib import Path
@@ -15,7 +15,7 @@ ARCHITECTURES_ALONE = {
     "baselines": "architectures to try first",
 }
 OWN_TRAIN_KEYS = ("steps", "rungs", "time_limit")
-"""Those of [train] that a body in a space of parameters is given."""
+"""A body in a space of parameters receives these keys of [train]."""
 
 
 class TrialSettings(Table):
@@ -26,16 +26,16 @@ class TrialSettings(Table):
 
     @property
     def beside(self) -> Path | None:
-        """The folder of the study file that was read. None where the settings are stored ones: these never run code."""
+        """Returns the folder of the study file. None for stored settings, which never run code."""
         return self._beside
 
     def read_from(self, folder: Path) -> None:
-        """Note that a user gave the file, and where it lies: modules are looked for there first."""
+        """Records that a user gave the file, and its folder: modules are looked for there first."""
         self._beside = folder.absolute()
 
 
 def check_parameter_study(given: Set[str], train: Set[str]) -> None:
-    """Raises InvalidStudyFile for keys that mean nothing to a space of parameters: those `given`, those of `train`."""
+    """Raises InvalidStudyFile for keys that a space of parameters cannot use: those `given`, and those of `train`."""
     for key, what in ARCHITECTURES_ALONE.items():
         if key in given:
             text = f"a space of parameters has no [{key}]: it is {what}"

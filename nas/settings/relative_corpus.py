@@ -1,4 +1,4 @@
-"""Finds the corpus of a study file: a relative path starts at the file's own folder."""
+"""Resolves the corpus of a study file: a relative path starts at the file's own folder."""
 
 from pathlib import Path
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from nas.settings.task_settings import TASK_KINDS
 
 NAMED = {"python-docs", "tinyshakespeare", *(kind.corpus for kind in TASK_KINDS.values() if kind.corpus)}
-"""Corpora known by name, whatever file of that name lies there (nas.data holds them)."""
+"""These corpora are known by name, whatever files of the same name exist (nas.data holds them)."""
 HUGGING_FACE = "hf:"
 
 
 def place_corpus(data: dict[str, Any], folder: Path) -> None:
-    """Lead a relative `task.corpus` through the folder.
+    """Resolves a relative `task.corpus` against the folder.
 
-    A name that no file or folder there has may be a misspelt data set, or one of the hub, and stays.
+    A name without such a file or folder stays as it is: it may be a misspelt data set, or one of the hub.
     """
     task = data.get("task")
     corpus = task.get("corpus") if isinstance(task, dict) else None

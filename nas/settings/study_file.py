@@ -1,7 +1,7 @@
-"""The study file: everything that defines a search, in TOML, checked before anything runs.
+"""Reads the study file, the TOML file that defines a whole search, and checks it before anything runs.
 
-`load(path, overrides)` gives a frozen `StudyFile` with every default filled in; `to_toml()` writes that resolved
-form back, and the study keeps it. Whatever is wrong is told with its line, its value and the nearest valid name.
+`load(path, overrides)` gives a frozen `StudyFile` with every default filled in. `to_toml()` writes that resolved form
+back, and the study keeps it. An error names its line, the value and the nearest valid name.
 """
 
 import re
@@ -51,7 +51,7 @@ from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family,
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged, tables_of
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
-"""Metrics of generating, which an encoder does not do."""
+"""These metrics need a model that generates, which an encoder does not."""
 
 
 class StudyFile(Table):
@@ -97,7 +97,7 @@ class StudyFile(Table):
         return self
 
     def _learnable(self, baseline: Architecture, where: str) -> None:
-        """Raises InvalidStudyFile when a baseline is of a family, or has a source, that the task has not."""
+        """Raises InvalidStudyFile when the task does not allow a baseline's family or source."""
         kind, task = self.task.kind, TASK_KINDS[self.task.kind]
         if baseline.family not in task.families:
             text = f"family '{baseline.family}' cannot learn the task '{kind}'"
@@ -139,7 +139,7 @@ class StudyFile(Table):
                 raise InvalidStudyFile(text, where=f"{where}.metric", help=f"use one of {own}")
 
     def _small_enough(self) -> None:
-        """Raises InvalidStudyFile when what is read at once is beyond the bounds."""
+        """Raises InvalidStudyFile when one batch is beyond the bounds."""
         sizes = [("context", self.task.context, bounds.TOKENS_AT_ONCE)]
         if isinstance(self.task, (AssociativeRecall, SelectiveCopy)):
             sizes.append(("vocabulary", self.task.vocabulary, bounds.NUMBERS_AT_ONCE))
@@ -151,20 +151,20 @@ class StudyFile(Table):
                     raise InvalidStudyFile(text, where=f"{table}.batch", help=help)
 
     def spaces(self) -> dict[Family, SpaceSettings]:
-        """The space of each family. Raises InvalidStudyFile where the space is one of parameters."""
+        """Returns the space of each family. Raises InvalidStudyFile where the space is one of parameters."""
         return by_family(self.family, self.space)
 
     def search_space(self) -> SearchSpace:
-        """The space that may be chosen from."""
+        """Returns the space that a search may choose from."""
         return ParameterSpace(self.space) if isinstance(self.space, ParameterSettings) else Space(self.spaces())
 
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
-        """Writes families as one does: the name, where there is one."""
+        """Writes the families as a user does: the name alone, where there is only one."""
         return family[0] if len(family) == 1 else list(family)
 
     def own_metrics(self) -> dict[str, Metric]:
-        """Those that `[metrics.NAME]` tables declare."""
+        """Returns the metrics that `[metrics.NAME]` tables declare."""
         return own_metrics(self.metrics)
 
     def objective_list(self) -> tuple[Objective, ...]:
@@ -177,11 +177,11 @@ class StudyFile(Table):
         return tuple(Constraint(c.metric, c.max, c.min, own.get(c.metric)) for c in self.constraints)
 
     def judged(self) -> tuple[Objective | Constraint, ...]:
-        """Objectives and limits: whatever decides about a trial."""
+        """Returns the objectives and limits, which decide about a trial."""
         return self.objective_list() + self.constraint_list()
 
     def resolved(self) -> dict[str, Any]:
-        """Plain data with every default filled in, None left out (TOML has none)."""
+        """Returns plain data with every default filled in; None is left out, since TOML has none."""
         data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         if not self.metrics:
             del data["metrics"]  # a study without any is stored as ever
@@ -195,10 +195,10 @@ class StudyFile(Table):
 
 
 def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = None) -> StudyFile:
-    """Read, override (`key=value`, as in `train.steps=100`) and check. Raises InvalidStudyFile.
+    """Reads a study file, overrides it (`key=value`, as in `train.steps=100`) and checks it. Raises InvalidStudyFile.
 
-    A preset is a table of the file, as [presets.smoke], with what it changes; overrides come after it. The study is
-    then named after both, as in translation-smoke.
+    A preset is a table of the file, such as [presets.smoke], with the values that it changes; overrides come after it.
+    The study is then named after both, as in translation-smoke.
     """
     path = Path(path)
     try:
@@ -248,7 +248,7 @@ def parse(
 
 
 def _preset(data: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """The file without its presets, changed by the one with that name. Raises InvalidStudyFile."""
+    """Returns the file without its presets, changed by the one with that name. Raises InvalidStudyFile."""
     presets = data.pop("presets", {})
     tables = isinstance(presets, dict) and all(isinstance(changes, dict) for changes in presets.values())
     if not tables:
@@ -264,7 +264,7 @@ def _preset(data: dict[str, Any], name: str | None) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> InvalidStudyFile:
-    """The first thing that pydantic found wrong, in the file's words."""
+    """Describes the first error that pydantic found, in the file's words."""
     first = first_error(error)
     first["loc"] = untagged(first["loc"])
     location, value = first["loc"], first.get("input")
@@ -288,7 +288,7 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
-    """The valid keys of the table at that location."""
+    """Returns the valid keys of the table at that location."""
     model: Any = StudyFile
     for part in location:
         if part in TAGS:
@@ -305,12 +305,13 @@ TAGS: dict[Any, type[Table]] = {
     "parameters": ParameterSettings,
     **TASK_TABLES,
 }
-"""The tags that pydantic puts behind `space` and `task` in a location."""
+"""pydantic puts these tags behind `space` and `task` in a location."""
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str, preset: str | None = None) -> InvalidStudyFile:
-    """Returns the error with file and line in front of the key's path: of the preset, where it is the one that sets
-    it."""
+    """Returns the error with file and line in front of the key's path; the line is the preset's where the preset sets
+    it.
+    """
     path, changed = error.where, f"presets.{preset}.{error.where}"
     if preset is not None and line_of(text, changed) != line_of(text, f"presets.{preset}"):
         path = changed

@@ -22,7 +22,10 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class TrainSettings(Table):
-    """One training run. `learning_rate`: none = the recipe's own, scaled by width; a list = searched."""
+    """The settings of one training run.
+
+    `learning_rate`: none is the recipe's own, scaled by width; a list is searched.
+    """
 
     steps: Count = 200
     batch: Batch = 16

@@ -1,4 +1,4 @@
-"""The `[task]` table of a study file: what is learned. Kinds may have keys of their own, and say what suits them."""
+"""Reads the `[task]` table of a study file. A kind of task may have keys of its own, and declares what it supports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from nas.toml_table import Count, Number, Table
 
 @dataclass(frozen=True)
 class TaskKind:
-    """One task. `module:class` under nas.tasks, imported when a task is opened; the families that can learn it; the
-    metrics of quality that it has besides val_loss and val_accuracy.
+    """One task: its class, `module:class` under nas.tasks, which is imported when a task is opened; the families that
+    can learn it; and its metrics of quality besides val_loss and val_accuracy.
 
-    has_source: it reads one text and writes another. writes: its models end in logits of tokens; others have no output
-    matrix that could be tied. rows: its examples are rows of a table, by default of the data set `corpus`, if there is
-    one.
+    `has_source`: it reads one text and writes another. `writes`: its models end in logits of tokens; other models have
+    no output matrix that could be tied. `rows`: its examples are rows of a table, by default of the data set `corpus`,
+    if there is one.
     """
 
     module: str
@@ -31,7 +31,7 @@ class TaskKind:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that trials of it have, and those of some other task have not."""
+        """Returns the metrics that this task's trials have, out of those that only some tasks have."""
         return (*self.qualities, "generation_ms") if self.has_source else self.qualities
 
 
@@ -77,13 +77,14 @@ TASK_KINDS: dict[str, TaskKind] = {
         corpus="scitldr",
     ),
 }
-"""All tasks. To add one whose examples are rows of a table: a file under nas/tasks, and an entry here. One on a text is
-named in TextTask too; one with keys of its own has a class, in TASK_TABLES and in TaskSettings."""
+"""All tasks. A new task whose examples are rows of a table needs a file under nas/tasks and an entry here. One on a
+text is also named in TextTask. One with keys of its own has a class, in TASK_TABLES and in TaskSettings.
+"""
 DEFAULT = "language_modelling"
 
 
 class TextTask(Table):
-    """Learned from one text."""
+    """A task that is learned from one text."""
 
     kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
         "language_modelling"
@@ -109,7 +110,7 @@ def _pairs(value: Any) -> Any:
 
 
 class TableTask(Table):
-    """Learned from the rows of a table."""
+    """A task that is learned from the rows of a table."""
 
     kind: str
     corpus: Corpus
@@ -124,7 +125,7 @@ class TableTask(Table):
     @model_validator(mode="before")
     @classmethod
     def _usual_corpus(cls, data: Any) -> Any:
-        """The task's own data set, where none is named."""
+        """Fills in the task's own data set, where none is named."""
         usual = TASK_KINDS[data["kind"]].corpus if isinstance(data, Mapping) else ""
         return {"corpus": usual, **data} if usual else data
 
@@ -134,7 +135,7 @@ class TableTask(Table):
 
 
 class AssociativeRecall(Table):
-    """Keys with values, and then some of the keys again (nas.tasks.synthetic)."""
+    """The model recalls values: it reads keys with values, and then some of the keys again (nas.tasks.synthetic)."""
 
     kind: Literal["associative_recall"]
     context: Context = 64
@@ -157,7 +158,7 @@ class AssociativeRecall(Table):
 
 
 class SelectiveCopy(Table):
-    """Tokens scattered among blanks, to be written down in order (nas.tasks.synthetic)."""
+    """The model copies in order the tokens that are scattered among blanks (nas.tasks.synthetic)."""
 
     kind: Literal["selective_copy"]
     context: Context = 64
@@ -177,7 +178,7 @@ class SelectiveCopy(Table):
 
 
 class ListOps(Table):
-    """Nested operations on lists of digits (nas.tasks.list_ops)."""
+    """The model evaluates nested operations on lists of digits (nas.tasks.list_ops)."""
 
     kind: Literal["list_ops"]
     shortest: Count = 10
@@ -185,7 +186,7 @@ class ListOps(Table):
 
     @property
     def context(self) -> int:
-        """Tokens of the longest expression that is kept."""
+        """Returns the tokens of the longest expression that is kept."""
         return self.longest - 1
 
     @property
@@ -212,7 +213,7 @@ TASK_TABLES: dict[str, type[TextTask | TableTask | AssociativeRecall | Selective
 
 
 def _table(value: Any) -> str:
-    """Picks which of these the kind has; of an unknown kind those of a text, which then tell that it is unknown."""
+    """Picks the keys that the kind has; for an unknown kind those of a text task, whose check then names the error."""
     kind = value.get("kind", DEFAULT) if isinstance(value, Mapping) else getattr(value, "kind", DEFAULT)
     if not isinstance(kind, str) or kind not in TASK_KINDS:
         return "text"

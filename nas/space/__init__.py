@@ -1,1 +1,1 @@
-"""The space of architectures that a study may choose from."""
+"""This package describes the space of architectures, or of parameters, that a study searches."""

@@ -1,8 +1,8 @@
-"""The search space: what may be chosen, how many architectures that is, and one drawn by a trial.
+"""Defines the search space: which architectures it has, how many, and how a trial chooses one.
 
-A space offers valid combinations only. The choices under one parameter name never change within a study (Optuna
-refuses that), so where they depend on an earlier choice the name says so (`softmax.heads@hidden=48`), and a choice
-with only one possibility is no parameter at all. Distinct parameters give distinct architectures.
+A space offers valid combinations only. Optuna refuses to change the choices under one parameter name within a study. So
+where the choices depend on an earlier one, the name says so (`softmax.heads@hidden=48`), and a choice with only one
+possibility is no parameter. Distinct parameters give distinct architectures.
 """
 
 import itertools
@@ -29,8 +29,8 @@ from nas.space.size_limits import check_size
 class Space:
     """The architectures that the settings of each family allow.
 
-    Raises InvalidStudyFile when a head count fits no hidden size, a hidden size no attention entry, or a key is not
-    the family's. `places` tells where each family's table stands in the file, for these errors.
+    Raises InvalidStudyFile when a head count fits no hidden size, a hidden size fits no attention entry, or a key does
+    not belong to the family. `places` tells where each family's table stands in the file, for these errors.
     """
 
     def __init__(self, settings: Mapping[Family, SpaceSettings], places: Mapping[Family, str] | None = None) -> None:
@@ -38,19 +38,19 @@ class Space:
         self.families = {family: _FamilySpace(family, table, where[family]) for family, table in settings.items()}
 
     def size(self) -> int:
-        """The number of distinct architecture ids, exactly."""
+        """Counts the distinct architecture ids, exactly."""
         return sum(space.size() for space in self.families.values())
 
     def suggest(self, trial: Chooser) -> Architecture:
-        """One architecture, chosen through `trial.suggest_categorical`."""
+        """Chooses one architecture through `trial.suggest_categorical`."""
         return self._pick(ChoicePicker(trial))
 
     def sample(self, generator: random.Random) -> Architecture:
-        """One architecture by uniform choices."""
+        """Draws one architecture by uniform choices."""
         return self.suggest(RandomChooser(generator))
 
     def walk(self) -> Iterator[tuple[dict[str, Any], Architecture]]:
-        """Every architecture once, with its parameters."""
+        """Yields every architecture once, with its parameters."""
         indexes: list[int] | None = []
         while indexes is not None:
             script = Script(indexes)
@@ -59,7 +59,7 @@ class Space:
             indexes = script.following()
 
     def params_of(self, architecture: Architecture) -> dict[str, Any] | None:
-        """The parameters that choose this architecture; None when the space does not hold it."""
+        """Returns the parameters that choose this architecture; None when the space does not hold it."""
         follower = ReplayPicker(architecture, {})
         try:
             found = self._pick(follower)
@@ -68,7 +68,7 @@ class Space:
         return follower.params if found.id == architecture.id else None
 
     def read(self, attributes: Mapping[str, Any]) -> Architecture:
-        """The architecture that a row's attributes hold, whether the space has it or not."""
+        """Returns the architecture that a row's attributes hold, whether the space has it or not."""
         return Architecture.model_validate(attributes["architecture"])
 
     def _pick(self, picker: Picker) -> Architecture:
@@ -112,7 +112,7 @@ class _FamilySpace:
 
 
 class _Stack:
-    """Blocks on top of each other: each its own choice where `mixed`, else all the same."""
+    """A stack of blocks: each is its own choice where `mixed`, else all are the same."""
 
     def __init__(self, side: str, menu: Menu, mixed: bool) -> None:
         self.side, self.menu, self.mixed = side, menu, mixed
@@ -137,7 +137,9 @@ class _Stack:
         return tuple(self._block(picker, hidden, f"{self.prefix}block{i}.", i) for i in range(depth))
 
     def _block(self, picker: Picker, hidden: int, prefix: str, i: int) -> Block:
-        """Narrow the blocks of this hidden size: the kind, whatever the kind owns, the rest, the way to the source."""
+        """Narrows the blocks of this hidden size: the kind, the kind's own fields, the rest, the attention to the
+        source.
+        """
 
         def found(architecture: Architecture) -> Block:
             block: Block = getattr(architecture, self.side)[i]
@@ -155,7 +157,7 @@ class _Stack:
 
 
 class _LstmStack:
-    """LSTM layers, of which the first may attend to a source."""
+    """A stack of LSTM layers, of which the first may attend to a source."""
 
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.cross = _CrossRows(crosses)
@@ -169,7 +171,7 @@ class _LstmStack:
 
 
 def _stacks(family: Family, settings: SpaceSettings, where: str) -> "tuple[_AnyStack, _AnyStack | None]":
-    """The stack that every family has, and the encoder of those that read a source."""
+    """Returns the stack that every family has, and the encoder of families that read a source."""
     nowhere: Mapping[int, Sequence[Kind | None]] = dict.fromkeys(settings.hidden, (None,))
     if family == "recurrent":
         crosses = crosses_of(settings, where) if settings.cross else nowhere
@@ -186,7 +188,7 @@ _AnyStack = _Stack | _LstmStack
 
 
 class _CrossRows:
-    """The ways to attend to the source, picked kind first; one of them may be not to."""
+    """The ways to attend to the source, picked kind first; one of them may be no such attention."""
 
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.crosses = crosses
@@ -227,7 +229,7 @@ def _fields(spec: Kind) -> dict[str, Any]:
 
 
 def _labels(rest: Rest) -> dict[str, Any]:
-    """A rest as plain values, which are all that Optuna takes."""
+    """Returns the rest of a block as plain values, since Optuna takes nothing else."""
     return {"feed_forward": _label(rest.feed_forward), "norm": rest.norm, "residual": rest.residual, "rest": rest}
 
 

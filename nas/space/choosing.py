@@ -1,7 +1,7 @@
-"""Makes choices: asked of a trial, replayed, or found again in a given architecture.
+"""Makes choices: it asks a trial, replays a script, or finds the choices of a given architecture again.
 
-A choice has a name, options, and a lookup that tells what an architecture has there. The options under one name never
-change within a study, as Optuna demands; a choice with only one option is none.
+A choice has a name, options, and a lookup that finds its value in an architecture. The options under one name never
+change within a study, as Optuna demands. A choice with only one option is not asked.
 """
 
 import itertools
@@ -20,7 +20,7 @@ class Chooser(Protocol):
 
 
 class RandomChooser:
-    """Uniform choices from a generator; `params` tells what was chosen."""
+    """Makes uniform choices from a generator; `params` holds what was chosen."""
 
     def __init__(self, generator: random.Random) -> None:
         self.generator = generator
@@ -32,7 +32,7 @@ class RandomChooser:
 
 
 class Script:
-    """Replays a list of choice indexes, then takes first choices; `sizes` tells how many there were at each."""
+    """Replays a list of choice indexes, then takes first choices; `sizes` holds how many options each choice had."""
 
     def __init__(self, indexes: Sequence[int]) -> None:
         self.indexes, self.sizes = list(indexes), list[int]()
@@ -46,7 +46,7 @@ class Script:
         return self.params[name]
 
     def following(self) -> list[int] | None:
-        """The indexes of the next choices in order; None after the last."""
+        """Returns the indexes of the next choices in order; None after the last."""
         indexes = self.indexes
         while indexes and indexes[-1] == self.sizes[len(indexes) - 1] - 1:
             indexes = indexes[:-1]
@@ -54,11 +54,11 @@ class Script:
 
 
 Lookup = Callable[[Architecture], Any]
-"""The place in an architecture at which a choice is found again."""
+"""Finds the value of a choice in an architecture."""
 
 
 class Picker(Protocol):
-    """Picks one of the options; `lookup` finds what an architecture has there."""
+    """Picks one of the options; `lookup` finds an architecture's value of the choice."""
 
     def pick(self, name: str, options: Sequence[Any], lookup: Lookup) -> Any: ...
 
@@ -80,7 +80,7 @@ class ChoicePicker:
 
 
 class ReplayPicker:
-    """Picks what leads to one given architecture, and notes it in `params`. Raises LookupError where it cannot."""
+    """Picks the options of one given architecture, and records them in `params`. Raises LookupError where it cannot."""
 
     def __init__(self, architecture: Architecture, params: dict[str, Any], prefix: str = "") -> None:
         self.architecture, self.params, self.prefix = architecture, params, prefix
@@ -115,7 +115,7 @@ class CombinationTable:
     def pick(
         self, picker: Picker, given: Mapping[str, Any], name: str, lookup: Callable[[Architecture, str], Any]
     ) -> Mapping[str, Any]:
-        """The row that is picked from those with the given values; `name` has a place for the column's."""
+        """Picks a row, out of those with the given values; `name` has a place for the column's name."""
         chosen = dict(given)
         for column in (c for c in self.columns if c not in given):
             marks, options = self._offer(column, tuple(chosen.items()))
@@ -133,13 +133,13 @@ class CombinationTable:
         return [row for row in self.rows if all(row[key] == value for key, value in chosen)]
 
     def _order(self, column: str) -> list[Any]:
-        """Its values: numbers by size, others as the file has them."""
+        """Returns the column's values: numbers by size, others in the order of the file."""
         values = list(dict.fromkeys(row[column] for row in self.rows))
         numbers = all(isinstance(value, (int, float)) for value in values)
         return sorted(values) if numbers else values
 
     def _find_marks(self, column: str, earlier: tuple[str, ...]) -> tuple[str, ...]:
-        """The fewest earlier choices that settle the values on offer."""
+        """Finds the fewest earlier choices that determine the values on offer."""
         offered: dict[tuple[Any, ...], set[Any]] = {}
         for row in self.rows:
             offered.setdefault(tuple(row[key] for key in earlier), set()).add(row[column])

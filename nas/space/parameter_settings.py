@@ -1,4 +1,4 @@
-"""The `[space.parameters]` table of a study file: Optuna's own ranges and choices, for a body of one's own."""
+"""Reads the `[space.parameters]` table of a study file: Optuna's own ranges and choices, for a body of your own."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -14,7 +14,7 @@ LONGEST_OPTION = 200
 
 
 class Range(Table):
-    """Numbers from `low` to `high`: whole ones where both are written so, in steps or on a logarithmic scale."""
+    """The numbers from `low` to `high`: whole ones where both are written so, in steps or on a logarithmic scale."""
 
     low: Bound
     high: Bound
@@ -28,7 +28,7 @@ class Range(Table):
 
     @property
     def count(self) -> int | None:
-        """Counts its values; None of a continuous one."""
+        """Counts its values; None for a continuous range."""
         if self.step is None and not self.whole:
             return 1 if self.low == self.high else None
         return round((self.high - self.low) / (self.step or 1)) + 1
@@ -80,7 +80,7 @@ Parameter = Annotated[Annotated[Range, Tag("range")] | Annotated[Options, Tag("o
 
 
 def untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """A location of pydantic's without the tag that stands behind a parameter's name."""
+    """Returns pydantic's location without the tag behind a parameter's name."""
     tagged = location[:3] == ("space", "parameters", "parameters") and location[4:5] in (("range",), ("options",))
     return (*location[:4], *location[5:]) if tagged else location
 

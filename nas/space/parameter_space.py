@@ -1,4 +1,4 @@
-"""A space of parameters, for a body of one's own: what may be chosen, and one choice drawn by a trial."""
+"""Defines a space of parameters, for a body of your own: what may be chosen, and how a trial chooses."""
 
 import hashlib
 import itertools
@@ -32,18 +32,18 @@ class ParameterChooser(Protocol):
 
 @dataclass(frozen=True)
 class Parameters:
-    """One choice of all parameters, fixed ones included. Stands where an architecture stands otherwise."""
+    """One choice of all parameters, fixed ones included. It takes the place of an architecture."""
 
     values: Mapping[str, Any]
 
     @cached_property
     def id(self) -> str:
-        """The first 12 hex digits of the SHA-256 of the values as canonical JSON."""
+        """Returns the first 12 hex digits of the SHA-256 of the values as canonical JSON."""
         text = json.dumps(self.values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def canonical(self) -> dict[str, Any]:
-        """The values as plain data."""
+        """Returns the values as plain data."""
         return dict(self.values)
 
     def __str__(self) -> str:
@@ -51,25 +51,30 @@ class Parameters:
 
 
 class ParameterSpace:
-    """The parameters that the settings allow. A parameter with one possible value is none: bodies are given it."""
+    """The parameters that the settings allow.
+
+    One with a single possible value is not searched, but bodies receive it.
+    """
 
     def __init__(self, settings: ParameterSettings) -> None:
         self.settings = settings
 
     def size(self) -> int | None:
-        """The number of distinct choices, exactly; None where a parameter is continuous."""
+        """Counts the distinct choices, exactly; None where a parameter is continuous."""
         return self.settings.size
 
     def suggest(self, trial: ParameterChooser) -> Parameters:
-        """One choice of all parameters, made by the trial."""
+        """Returns one choice of all parameters, made by the trial."""
         return Parameters({name: _chosen(trial, name, given) for name, given in self.settings.parameters.items()})
 
     def sample(self, generator: random.Random) -> Parameters:
-        """One choice by uniform draws."""
+        """Draws one choice uniformly."""
         return self.suggest(_RandomChooser(generator))
 
     def walk(self) -> Iterator[tuple[dict[str, Any], Parameters]]:
-        """Every choice once, with what Optuna knows of it; nothing of a space that draws cannot exhaust anyway."""
+        """Yields every choice once, with Optuna's parameters; nothing where the space is too large for draws to
+        exhaust.
+        """
         size = self.size()
         if size is None or size > MOST_WALKED:
             return
@@ -79,11 +84,11 @@ class ParameterSpace:
             yield self._free(found), found
 
     def params_of(self, parameters: Parameters) -> dict[str, Any]:
-        """Returns what Optuna knows of a choice: the values that are not fixed."""
+        """Returns the values of a choice that Optuna knows: those that are not fixed."""
         return self._free(parameters)
 
     def read(self, attributes: Mapping[str, Any]) -> Parameters:
-        """The choice that a row's attributes hold."""
+        """Returns the choice that a row's attributes hold."""
         return Parameters(attributes["parameters"])
 
     def _free(self, parameters: Parameters) -> dict[str, Any]:
@@ -92,7 +97,7 @@ class ParameterSpace:
 
 
 Design: TypeAlias = Architecture | Parameters
-"""The parameters that a trial tries."""
+"""What a trial tries: an architecture, or parameters."""
 SearchSpace: TypeAlias = Space | ParameterSpace
 
 
@@ -122,7 +127,7 @@ def _values(given: Range | tuple[Any, ...]) -> Sequence[Any]:
 
 
 class _RandomChooser:
-    """Uniform draws: of the options, of the range, or of its logarithm."""
+    """Draws uniformly from the options, the range, or its logarithm."""
 
     def __init__(self, generator: random.Random) -> None:
         self.generator = generator

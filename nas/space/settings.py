@@ -1,4 +1,4 @@
-"""The `[space]` table of a study file: what may be chosen, checked, and taken apart into the blocks that it allows."""
+"""Reads and checks the `[space]` table of a study file, and expands it into the blocks that it allows."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
 
 Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
 Choices = Mapping[str, Any]
-"""One entry of `attention` or `cross`: a kind, and a value or a list of them for each of its fields."""
+"""One entry of `attention` or `cross`: a kind, and a value or a list of values for each of its fields."""
 
 
 class FeedForwardChoices(Table):
@@ -29,16 +29,17 @@ class FeedForwardChoices(Table):
     bias: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (False,)
 
     def specs(self) -> tuple[FeedForward, ...]:
-        """Raises InvalidArchitecture for a ratio that cannot be."""
+        """Returns the combinations. Raises InvalidArchitecture for an impossible ratio."""
         every = itertools.product(self.kind, self.ratio, self.bias)
         specs = [FeedForward(kind="none") if k == "none" else FeedForward(kind=k, ratio=r, bias=b) for k, r, b in every]
         return tuple(dict.fromkeys(specs))
 
 
 class SpaceSettings(Table):
-    """`[space]`, or `[space.FAMILY]` where there are several families: the choices.
+    """The choices in `[space]`, or in `[space.FAMILY]` where there are several families.
 
-    `attention`, `encoder_attention` and `cross` have a table an entry: its kind, and a list of choices for each field.
+    `attention`, `encoder_attention` and `cross` are arrays of tables. Each entry has its kind, and a list of choices
+    for each field.
     """
 
     depth: Annotated[tuple[Depth, ...], BeforeValidator(as_range), AfterValidator(distinct)]
@@ -65,7 +66,7 @@ class SpaceSettings(Table):
 
 
 class FamilySpaces(Table):
-    """`[space.FAMILY]` tables, one for each family of the study."""
+    """The `[space.FAMILY]` tables, one for each family of the study."""
 
     decoder: SpaceSettings | None = None
     encoder: SpaceSettings | None = None
@@ -74,7 +75,7 @@ class FamilySpaces(Table):
 
 
 def _shape(space: Any) -> str:
-    """Tells which kind of a `[space]` table it is; the tag stands in pydantic's locations and in no message."""
+    """Tells which kind of `[space]` table it is. The tag appears in pydantic's locations and in no message."""
     keys = space if isinstance(space, Mapping) else ()
     if isinstance(space, ParameterSettings) or "parameters" in keys:
         return "parameters"
@@ -103,7 +104,7 @@ KEYS: dict[Family, set[str]] = {
 def by_family(
     families: Sequence[Family], space: SpaceSettings | FamilySpaces | ParameterSettings
 ) -> dict[Family, SpaceSettings]:
-    """The settings of each family. Raises InvalidStudyFile when there is not just one table for each of them."""
+    """Returns the settings of each family. Raises InvalidStudyFile unless each has exactly one table."""
     if isinstance(space, ParameterSettings):
         raise InvalidStudyFile("the space is one of parameters, not of architectures", where="space.parameters")
     if isinstance(space, SpaceSettings):
@@ -126,7 +127,7 @@ def place_of(family: Family, space: SpaceSettings | FamilySpaces | ParameterSett
 
 
 def check_keys(family: Family, settings: SpaceSettings, where: str) -> None:
-    """Raises InvalidStudyFile for a key of another family, and for one that is missing."""
+    """Raises InvalidStudyFile for a key of another family, and for a missing key."""
     fields = type(settings).model_fields
     for key in (name for name in fields if name not in KEYS[family]):
         if getattr(settings, key) != fields[key].get_default(call_default_factory=True):
@@ -141,7 +142,7 @@ def check_keys(family: Family, settings: SpaceSettings, where: str) -> None:
 
 
 def check_entry(entry: Choices, kinds: Sequence[str], where: str) -> None:
-    """Raises InvalidStudyFile when an entry has no kind, one that is not of these, or a field that the kind lacks."""
+    """Raises InvalidStudyFile when an entry has no kind, an unknown kind, or a field that the kind lacks."""
     if "kind" not in entry:
         raise InvalidStudyFile("an attention entry needs its `kind`", where=where)
     kind = entry["kind"]
@@ -157,7 +158,7 @@ def check_entry(entry: Choices, kinds: Sequence[str], where: str) -> None:
 
 
 def expand(entry: Choices, hidden: int, where: str) -> Iterator[Kind]:
-    """Every valid spec of one entry at that hidden size, at its own default position.
+    """Returns every valid spec of one entry at that hidden size, at its own default position.
 
     Raises InvalidStudyFile where a choice is of the wrong type.
     """
@@ -178,7 +179,7 @@ def expand(entry: Choices, hidden: int, where: str) -> Iterator[Kind]:
 
 @dataclass(frozen=True)
 class Rest:
-    """A block besides its attention."""
+    """A block without its attention."""
 
     feed_forward: FeedForward
     norm: Literal["rms", "layer"]
@@ -190,20 +191,21 @@ class Rest:
 
 @dataclass(frozen=True)
 class Menu:
-    """Lists what the blocks of one stack may be made of: any mixer of a hidden size with any rest that its kind allows,
-    and any way to attend to the source."""
+    """Lists the blocks of one stack: any mixer of a hidden size, any rest that its kind allows, and any attention to
+    the source.
+    """
 
     mixers: Mapping[int, tuple[tuple[Kind, Position], ...]]
     rests: Mapping[str, tuple[Rest, ...]]
     crosses: Mapping[int, tuple[Kind | None, ...]]
 
     def size(self, hidden: int) -> int:
-        """The number of distinct blocks."""
+        """Counts the distinct blocks."""
         return sum(len(self.rests[spec.kind]) for spec, _ in self.mixers[hidden]) * len(self.crosses[hidden])
 
 
 def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: bool = False) -> Menu:
-    """Makes the menu of the entries under that key (`attention`), in the order of the file; `where` names the family's
+    """Makes the menu of the entries under that key (`attention`), in the file's order. `where` names the family's
     table.
 
     Raises InvalidStudyFile when an entry, a head count or a position fits nothing, or a hidden size no entry.
@@ -233,7 +235,7 @@ def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: boo
 
 
 def _suiting(specs: Iterable[Kind], settings: SpaceSettings, hidden: int) -> Iterator[tuple[Kind, Position]]:
-    """Those that can be built at this hidden size, each with every position that suits it."""
+    """Returns the specs that can be built at this hidden size, each with every position that suits it."""
     for spec in specs:
         for position in settings.position or spec.positions[:1]:
             if spec.problem(hidden, position) is None:
@@ -241,7 +243,7 @@ def _suiting(specs: Iterable[Kind], settings: SpaceSettings, hidden: int) -> Ite
 
 
 def crosses_of(settings: SpaceSettings, where: str) -> dict[int, tuple[Kind | None, ...]]:
-    """The ways to attend to the source at each hidden size."""
+    """Returns the ways to attend to the source at each hidden size."""
     for i, entry in enumerate(settings.cross):
         check_entry(entry, CROSS_KINDS, f"{where}.cross[{i}]")
     found: dict[int, tuple[Kind | None, ...]] = {}
@@ -254,7 +256,9 @@ def crosses_of(settings: SpaceSettings, where: str) -> dict[int, tuple[Kind | No
 
 
 def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None:
-    """A head count that fits no hidden size is a mistake, and so is an entry that no position on offer suits."""
+    """Raises InvalidStudyFile for a head count that fits no hidden size, and for an entry that no offered position
+    suits.
+    """
 
     def fits(choice: Choices, offered: SpaceSettings) -> bool:
         found = (_suiting(expand(choice, hidden, where), offered, hidden) for hidden in settings.hidden)
@@ -280,7 +284,7 @@ def _refuse_useless(entry: Choices, settings: SpaceSettings, where: str) -> None
 
 
 def _misfit(choice: Choices, sizes: Sequence[int], where: str) -> Problem:
-    """Says why an entry cannot be built, though its head count can: the first problem with another of its fields."""
+    """Says why an entry cannot be built, though its head count can: it names the first problem with another field."""
     problems = [p for hidden in sizes for spec in expand(choice, hidden, where) if (p := spec.problem(hidden))]
     if not problems:
         text = f"kv_heads={choice.get('kv_heads')!r} of heads={choice['heads']} is no whole number"
@@ -289,7 +293,9 @@ def _misfit(choice: Choices, sizes: Sequence[int], where: str) -> Problem:
 
 
 def difference(stored: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:
-    """(path, stored value, value now) for every leaf in which two resolved settings differ; None where absent."""
+    """Yields (path, stored value, value now) for every leaf in which two resolved settings differ; None where
+    absent.
+    """
     rows: list[tuple[str, Any, Any]] = []
     for key in sorted(set(stored) | set(now)):
         old, new = stored.get(key), now.get(key)

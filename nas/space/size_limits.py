@@ -1,4 +1,4 @@
-"""The bounds of a search space, checked on the lists alone, before any combination is made."""
+"""Checks the bounds of a search space on its lists alone, before any combination is made."""
 
 from collections.abc import Mapping
 from math import prod
@@ -12,7 +12,7 @@ from nas.toml_table import as_tuple
 
 
 def check_size(settings: SpaceSettings, where: str) -> None:
-    """Raises InvalidStudyFile for a list, a number of combinations or a largest model that is beyond nas.bounds."""
+    """Raises InvalidStudyFile for a list, a number of combinations or a largest model beyond nas.bounds."""
     for key in ("attention", "encoder_attention", "cross"):
         entries: tuple[Mapping[str, Any], ...] = getattr(settings, key)
         _check_lists(entries, f"{where}.{key}")

@@ -1,1 +1,1 @@
-"""Training one model, and the folder that it is kept in."""
+"""This package trains one model, and writes and reads the folder of a trained one."""

@@ -1,4 +1,4 @@
-"""Computes what a trained model looks at: the attention weights of every block and head over one validation example, as
+"""Computes the attention maps of a trained model: the weights of every block and head over one validation example, as
 JSON.
 
 Shapes: H heads, T tokens that look, S tokens looked at.
@@ -17,13 +17,14 @@ from nas.models.seq2seq import Seq2Seq
 from nas.tasks import Task
 
 TOKENS = 32
-"""The tokens of the example that is shown: more would be too small to see."""
+"""The example is cut to so many tokens, since more would be too small to see."""
 DIGITS = 2
 
 
 def of(model: Any, architecture: Architecture, task: Task, device: str = "cpu") -> dict[str, Any]:
-    """{tokens, source_tokens, maps: [{name, kind, to_source, weights}]}, with weights [H][T][S] of every block that has
-    some to show. `tokens` are what the model reads, `source_tokens` those of its source, if there is one."""
+    """Returns {tokens, source_tokens, maps: [{name, kind, to_source, weights}]}, with weights [H][T][S] of every block
+    that has some. `tokens` are what the model reads, `source_tokens` those of its source, if there is one.
+    """
     inputs = tuple(tensor.to(device) for tensor in task.shown(TOKENS))
     was_training = model.training
     model.eval()
@@ -39,12 +40,12 @@ def of(model: Any, architecture: Architecture, task: Task, device: str = "cpu") 
 
 
 def save(path: Path, maps: dict[str, Any]) -> None:
-    """Without the line breaks that numbers by the thousand would get."""
+    """Saves the maps without the line breaks that JSON would put between thousands of numbers."""
     files.write_text(path, json.dumps(maps, ensure_ascii=False, separators=(",", ":")))
 
 
 def _stacks(model: Any, architecture: Architecture, inputs: tuple[Tensor, ...]) -> list[tuple[str, str, Tensor | None]]:
-    """(name, kind, weights) of each attention, from the input up."""
+    """Yields (name, kind, weights) of each attention, from the input up."""
     blocks, encoder_blocks = architecture.blocks, architecture.encoder_blocks
     found = model.attention_maps(*inputs)
     own, encoder, cross = (found.decoder, found.encoder, found.cross) if isinstance(model, Seq2Seq) else (found, [], [])

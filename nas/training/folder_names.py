@@ -1,4 +1,4 @@
-"""The files of a trained model's folder. No torch here."""
+"""Names the files in a trained model's folder. It needs no torch."""
 
 MODEL_FILES = WEIGHTS, ARCHITECTURE, VOCABULARY, METRICS = (
     "model.safetensors",

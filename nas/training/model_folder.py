@@ -1,4 +1,4 @@
-"""Tensors and JSON on disk: checkpoints while a model trains, a folder of weights when it is done.
+"""Writes tensors and JSON to disk: checkpoints while a model trains, a folder of weights when it is done.
 
 Every file is written whole or not at all (nas.files).
 """
@@ -23,7 +23,7 @@ from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """The live tensors that make up the model, each once: of tied weights the first name alone."""
+    """Returns the live tensors that make up the model, each once: tied weights have their first name alone."""
     unique: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         unique.setdefault(tensor.data_ptr(), (name, tensor))
@@ -31,7 +31,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """One safetensors file; each metadata value as JSON, since the format stores strings alone."""
+    """Writes one safetensors file. Each metadata value is JSON, since the format stores strings alone."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     texts = {key: json.dumps(value) for key, value in metadata.items()}
 
@@ -45,13 +45,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors on the CPU, metadata). Raises FileNotFoundError, and ValueError for a file that is not whole."""
+    """Returns (tensors on the CPU, metadata).
+
+    Raises FileNotFoundError, and ValueError for a file that is not complete.
+    """
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118 (not a mapping)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Reads what stands beside the tensors. Raises as `read_tensors`."""
+    """Reads the metadata of a tensors file. Raises as `read_tensors`."""
     with _opened(path) as file:
         return _metadata(file)
 
@@ -68,7 +71,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _metadata(file: Any) -> dict[str, Any]:
-    """Each value as the JSON that it is; of a file that others wrote, where it need not be JSON, as its text."""
+    """Parses each value as JSON. Where a file of another program has no JSON, the value stays text."""
     found: dict[str, Any] = {}
     for key, text in (file.metadata() or {}).items():
         try:
@@ -88,9 +91,9 @@ def save_weights(
     head: Head = TOKENS,
     metrics: Mapping[str, Any],
 ) -> None:
-    """A trained model as four files: weights, architecture, vocabulary (with context and head) and metrics.
+    """Saves a trained model as four files: weights, architecture, vocabulary (with context and head) and metrics.
 
-    The weights come last and carry the architecture's id, so that a half-replaced folder is told from a whole one.
+    The weights are written last and carry the architecture's id, so a half-replaced folder is recognised.
     """
     files.write_json(folder / ARCHITECTURE, architecture.model_dump(mode="json"))
     files.write_json(folder / VOCABULARY, {"context": context, "head": asdict(head), **coder.saved()})
@@ -99,7 +102,7 @@ def save_weights(
 
 
 def copy_into(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> bool:
-    """Copy the stored values into the live tensors of the same names. False, and no change, unless all fit."""
+    """Copies the stored values into the live tensors of the same names. False, with no change, unless all fit."""
     if own.keys() != stored.keys() or any(own[name].shape != stored[name].shape for name in own):
         return False
     with torch.no_grad():

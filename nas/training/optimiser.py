@@ -1,4 +1,4 @@
-"""Muon on the matrices, AdamW on the rest, one learning-rate schedule for both.
+"""Muon updates the matrices and AdamW the rest, with one learning-rate schedule for both.
 
 Shapes: G equally shaped matrices, M rows and N columns each.
 """
@@ -16,11 +16,12 @@ from nas.attention.stacked import Stacked
 from nas.settings.study_settings import TrainSettings
 
 MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
-"""The rates of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. The best of a grid on
-"python-docs" at 200 steps: 1.66 and 1.86 nats at hidden 64, depth 2. For 1,000 steps Muon did better with half of it
-(1.32 against 1.36)."""
+"""The learning rates of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. They are the best of a
+grid on "python-docs" at 200 steps: 1.66 and 1.86 nats at hidden 64, depth 2. For 1,000 steps Muon did better with half
+of its rate (1.32 against 1.36).
+"""
 OTHER_LEARNING_RATE = 0.012
-"""The rate of embeddings, norms and scalars, which AdamW updates in either recipe."""
+"""The learning rate of embeddings, norms and scalars, which AdamW updates in either recipe."""
 WIDTH = 64
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
@@ -61,18 +62,18 @@ def orthogonalise(x_GMN: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StackedRows:
-    """One matrix of those that a weight stacks: `height` rows from `start` on."""
+    """One of the matrices that are stacked in a weight: `height` rows from `start` on."""
 
     weight: nn.Parameter
     start: int
     height: int
 
     def values(self) -> Tensor:
-        """A view, to be read and changed in place."""
+        """Returns a view, to be read and changed in place."""
         return self.weight.detach().narrow(0, self.start, self.height)
 
     def gradient(self) -> Tensor:
-        """Zeros where the weight took no part."""
+        """Returns the gradient; zeros where the weight took no part."""
         grad = self.weight.grad
         return torch.zeros_like(self.values()) if grad is None else grad.narrow(0, self.start, self.height)
 
@@ -102,7 +103,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, share: float) -> None:
-        """Update from the gradients at that share of the learning rate."""
+        """Updates from the gradients, at that share of the learning rate."""
         rate = share * self.learning_rate
         for shape, group in self.groups.items():
             gradient_GMN = torch.stack([rows.gradient() for rows in group])
@@ -125,7 +126,7 @@ class AdamW:
     Loshchilov and Hutter 2019 (arXiv:1711.05101). Each parameter has a learning rate of its own; norms and scalars
     have no weight decay. State: two values a weight.
 
-    Our own, since the first use of anything in torch.optim imports the compiler, for seconds in every process.
+    This class exists because the first use of torch.optim imports the compiler, which takes seconds in every process.
     """
 
     def __init__(self, named: Mapping[str, nn.Parameter], rates: Mapping[str, float], weight_decay: float) -> None:
@@ -137,7 +138,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, share: float) -> None:
-        """Update from the gradients at that share of the learning rate."""
+        """Updates from the gradients, at that share of the learning rate."""
         self.taken += 1
         unbias_first, unbias_second = (1 - beta ** int(self.taken) for beta in BETAS)
         for name, p in self.named.items():
@@ -176,13 +177,13 @@ class Optimiser:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next step depends on, by name: the live ones, to be saved or copied into."""
+        """Returns every tensor that the next step depends on, by name: the live ones, to be saved or copied into."""
         tensors = {name: tensor for rule in self.rules for name, tensor in rule.state().items()}
         return {"taken": self.taken, **tensors}
 
 
 def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None = None) -> Optimiser:
-    """The optimiser that the settings name, for all parameters of the model.
+    """Builds the optimiser that the settings name, for all parameters of the model.
 
     "muon" updates the weights of linear layers, unless shared with an embedding, by Muon, and the rest by AdamW;
     "adamw" updates everything. `learning_rate` is the linear layers', by default the recipe's own; the others' keeps

@@ -1,4 +1,4 @@
-"""How far a training has come, as its checkpoint says it: checked before a step is taken on it."""
+"""Reads the progress of a training from its checkpoint, and checks it before training continues."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ class _Rung(BaseModel):
 
 
 class Progress(BaseModel):
-    """Steps taken, seconds and tokens of training, and the rungs reached."""
+    """The steps taken, the seconds and tokens of training, and the rungs reached."""
 
     model_config = ConfigDict(strict=True)
 
@@ -33,7 +33,10 @@ class Progress(BaseModel):
 
 
 def progress_of(metadata: Mapping[str, Any], rung_steps: Sequence[int]) -> Progress:
-    """What a checkpoint says. Raises ValueError where that cannot be true of a training with these rungs."""
+    """Returns the progress that a checkpoint stores.
+
+    Raises ValueError where it cannot be true of a training with these rungs.
+    """
     try:
         found = Progress.model_validate(metadata.get("progress"))
     except ValidationError as error:

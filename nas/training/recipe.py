@@ -1,5 +1,4 @@
-"""Works out what `nas train` trains with: the study's own settings, data and learning rate, or what -s has made of
-them."""
+"""Works out the recipe of `nas train`: the study's own settings, data and learning rate, with the changes of -s."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ from nas.tasks import Task, open_task
 from nas.training.trainer import only_rate
 
 KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
-"""Keys of [train] that -s does not change, and what to do instead."""
+"""The keys of [train] that -s cannot change, and what to do instead."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`file`: as it is to be trained; `changed`: what differs from the search beside the steps, by key."""
+    """The recipe of one training.
+
+    `file` holds its settings; `changed` holds what differs from the search besides the steps, by key.
+    """
 
     file: StudyFile
     learning_rate: float | None
@@ -33,13 +35,14 @@ class Recipe:
         return self.file.train.evaluation_tokens
 
     def folder_name(self, trial: int, seed: int) -> str:
-        """Names the folder, as 8-s0-4000-learning_rate=0.02."""
+        """Names the folder, for example 8-s0-4000-learning_rate=0.02."""
         told = (f"{key}={value}".replace("/", "_") for key, value in self.changed.items())
         return "-".join((str(trial), f"s{seed}", str(self.steps), *told))
 
 
 def recipe_of(searched: StudyFile, trial: TrialResult, steps: int | None, overrides: Sequence[str]) -> Recipe:
-    """With the trial's learning rate unless that is changed; the time limit, which protects a search, is lifted.
+    """Makes the recipe, with the trial's learning rate unless that is changed. It lifts the time limit, which protects
+    a search.
 
     Raises UsageError.
     """
@@ -71,7 +74,7 @@ def _compared(file: StudyFile, learning_rate: float | None) -> dict[str, Any]:
 
 
 def same_task(study: str, file: StudyFile, data: Mapping[str, Any]) -> Task:
-    """The file's task. Raises Conflict when it is not of the data that the study has stored."""
+    """Opens the file's task. Raises Conflict when its data is not the data of the study."""
     task = open_task(file.task)
     now, then = task.describe()["sha256"], data["sha256"]
     if now != then:

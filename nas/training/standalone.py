@@ -1,4 +1,4 @@
-"""One architecture trained by itself: to the last step, tested, and kept as a folder with its weights."""
+"""Trains one architecture by itself to the last step, tests it, and keeps it as a folder with its weights."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,9 +23,9 @@ def train_and_test(
     observer: Observer,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train to the last step, test, and write the folder; `identity` is what metrics.json says of the training.
+    """Trains to the last step, tests, and writes the folder. `identity` is what metrics.json says of the training.
 
-    The observer is told `begun`, every `step`, every `rung`, then `interrupted` or `trained`. Raises
+    The observer receives `begun`, every `step`, every `rung`, then `interrupted` or `trained`. Raises
     TrainingInterrupted, with all saved, soon after `should_stop` says so; and Diverged.
     """
     steps, task = trainer.settings.steps, trainer.task
@@ -65,7 +65,7 @@ def _told(rung: Rung, steps: int) -> dict[str, Any]:
 
 
 def _differences(scores: Scores, guesses: Mapping[str, Scores]) -> dict[str, dict[str, dict[str, float]]]:
-    """Floor → metric → how much better the model does the same examples (nas.paired)."""
+    """Returns floor → metric → how much better the model does on the same examples (nas.paired)."""
     return {
         name: {metric: asdict(paired.difference(scores[metric], values)) for metric, values in guessed.items()}
         for name, guessed in guesses.items()

@@ -1,4 +1,4 @@
-"""A trained model read from its folder. Everything in the folder is checked here, before anything is built of it."""
+"""Reads a trained model from its folder. It checks every file before it builds anything from it."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 from nas.training.model_folder import copy_into, read_tensors, tensors_of
 
 MOST_CONTEXT, MOST_SYMBOLS, MOST_BYTES = 2**20, 2**20, 2**28
-"""The bounds of what a folder says of its model, and the most bytes of one of its JSON files."""
+"""The largest context and vocabulary that a folder may claim, and the most bytes of one of its JSON files."""
 
 T = TypeVar("T", bound=BaseModel)
 Symbols = Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]
@@ -27,7 +27,7 @@ Symbols = Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """`module` in evaluation mode, and what belongs to it. `details`: all that metrics.json says of the training."""
+    """A trained model: `module` in evaluation mode, and what belongs to it. `details` holds all of metrics.json."""
 
     module: nn.Module
     architecture: Architecture
@@ -48,7 +48,7 @@ class _Head(_Strict):
 
 
 class _Vocabulary(_Strict):
-    """vocabulary.json: what `Coder.saved` gives, with the context and the head."""
+    """The content of vocabulary.json: what `Coder.saved` gives, with the context and the head."""
 
     context: int = Field(ge=1, le=MOST_CONTEXT)
     head: _Head = _Head()
@@ -59,7 +59,7 @@ class _Vocabulary(_Strict):
 
 
 class _Metrics(BaseModel):
-    """metrics.json: of `nas train` a table with `metrics` in it, of a search the metrics alone."""
+    """The content of metrics.json: `nas train` writes a table with `metrics` in it, a search the metrics alone."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -67,9 +67,10 @@ class _Metrics(BaseModel):
 
 
 def read_model(folder: Path, device: str = "cpu") -> TrainedModel:
-    """Read and check a folder that `nas train` or a search wrote.
+    """Reads and checks a folder that `nas train` or a search wrote.
 
-    Raises DataError when a file is missing, broken, or of another model; it names the file, the key and the value.
+    Raises DataError when a file is missing or damaged, or belongs to another model; it names the file, the key and the
+    value.
     """
     # The weights come first: without them there is no model here at all.
     try:
@@ -93,7 +94,7 @@ def read_model(folder: Path, device: str = "cpu") -> TrainedModel:
 def _built(
     folder: Path, architecture: Architecture, symbols: int, context: int, head: Head, tensors: Mapping[str, Tensor]
 ) -> nn.Module:
-    """The model with these weights. Its shapes are compared before memory is taken for them."""
+    """Builds the model with these weights. It compares the shapes before it takes memory for them."""
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn from torch's own generator
         try:
             with torch.device("meta"):

@@ -1,6 +1,7 @@
-"""One training loop for every task: to the next rung, measured, saved, and resumable at any step.
+"""Trains any task with one loop: to the next rung, evaluated, saved, and resumable at any step.
 
-Equal architecture, task, settings, seed and learning rate give equal weights on one CPU thread, interrupted or not.
+On one CPU thread, the same architecture, task, settings, seed and learning rate give the same weights, interrupted or
+not.
 """
 
 import logging
@@ -26,24 +27,25 @@ from nas.training.progress import progress_of
 log = logging.getLogger(__name__)
 
 UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
-"""A loss above that of guessing evenly, by more than this factor, means that training has blown up: at the last rung,
-and at those before it. After a few steps a sound model may still be 5 % worse than guessing."""
+"""A loss above that of uniform guessing by more than this factor means that training has diverged: the first factor at
+the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
+"""
 
 
 class Diverged(NasError):
-    """The loss is not finite, or more than the task's `most_loss`."""
+    """The loss is not finite, or is above the task's `most_loss`."""
 
     code = "nan"
 
 
 class TimeLimit(NasError):
-    """Training took longer than `time_limit`."""
+    """The training took longer than `time_limit`."""
 
     code = "timeout"
 
 
 class TrainingInterrupted(NasError):
-    """Asked to stop; the checkpoint holds this very step."""
+    """The training was asked to stop; the checkpoint holds this very step."""
 
     code = "interrupted"
 
@@ -52,7 +54,7 @@ class SharedLock(Protocol):
     """Lets a measurement on the same device go first (nas.measure.exclusive.DeviceLock)."""
 
     def training_step(self) -> AbstractContextManager[float]:
-        """Held during one step; yields the seconds waited for it."""
+        """Holds the lock during one step; yields the seconds waited for it."""
 
 
 def never() -> bool:
@@ -60,12 +62,12 @@ def never() -> bool:
 
 
 def rung_steps(settings: TrainSettings) -> tuple[int, ...]:
-    """The steps after which trials are compared: rising, at least 1 apart, the last the full budget."""
+    """Returns the steps after which trials are compared: rising, at least 1 apart, the last one the full budget."""
     return tuple(sorted({max(1, round(share * settings.steps)) for share in settings.rungs}))
 
 
 def only_rate(settings: TrainSettings) -> float | None:
-    """The settings' learning rate, where they leave no choice. Raises UsageError where they do."""
+    """Returns the learning rate of the settings. Raises UsageError where they have several."""
     rates = settings.learning_rate or (None,)
     if len(rates) > 1:
         raise UsageError(
@@ -81,9 +83,10 @@ def only_rate(settings: TrainSettings) -> float | None:
 class Trainer:
     """Trains one architecture, rung by rung.
 
-    `checkpoint` is where its state is saved at every rung and when interrupted, and restored from if it exists.
-    `learning_rate` is the one the search chose; `lock` is taken around every training step and evaluation batch;
-    `should_stop` is asked before every step. `seconds` counts training steps alone: no waiting, no evaluation.
+    `checkpoint` is the file in which the state is saved at every rung and when interrupted; the training continues from
+    it if it exists. `learning_rate` is the one that the search chose. `lock` is held during every training step and
+    evaluation batch. `should_stop` is asked before every step. `seconds` counts training steps alone, without waiting
+    and evaluation.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class Trainer:
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.rungs: tuple[Rung, ...] = ()
         self.anew = ""
-        """Why the checkpoint that was there could not be continued; empty when it was, or when there was none."""
+        """The reason why an existing checkpoint could not be continued; empty when it could, or when there was none."""
         if checkpoint:
             self._restore(checkpoint)
 
@@ -131,7 +134,7 @@ class Trainer:
         return self.step >= self.settings.steps
 
     def run_to_next_rung(self) -> Rung:
-        """Train to the next rung, evaluate on the validation split, save.
+        """Trains to the next rung, evaluates on the validation split, and saves.
 
         Raises Diverged, TimeLimit, TrainingInterrupted.
         """
@@ -162,7 +165,7 @@ class Trainer:
         return rung
 
     def save(self) -> None:
-        """Write the checkpoint, if there is a place for it."""
+        """Writes the checkpoint, if a path is given for it."""
         if self.checkpoint:
             rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
             progress = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "rungs": rungs}
@@ -198,7 +201,7 @@ class Trainer:
         return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def _restore(self, path: Path) -> None:
-        """Continue from the checkpoint, if there is a whole one. Raises Conflict when it is another training's."""
+        """Continues from the checkpoint, if it is complete. Raises Conflict when it belongs to another training."""
         try:
             tensors, metadata = read_tensors(path)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The folder of a training by `nas train`: what may stand in it, and what it says of itself."""
+"""Checks the folder of a training by `nas train`, and reads what it says of itself."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +11,13 @@ from nas.training.model_folder import read_metadata
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "nas.log"
 MARKS = {"architecture", "identity"}
-"""The keys that the metadata of weights, and of a checkpoint, hold."""
+"""The metadata of weights, and that of a checkpoint, hold these keys."""
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raises Conflict when the folder is a file, or holds anything else than a training of ours.
+    """Raises Conflict when the folder is a file, or holds anything other than a training of ours.
 
-    A training is known by its weights or its checkpoint, which carry our mark; names alone say nothing.
+    A training is recognised by its weights or its checkpoint, which carry our mark. File names alone prove nothing.
     """
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     own = {*MODEL_FILES, CHECKPOINT}
@@ -36,7 +36,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def _is_marked(path: Path) -> bool:
-    """Tells whether the file is one of tensors with what `nas` says of them."""
+    """Tells whether the file is one of tensors with the metadata that `nas` writes."""
     try:
         return not MARKS.isdisjoint(read_metadata(path))
     except (OSError, ValueError):
