@@ -22,7 +22,7 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class TrainSettings(Table):
-    """The settings of one training run.
+    """The settings of one training run. `learning_rate`: none is the recipe's own, scaled by width; a list is searched.
 
     `learning_rate`: none is the recipe's own, scaled by width; a list is searched.
     """

@@ -51,7 +51,7 @@ class Parameters:
 
 
 class ParameterSpace:
-    """The parameters that the settings allow.
+    """The parameters that the settings allow. One with a single possible value is not searched, but bodies receive it.
 
     One with a single possible value is not searched, but bodies receive it.
     """
@@ -97,7 +97,7 @@ class ParameterSpace:
 
 
 Design: TypeAlias = Architecture | Parameters
-"""What a trial tries: an architecture, or parameters."""
+"""An architecture or parameters, as a trial tries them."""
 SearchSpace: TypeAlias = Space | ParameterSpace
 
 

@@ -45,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Returns (tensors on the CPU, metadata).
+    """Returns (tensors on the CPU, metadata). Raises FileNotFoundError, and ValueError for a file that is not complete.
 
     Raises FileNotFoundError, and ValueError for a file that is not complete.
     """

@@ -33,7 +33,8 @@ class Progress(BaseModel):
 
 
 def progress_of(metadata: Mapping[str, Any], rung_steps: Sequence[int]) -> Progress:
-    """Returns the progress that a checkpoint stores.
+    """Returns the progress that a checkpoint stores. Raises ValueError where it cannot be true of a training with these
+    rungs.
 
     Raises ValueError where it cannot be true of a training with these rungs.
     """
