@@ -1,1 +1,1 @@
-"""The pareto sampler and its parts: usable in any Optuna study."""
+"""This package holds the pareto sampler and its parts, for use in any Optuna study."""

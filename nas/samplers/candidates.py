@@ -1,7 +1,7 @@
-"""Makes the candidates of proposals: draws of the space, and neighbours of what is good.
+"""Makes the candidates of proposals: random draws of the space, and neighbours of good trials.
 
 A space is a function that takes a chooser (`suggest_categorical`, `suggest_int`, `suggest_float`, as an Optuna trial
-has) and returns what its choices mean. Which choices there are may depend on earlier ones.
+has) and returns the configuration of its choices. Later choices may depend on earlier ones.
 """
 
 import itertools
@@ -15,9 +15,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 SpaceFunction = Callable[[Any], Any]
-"""Asks a chooser, which suggests as an Optuna trial does, and returns the configuration that its choices make."""
+"""A space function asks a chooser, which suggests as an Optuna trial does, and returns the configuration of its
+choices.
+"""
 MOST_CHOICES = 32
-"""An integer of more values is a range, which decides nothing."""
+"""An integer with more values than this counts as a range, which decides nothing."""
 Key = frozenset[tuple[str, Hashable]]
 PLAIN = (str, int, float, bool, type(None))
 
@@ -36,7 +38,10 @@ class Candidate:
 
 
 def key_of(params: Mapping[str, Any]) -> Key:
-    """Equal for equal parameters. A choice that is no plain value, a list say, counts by what it prints as."""
+    """Makes a key that is equal for equal parameters.
+
+    A choice that is no plain value, such as a list, counts by its printed form.
+    """
     return frozenset((name, value if isinstance(value, PLAIN) else repr(value)) for name, value in params.items())
 
 
@@ -65,7 +70,7 @@ class RandomChooser:
         return value
 
     def choose(self, name: str, distribution: BaseDistribution) -> Any:
-        """Asked twice for one name, it gives the same value, as a trial does."""
+        """Chooses a value. Asked twice for one name, it gives the same value, as a trial does."""
         if name in self.params:
             return self.params[name]
         value = self.wanted.get(name)
@@ -86,7 +91,7 @@ def _offers(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
-    """A uniform value of the distribution."""
+    """Draws a uniform value of the distribution."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return generator.choice(choices)
@@ -105,21 +110,22 @@ def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
 
 
 def draw_candidate(space: SpaceFunction, chooser: RandomChooser) -> Candidate:
-    """The candidate that this chooser draws from the space."""
+    """Returns the candidate that this chooser draws from the space."""
     configuration = space(chooser)
     return Candidate(chooser.params, chooser.distributions, configuration)
 
 
 def replay_candidate(space: SpaceFunction, params: Mapping[str, Any]) -> Candidate:
-    """The candidate with these parameters."""
+    """Returns the candidate with these parameters."""
     return draw_candidate(space, RandomChooser(random.Random(0), params))
 
 
 def neighbour(space: SpaceFunction, parent: Candidate, generator: random.Random) -> Candidate:
-    """The parent with one to three of its choices drawn anew, and those that depend on them.
+    """Returns the parent with one to three of its choices drawn anew, and the choices that depend on them.
 
-    Two more often than one: on NAS-Bench-201 (cifar100, 20 seeds) such neighbours bring .970 of the front's hypervolume
-    in 50 trainings; all that differ in one choice, and climbing on from the best of them, .960.
+    Two changes are likelier than one: on NAS-Bench-201 (cifar100, 20 seeds) such neighbours reach .970 of the front's
+    hypervolume in 50 trainings. All neighbours that differ in one choice, with a climb from the best of them, reach
+    .960.
     """
     redrawn = generator.sample(sorted(parent.params), min(len(parent.params), generator.choice((1, 2, 2, 3))))
     return draw_candidate(
@@ -136,14 +142,14 @@ class ParameterSet:
         self.deciding: set[str] = set()
 
     def add(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
-        """Take in a trial. Ranges may have changed: those of the newest trial are kept."""
+        """Takes in a trial. Where ranges have changed, those of the newest trial are kept."""
         self.distributions = distributions
         for name, values in self.seen.items():
             if params[name] not in values:
                 values.append(params[name])
 
     def decide_against(self, other: "ParameterSet") -> None:
-        """The first choice of which the two have no value in common decides which of them it is."""
+        """Finds the first choice of which the two sets share no value: it decides between the sets."""
         for name, values in self.seen.items():
             if name in other.seen and not any(value in other.seen[name] for value in values):
                 self.deciding.add(name)
@@ -156,9 +162,9 @@ class ParameterSet:
 def space_from_trials(
     trials: Iterable[tuple[Mapping[str, Any], Mapping[str, BaseDistribution]]],
 ) -> SpaceFunction | None:
-    """Gathers a space from trials (parameters, distributions), where none is told. None of no trials.
+    """Builds a space from trials (parameters, distributions), where none is given. None without trials.
 
-    Where trials differ in which parameters they have, a choice that decides this keeps to what went with these.
+    Where trials differ in which parameters they have, a choice that decides this keeps to the values seen with them.
     """
     found: dict[frozenset[str], ParameterSet] = {}
     for params, distributions in trials:

@@ -1,7 +1,7 @@
-"""Trials and candidates as rows of numbers for the surrogates, and which trials can be told in that way.
+"""Turns trials and candidates into rows of numbers for the surrogates, and tells which trials can be described so.
 
-A trial is described when the space gives just its parameters, and all its cheap objectives are known. Others (an
-architecture that the space lacks) count as they turned out, but teach nothing of candidates.
+A trial is described when the space gives exactly its parameters and all its cheap objectives are known. Other trials
+(an architecture that the space lacks) count with their results, but teach the surrogate nothing.
 
 Shapes: N finished trials, C candidates, K cheap objectives, D columns.
 """
@@ -22,8 +22,8 @@ from nas.samplers.trial_history import GrowingArray, ObservedTrial, TrialHistory
 class DesignMatrix:
     """Turns the trials and candidates of one study into rows. Without `space`, candidates are their parameters.
 
-    `yardstick`: what columns are scaled over, once and for all, so that a kernel keeps its meaning; without any, the
-    `first` described trials.
+    `yardstick`: the candidates over which columns are scaled, once for the whole study, so that a kernel keeps its
+    meaning. Without it, the `first` described trials are taken.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class DesignMatrix:
 
     @property
     def version(self) -> int:
-        """The version of the columns: it rises when a parameter turns up that was not known."""
+        """Returns the version of the columns. It rises when an unknown parameter appears."""
         return self._own_rows.version
 
     def candidate(self, trial: ObservedTrial) -> Candidate | None:
@@ -65,7 +65,7 @@ class DesignMatrix:
         return self._mask.array()[:, 0] > 0
 
     def cheap_of(self, candidate: Candidate) -> Mapping[int, float]:
-        """Cheap objectives by index, minimised and on their scales; NaN where one is not known."""
+        """Returns the cheap objectives by index, minimised and on their scales; NaN where one is not known."""
         if candidate.key not in self._cheap_values:
             if len(self._cheap_values) > MOST_CACHED:
                 self._cheap_values.clear()
@@ -77,7 +77,9 @@ class DesignMatrix:
         return self._cheap_values[candidate.key]
 
     def rows(self, candidates: Sequence[Candidate]) -> Floats:
-        """(C, D): features, and the cheap objectives beside them, since latency tells much about quality."""
+        """Returns (C, D): the features, and the cheap objectives beside them, since latency tells much about
+        quality.
+        """
         centre_K, scale_K = self._scale or self._set_scale()
         return np.concatenate(
             [self._own_rows.of(candidates), (self._cheap_CK(candidates) - centre_K) / scale_K], axis=1

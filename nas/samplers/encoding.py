@@ -1,4 +1,4 @@
-"""Parameters as numbers, for a surrogate: numbers as they are, options as one column each, nothing where absent.
+"""Encodes parameters as numbers for a surrogate: numbers as they are, one column for each option, nothing where absent.
 
 Columns are scaled so that each parameter has about variance 1 over the space, however many columns it takes.
 """
@@ -15,11 +15,11 @@ from nas.samplers.point_sets import Floats
 
 TINY = 1e-300
 MOST_CACHED = 20_000
-"""Candidates whose numbers are kept."""
+"""The rows of so many candidates are kept."""
 
 
 class Encoding:
-    """Turns the parameters of these distributions into columns, whichever depend on which."""
+    """Turns parameters with these distributions into columns, whichever of them depend on others."""
 
     def __init__(self, distributions: Iterable[Mapping[str, BaseDistribution]]) -> None:
         self.known: dict[str, BaseDistribution] = {}
@@ -27,7 +27,7 @@ class Encoding:
             self.known |= {name: d for name, d in each.items() if name not in self.known}
 
     def rows(self, many: Iterable[Mapping[str, Any]]) -> Floats:
-        """(N, D), not scaled."""
+        """Returns (N, D), not scaled."""
         return np.array(
             [[v for name, d in self.known.items() for v in _columns(name, d, p)] for p in many], dtype=float
         )
@@ -41,8 +41,10 @@ class Encoding:
 
 
 class CandidateRows:
-    """Turns candidates into rows of numbers, each once. Parameters are scaled over a yardstick, own features
-    (`custom`, of a candidate's configuration) taken as they are. `version` rises when an unknown parameter turns up.
+    """Turns candidates into rows of numbers, each once.
+
+    Parameters are scaled over a yardstick. Own features (`custom`, from a candidate's configuration) are taken as they
+    are. `version` rises when an unknown parameter appears.
     """
 
     def __init__(self, custom: Callable[[Any], Sequence[float]] | None) -> None:
@@ -53,12 +55,12 @@ class CandidateRows:
         self._scale_D: Floats = np.ones(())
 
     def scale_over(self, yardstick: Sequence[Candidate]) -> None:
-        """Scale over these from now on."""
+        """Scales over these candidates from now on."""
         self._yardstick = yardstick
         self.of(yardstick)
 
     def of(self, candidates: Sequence[Candidate]) -> Floats:
-        """(C, D), of at least one."""
+        """Returns (C, D), for at least one candidate."""
         if self.custom is None:
             self._add_columns(candidates)
         if len(self._rows) > MOST_CACHED:

@@ -1,12 +1,12 @@
-"""The hypervolume that a candidate is expected to add to a front, exactly.
+"""Computes exactly the hypervolume that a candidate is expected to add to a front.
 
 For a candidate whose objectives Y_1 … Y_M (all minimised) are independent given what is known,
 
     E[HVI] = Σ_k Π_m (ψ_m(u_km) − ψ_m(l_km)),   ψ_m(t) = E[max(0, t − Y_m)],
 
-over boxes (l_k, u_k) that fill, without overlap, what is better than the reference point and not dominated by the front
-(Yang et al. 2019, arXiv:1904.12672, "Efficient computation of expected hypervolume improvement"). An objective that
-is known has ψ(t) = max(0, t − y), so that one formula serves objectives that are predicted and those that are not.
+over boxes (l_k, u_k). Without overlap, the boxes fill the region that is better than the reference point and not
+dominated by the front (Yang et al. 2019, arXiv:1904.12672, "Efficient computation of expected hypervolume
+improvement"). A known objective has ψ(t) = max(0, t − y), so one formula serves both predicted and known objectives.
 
 Shapes: N points of the front, M objectives, K boxes, C candidates, E edges.
 """
@@ -22,17 +22,17 @@ from scipy.special import log_ndtr, ndtr
 from nas.samplers.point_sets import Floats, Indexes, farthest_first, nondominated
 
 FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14, 5: 10, 6: 6, 7: 5, 8: 4}
-"""Points of the front that are kept by number of objectives: at most about 700 boxes."""
+"""So many points of the front are kept, by number of objectives: they give at most about 700 boxes."""
 FEWEST_KEPT = 2
-"""Points that are kept with more objectives: about M² / 2 boxes."""
+"""So many points are kept with more objectives: they give about M² / 2 boxes."""
 
 
 LARGEST_LOG = 700.0
-"""The largest logarithm of a float, about."""
+"""Approximately the largest logarithm of a float."""
 
 
 def exp(values: Floats) -> Floats:
-    """With very large numbers in place of infinite ones."""
+    """Computes the exponential, with very large numbers in place of infinite ones."""
     grown: Floats = np.exp(np.minimum(values, LARGEST_LOG))
     return grown
 
@@ -41,7 +41,7 @@ class Belief(Protocol):
     """Holds what is known of one objective of each candidate."""
 
     def shortfall(self, edges_E: Floats) -> Floats:
-        """ψ(t) = E[max(0, t − Y)] for each candidate and edge, (C, E); 0 at −∞."""
+        """Returns ψ(t) = E[max(0, t − Y)] for each candidate and edge, (C, E); 0 at −∞."""
         ...
 
 
@@ -60,14 +60,16 @@ class Exact:
 
 @dataclass(frozen=True)
 class LogNormal:
-    """Y = shift + exp(N(mean, sd²)): what a Gaussian process says of log(Y − shift)."""
+    """Y = shift + exp(N(mean, sd²)), as a Gaussian process predicts for log(Y − shift)."""
 
     mean_C: Floats
     sd_C: Floats
     shift: float
 
     def shortfall(self, edges_E: Floats) -> Floats:
-        """k Φ((ln k − μ)/σ) − exp(μ + σ²/2) Φ((ln k − μ)/σ − σ) with k = t − shift: the price of a put option."""
+        """Returns k Φ((ln k − μ)/σ) − exp(μ + σ²/2) Φ((ln k − μ)/σ − σ) with k = t − shift: the price of a put
+        option.
+        """
         above_E = np.maximum(edges_E - self.shift, 0.0)
         with np.errstate(divide="ignore"):
             standard_CE = (np.log(above_E)[None, :] - self.mean_C[:, None]) / self.sd_C[:, None]
@@ -79,18 +81,18 @@ class LogNormal:
         return self.shift + exp(self.mean_C + self.sd_C**2 / 2)
 
     def below(self, sds: float) -> Floats:
-        """The value so many standard deviations below the middle."""
+        """Returns the value so many standard deviations below the middle."""
         return self.shift + exp(self.mean_C - sds * self.sd_C)
 
     def log_below(self, limit: float) -> Floats:
-        """The logarithm of the probability that it is at most `limit`, which lies above the shift."""
+        """Returns the logarithm of the probability that the value is at most `limit`, which lies above the shift."""
         log_C: Floats = log_ndtr((math.log(limit - self.shift) - self.mean_C) / self.sd_C)
         return log_C
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes as indexes into the edges of each objective, so that ψ is worked out once an edge."""
+    """Boxes as indexes into the edges of each objective, so that ψ is computed once for each edge."""
 
     edges: tuple[Floats, ...]
     lower_KM: Indexes
@@ -98,7 +100,7 @@ class Boxes:
 
 
 def expected_improvement(beliefs: Sequence[Belief], front_NM: Floats, reference_M: Floats) -> Floats:
-    """E[HVI] of each candidate over the front, (C,). The front may hold dominated points and may be empty."""
+    """Returns E[HVI] of each candidate over the front, (C,). The front may hold dominated points and may be empty."""
     boxes = split(thin(front_NM, reference_M), reference_M)
     product_CK: Floats | None = None
     for m, belief in enumerate(beliefs):
@@ -112,9 +114,10 @@ def expected_improvement(beliefs: Sequence[Belief], front_NM: Floats, reference_
 
 
 def split(front_NM: Floats, reference_M: Floats) -> Boxes:
-    """Boxes that fill what is below the reference and not dominated, by slabs along the last objective.
+    """Splits the region below the reference that is not dominated into boxes, by slabs along the last objective.
 
-    Between two neighbouring values of the last objective, the points below the slab decide with one objective less.
+    Between two neighbouring values of the last objective, only the points below the slab matter, with one objective
+    less.
     """
     edges = tuple(
         np.concatenate([[-np.inf], np.unique(front_NM[:, m]), [reference_M[m]]]) for m in range(len(reference_M))
@@ -128,7 +131,9 @@ def split(front_NM: Floats, reference_M: Floats) -> Boxes:
 
 
 def thin(front_NM: Floats, reference_M: Floats) -> Floats:
-    """The non-dominated points better than the reference; of many, the extremes and those furthest from the others."""
+    """Returns the non-dominated points better than the reference; of many, the extremes and those furthest from the
+    others.
+    """
     inside = front_NM[(front_NM < reference_M).all(axis=1)]
     inside = inside[nondominated(inside)]
     limit = FRONT_LIMITS.get(len(reference_M), FEWEST_KEPT)
@@ -145,7 +150,7 @@ RankBox = tuple[Ranks, Ranks]
 
 
 def _slabs(points: list[Ranks], ends: list[int]) -> list[RankBox]:
-    """The boxes in edge ranks; `ends` are the ranks of the reference."""
+    """Yields the boxes in edge ranks; `ends` are the ranks of the reference."""
     if len(ends) == 1:
         top = min((point[0] for point in points), default=ends[0])
         return [((0,), (top,))]

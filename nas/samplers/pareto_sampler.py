@@ -1,14 +1,14 @@
-"""The `pareto` sampler: proposes what is expected to add most hypervolume to the front, for what it costs to train.
+"""The `pareto` sampler proposes the trial with the most expected hypervolume improvement for its cost of training.
 
-Usable in any Optuna study, best with 1 to 4 objectives:
+It works in any Optuna study, best with 1 to 4 objectives:
 
     sampler = ParetoSampler(space, cheap={1: latency_of}, seed=0)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
-A proposal is the best of a pool by expected hypervolume improvement: draws of the space, and neighbours of what is
-near the front. Objectives in `cheap` are known without training and taken as they are; each other objective, and
-each constraint, is predicted by a Gaussian process over the parameters (nas.samplers.surrogate). Trials that ended at a
-rung teach at their own budget (nas.samplers.rung_regression). The first trials fill the space.
+A proposal is the best of a pool by expected hypervolume improvement. The pool holds draws of the space, and neighbours
+of trials near the front. Objectives in `cheap` are known without training and taken as they are. A Gaussian process
+over the parameters (nas.samplers.surrogate) predicts each other objective and each constraint. Trials that ended at a
+rung count with their own budget (nas.samplers.rung_regression). The first trials fill the space.
 """
 
 import math
@@ -28,14 +28,14 @@ from nas.samplers.study_model import CheapFunctions, StudyModel
 from nas.samplers.trial_history import ENQUEUED, PROPOSED, TrialHistory
 
 CONSTRAINTS = "constraints"
-"""System attribute in which Optuna keeps what `constraints_func` returns."""
+"""The system attribute in which Optuna keeps what `constraints_func` returns."""
 BASE_POOL, FRESH, NEIGHBOURS = 1000, 100, 200
 PREDICTED = "predicted_values"
-"""System attribute of a proposed trial: what was expected of each objective before it was trained."""
+"""The system attribute of a proposed trial: the expected value of each objective before training."""
 
 
 class ParetoSampler(BaseSampler):
-    """See the module.
+    """Samples as the module describes.
 
     space: draws one configuration with a chooser and returns what `cheap`, `features` and `cost` take. Without it the
         configurations are those that earlier trials have shown, after random ones.
@@ -49,12 +49,12 @@ class ParetoSampler(BaseSampler):
     constraints_func: what a finished trial violates, values above 0, as other samplers of Optuna take it. Optuna 5 has
         `Trial.set_constraint` instead, which needs no function here.
 
-    No trial gets the parameters of another while a few thousand draws still find new ones that may be proposed; after
-    that, the best of those repeat. Parameters that the space does not tell are drawn at random.
+    No trial gets the parameters of another while a few thousand draws still find new ones that may be proposed. After
+    that, the best of those repeat. Parameters that the space lacks are drawn at random.
 
-    Each proposal depends on the seed, the trial's number (or `stream`) and the other trials alone, never on proposals
-    made before: a study that is loaded again goes on as if it had never stopped. May be used by several threads, and
-    for one study after another.
+    Each proposal depends only on the seed, the trial's number (or `stream`) and the other trials, never on earlier
+    proposals. So a study that is loaded again continues as if it had never stopped. Several threads may use one
+    sampler, and one sampler may serve several studies in turn.
 
     With more than 4 objectives a part of the front stands for all of it: 10 points with 5, 2 with 9 and more.
 
@@ -89,10 +89,10 @@ class ParetoSampler(BaseSampler):
         self._study: tuple[BaseStorage, int] | None = None
         self._model: StudyModel | None = None
         self._chosen: dict[int, tuple[int, Candidate]] = {}
-        """Thread → the trial that it asks for, and the proposal."""
+        """Thread → the trial for which it proposes, and the proposal."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was gathered of a study, which is gathered again."""
+        """Leaves out what was computed from a study, since that is computed again."""
         gathered = ("_lock", "_study", "_model", "_chosen")
         return {name: value for name, value in vars(self).items() if name not in gathered}
 
@@ -101,7 +101,7 @@ class ParetoSampler(BaseSampler):
         self._start_anew()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The proposal is made here, since which parameters there are depends on it."""
+        """Makes the proposal here, since the set of parameters depends on it."""
         if ENQUEUED in trial.system_attrs:
             return {}
         with self._lock:
@@ -116,7 +116,9 @@ class ParetoSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The proposal; where it was not made for these parameters, another one within this search space."""
+        """Returns the proposal. Where it was not made for these parameters, it proposes again within this search
+        space.
+        """
         asked_for, candidate = self._chosen.pop(threading.get_ident(), (None, None))
         if not search_space:
             return {}
@@ -125,7 +127,7 @@ class ParetoSampler(BaseSampler):
         return {name: candidate.params[name] for name in search_space}
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Keep what `constraints_func` says of the trial where Optuna looks for it."""
+        """Stores what `constraints_func` says of the trial where Optuna looks for it."""
         if self.constraints_func is None or state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
         violations = tuple(map(float, self.constraints_func(trial)))
@@ -136,24 +138,24 @@ class ParetoSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draws uniformly what the space did not tell."""
+        """Draws uniformly a parameter that the space lacks."""
         generator = self._generator(trial, param_name)
         return RandomChooser(generator).choose(param_name, param_distribution)
 
     def reseed_rng(self) -> None:
-        """Nothing to do: draws depend on the trial, so that workers which share a seed differ."""
+        """Does nothing: draws depend on the trial, so workers that share a seed still differ."""
 
     def optimistic(self, study: Study, trial: FrozenTrial, known: Sequence[float | None]) -> list[float] | None:
-        """Values that a measured trial will hardly beat: `known` where it has one, else a bound from the surrogate.
+        """Returns values that a measured trial will hardly beat: `known` where it has one, else the surrogate's bound.
 
-        None while too little is trained to say, and of parameters that are not the space's.
+        None while too few trials are trained for a bound, and for parameters outside the space.
         """
         with self._lock:
             model = self._up_to_date(study, trial)
             return model.bound(model.history.read(trial), known)
 
     def _within(self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> Candidate:
-        """A proposal of these parameters: a random one at first, and where they are not those of the space."""
+        """Proposes these parameters: at random at first, and where they are not those of the space."""
 
         def space(chooser: RandomChooser) -> Mapping[str, Any]:
             return {name: chooser.choose(name, distribution) for name, distribution in search_space.items()}
@@ -163,7 +165,7 @@ class ParetoSampler(BaseSampler):
         return proposal or draw_candidate(space, RandomChooser(self._generator(trial, "within")))
 
     def _propose(self, study: Study, trial: FrozenTrial, asked: SpaceFunction | None = None) -> Candidate | None:
-        """The best of a pool. Without a space there is none until the model is ready."""
+        """Returns the best of a pool. Without a space there is none until the model is ready."""
         model = self._up_to_date(study, trial)
         generator = self._generator(trial, "pool")
         space = self.space or ((asked or model.shown_space()) if model.ready else None)
@@ -181,7 +183,7 @@ class ParetoSampler(BaseSampler):
         return best
 
     def _pool(self, space: SpaceFunction, model: StudyModel, generator: random.Random) -> list[Candidate]:
-        """Draws of the space, and of what is near the front: new ones, if there are any left."""
+        """Draws from the space and from the neighbours of the front: new candidates, if any are left."""
         found = list(model.base)
         found += [draw_candidate(space, RandomChooser(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
         if parents := model.parents():
@@ -193,7 +195,7 @@ class ParetoSampler(BaseSampler):
         return free or [c for c in {c.key: c for c in found}.values() if model.may_be_proposed(c)]
 
     def _free(self, candidates: Sequence[Candidate], model: StudyModel) -> list[Candidate]:
-        """The distinct ones that no trial has, and that may be proposed."""
+        """Returns the distinct candidates that no trial has and that may be proposed."""
         history = model.history
         taken = history.taken | {key_of(trial.params) for trial in history.open}
         distinct = {candidate.key: candidate for candidate in candidates}
@@ -219,7 +221,7 @@ class ParetoSampler(BaseSampler):
             raise ValueError(f"`cheap` has the objectives {cheap}; the study has 0 to {objectives - 1}")
 
     def _base(self) -> list[Candidate]:
-        """Draws that stay the same for the whole study, so that they are made and described once."""
+        """Makes the draws that stay the same for the whole study, so that they are made and described once."""
         assert self.space is not None
         generator = random.Random(f"{self.seed}:base")
         found = (draw_candidate(self.space, RandomChooser(generator)) for _ in range(BASE_POOL))

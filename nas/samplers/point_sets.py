@@ -1,6 +1,6 @@
-"""Sets of points in numbers alone: which are non-dominated, which lie far from the others, where the volume ends.
+"""Computes with sets of points: which are non-dominated, which lie far from the others, where the volume ends.
 
-Shapes: N points, M columns or objectives, all to be made small.
+Shapes: N points, M columns or objectives, all minimised.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ MARGIN, LEAST_MARGIN = 0.1, 1e-3
 
 
 def nondominated(values_NM: Floats) -> Indexes:
-    """Indexes of the non-dominated rows, all minimised; of equal ones the first."""
+    """Returns the indexes of the non-dominated rows, all minimised; of equal rows the first."""
     if not len(values_NM):
         return np.empty(0, dtype=np.intp)
     return np.flatnonzero(moocore.is_nondominated(values_NM))
 
 
 def reference_point(best_M: Floats, worst_M: Floats) -> Floats:
-    """The point that bounds the hypervolume of rows between these: a tenth of the range beyond the worst.
+    """Returns the point that bounds the hypervolume of rows between these: a tenth of the range beyond the worst.
 
-    Where a column has one value only, a thousandth of that value.
+    Where a column has only one value, the margin is a thousandth of that value.
     """
     margin_M = MARGIN * (worst_M - best_M)
     reference_M: Floats = worst_M + np.where(margin_M > 0, margin_M, np.maximum(np.abs(worst_M) * LEAST_MARGIN, 1e-9))
@@ -33,7 +33,7 @@ def reference_point(best_M: Floats, worst_M: Floats) -> Floats:
 
 
 def farthest_first(rows_ND: Floats, first: Sequence[int], count: int) -> list[int]:
-    """Indexes of `count` rows: these first ones, then always the row that is farthest from all before it.
+    """Returns the indexes of `count` rows: these first ones, then always the row that is farthest from all before it.
 
     The order is that of an epsilon-net (Clarkson 1999) and of farthest-point sampling (Gonzalez 1985).
     """
@@ -47,7 +47,7 @@ def farthest_first(rows_ND: Floats, first: Sequence[int], count: int) -> list[in
 
 
 def nearest_distance(rows_ND: Floats, others_PD: Floats) -> Floats:
-    """From each row to the nearest of the others, (N,)."""
+    """Returns the distance from each row to the nearest of the others, (N,)."""
     distance_N = np.full(len(rows_ND), np.inf)
     for other_D in others_PD:
         distance_N = np.minimum(distance_N, np.linalg.norm(rows_ND - other_D, axis=1))

@@ -1,10 +1,11 @@
-"""Carries a value at a rung to the end of training, as an observation for the surrogate: y_full ≈ a + ρ · y_rung.
+"""Extrapolates a value at a rung to the end of training, as an observation for the surrogate: y_full ≈ a + ρ · y_rung.
 
-A trial that ended at a rung teaches the sampler so, with the spread of the line as its noise. (The stopping rule
-carries a rung to the end for another purpose: it bounds how good a curve may still become.)
+So a trial that ended at a rung gives the sampler an observation, with the spread of the line as its noise. (The
+stopping rule extrapolates rungs for another purpose: it bounds how good a curve may still become.)
 
-The first-order autoregressive model of Kennedy & O'Hagan 2000 (Biometrika 87, 1), from cheap to costly: the trials that
-were trained to the end and told that rung settle a and ρ, and their residuals how far it can be trusted.
+The model is the first-order autoregressive one of Kennedy & O'Hagan 2000 (Biometrika 87, 1), from cheap to costly.
+Trials that were trained to the end and passed that rung determine a and ρ; their residuals tell how reliable the line
+is.
 """
 
 import math
@@ -18,7 +19,7 @@ LEAST_SPREAD = 1e-9
 
 @dataclass(frozen=True)
 class Line:
-    """`spread`: the standard deviation of what is extrapolated."""
+    """A straight line. `spread` is the standard deviation of an extrapolated value."""
 
     offset: float
     slope: float
@@ -50,7 +51,7 @@ class Moments:
         )
 
     def line(self) -> Line:
-        """Least squares with a slope from 0 to STEEPEST; of slope 1 while few pairs tell."""
+        """Fits least squares with a slope from 0 to STEEPEST; the slope is 1 while there are few pairs."""
         slope, freedom = 1.0, self.count - 1
         if self.count >= FEWEST_FOR_SLOPE and self.xx > 0:
             slope, freedom = min(max(self.xy / self.xx, 0.0), STEEPEST), self.count - 2
@@ -65,10 +66,10 @@ class RungRegression:
     moments: dict[float, Moments] = field(default_factory=dict)
 
     def add(self, budget: float, value: float, final: float) -> None:
-        """A trial had `value` at that budget and ended at `final`."""
+        """Takes in a trial that had `value` at that budget and ended at `final`."""
         self.moments[budget] = self.moments.get(budget, Moments()).with_pair(value, final)
 
     def line(self, budget: float) -> Line | None:
-        """Returns the line on which values at that budget go on; None where fewer than two trials tell."""
+        """Returns the line from values at that budget to final values; None with fewer than two trials."""
         moments = self.moments.get(budget, Moments())
         return moments.line() if moments.count >= FEWEST else None

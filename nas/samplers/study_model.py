@@ -1,6 +1,6 @@
-"""Predicts what candidates are worth, given the trials so far: the pareto sampler's model, without Optuna's calls.
+"""Predicts the objectives of candidates from the trials so far: the pareto sampler's model, without Optuna's calls.
 
-Shapes: N finished trials, P of these or of trials under way, C candidates, M objectives, D features.
+Shapes: N finished trials, P finished or running trials, C candidates, M objectives, D features.
 """
 
 import math
@@ -21,13 +21,15 @@ from nas.samplers.trial_history import ObservedTrial, TrialHistory
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 BOUND_SDS = 2.33
-"""Standard deviations below the mean: about 1 trial in 100 is better, if the surrogate is right."""
+"""The bound lies so many standard deviations below the mean: about 1 trial in 100 is better, if the surrogate is
+right.
+"""
 REFIT_GROWTH = 1.1
 FEWEST_PARENTS, MOST_PARENTS, FRONT_POOL = 12, 32, 64
 LIMIT = 0.0
-"""A violation up to it is none."""
+"""A violation up to this counts as none."""
 COST_WEIGHT = 0.5
-"""The power of the cost that an improvement is divided by."""
+"""The improvement is divided by the cost to this power."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class CheapFunctions:
 
 
 class StudyModel:
-    """Keeps surrogates over `history`, once `n_startup_trials` have told something.
+    """Keeps surrogates over `history`, once `n_startup_trials` have values.
 
-    `base`: the part of the pool that stays.
+    `base` is the part of the pool that stays the same.
     """
 
     def __init__(
@@ -64,19 +66,21 @@ class StudyModel:
 
     @property
     def ready(self) -> bool:
-        """Tells whether enough is trained for a model."""
+        """Tells whether enough trials are trained for a model."""
         described_N, complete_N = self.design.mask_N(), self.history.complete_N
         informed = int((described_N & (complete_N | self.history.at_rung_N)).sum())
         return informed >= self.n_startup_trials and int((described_N & complete_N).sum()) >= FEWEST_COMPLETE
 
     def may_be_proposed(self, candidate: Candidate) -> bool:
-        """Tells whether its cheap objectives are known, and its known limits are kept."""
+        """Tells whether a candidate's cheap objectives are known and its known limits kept."""
         if not all(map(math.isfinite, self.design.cheap_of(candidate).values())):
             return False
         return all(limit(candidate.configuration) <= 0 for limit in self.functions.limits.values())
 
     def furthest(self, pool: Sequence[Candidate], generator: random.Random) -> Candidate:
-        """The candidate least like the trials so far, for what it costs; the cheapest or any one at the very first."""
+        """Returns the candidate least like the trials so far, relative to its cost; for the very first trial, the
+        cheapest or any.
+        """
         rows_CD = self.design.rows(pool)
         cost_C = self.cost(pool, rows_CD)
         tried = self.design.candidates((*self.history.done, *self.history.open))
@@ -86,7 +90,7 @@ class StudyModel:
         return pool[int(unlike_C.argmax())] if unlike_C.any() else generator.choice(pool)
 
     def parents(self) -> list[Candidate]:
-        """Those of the trials near the front, best layer first, the newest of a layer first."""
+        """Returns the trials near the front, best layer first, the newest of a layer first."""
         eligible = np.flatnonzero(self.history.eligible_N & self.design.mask_N())
         near = eligible[_near_front(self.history.values_NM[eligible], FEWEST_PARENTS)][:MOST_PARENTS]
         return self.design.candidates([self.history.done[i] for i in near])
@@ -101,8 +105,9 @@ class StudyModel:
         return Scorer(self, surrogates, self._front(surrogates))
 
     def bound(self, trial: ObservedTrial, known: Sequence[float | None]) -> list[float] | None:
-        """The objectives of a trial at their known values, else as good as they may hardly be. None of a trial that is
-        not described, and while too few are trained."""
+        """Returns a trial's objectives, with known values where there are any and optimistic bounds elsewhere.
+        None for a trial that is not described, and while too few trials are trained.
+        """
         candidate, complete_N = self.design.candidate(trial), self.history.complete_N & self.design.mask_N()
         if candidate is None or not self.ready or int(complete_N.sum()) < FEWEST_FOR_BOUND:
             return None
@@ -116,12 +121,14 @@ class StudyModel:
         return self.history.external(values)
 
     def _surrogates(self) -> dict[int, Surrogate]:
-        """For each objective that is not cheap."""
+        """Makes a surrogate for each objective that is not cheap."""
         return {m: self._surrogate(m) for m in range(len(self.history.directions)) if m not in self.functions.cheap}
 
     def _surrogate(self, m: int) -> Surrogate:
-        """Trials under way count as far as they have come; of which nothing is known, as if they turned out as
-        expected, so that the next proposal is another."""
+        """Fits one surrogate. A running trial counts with its last rung.
+
+        A running trial without a value counts as if it turned out as expected, so that the next proposal is another.
+        """
         seen, waiting, going = self._observed(m), list[Candidate](), list[tuple[Candidate, float, float]]()
         for trial in self.history.open:
             candidate, told = self.design.candidate(trial), self.history.expected(trial, m)
@@ -142,11 +149,11 @@ class StudyModel:
         return Surrogate(seen.joined(believed), fitted)
 
     def _observed(self, m: int) -> Observations:
-        """Returns the values of the finished trials that are known, or that follow from their last rung."""
+        """Returns the values of the finished trials that are known, or extrapolated from their last rung."""
         return self._told(*self.history.extrapolated(m))
 
     def _told(self, y_N: Floats, spread_N: Floats | None = None, count: int | None = None) -> Observations:
-        """The first `count` that are not NaN, of many a part."""
+        """Returns the first `count` values that are not NaN; of many, a part."""
         told = np.flatnonzero(np.isfinite(y_N) & self.design.mask_N())[:count]
         kept = told[thinned(y_N[told])]
         spread_P = np.zeros(len(kept)) if spread_N is None else spread_N[kept]
@@ -154,9 +161,9 @@ class StudyModel:
         return Observations(self.design.rows(candidates), y_N[kept], spread_P)
 
     def _kernel(self, what: str, y_N: Floats) -> Any:
-        """Fitted anew when a tenth more trials have told a value, to the first so many, whenever it is asked.
+        """Fits the kernel again when a tenth more trials have a value. It uses the first so many, whenever it is asked.
 
-        Only values that are known to the end are given here: what a rung stands for changes with later trials.
+        Only final values are used here, since an extrapolated value changes with later trials.
         """
         count = scheduled(int((np.isfinite(y_N) & self.design.mask_N()).sum()))
         state = (count, self.design.version)
@@ -165,7 +172,9 @@ class StudyModel:
         return self._kernels[what][1]
 
     def _front(self, surrogates: Mapping[int, Surrogate]) -> Floats:
-        """Near the front, with the noise of training taken off; trials under way as they are expected to turn out."""
+        """Returns the points near the front, with the noise of training removed, and running trials at their expected
+        values.
+        """
         eligible = np.flatnonzero(self.history.eligible_N)
         near = eligible[_near_front(self.history.values_NM[eligible], FRONT_POOL)]
         trials = [*(self.history.done[i] for i in near), *(trial for trial in self.history.open if trial.feasible)]
@@ -182,8 +191,10 @@ class StudyModel:
         return known_PM
 
     def log_feasible(self, rows_CD: Floats) -> Floats:
-        """The logarithm of the probability that the limits which are not known beforehand are kept: it still tells what
-        comes nearest to them where nothing seems to keep them."""
+        """Returns the logarithm of the probability that the limits not known beforehand are kept.
+
+        It still ranks candidates by how near they come to the limits where none seems to keep them.
+        """
         log_C = np.zeros(len(rows_CD))
         for name in self.history.constraints:
             violations_N = self.history.violations_N(name)
@@ -194,8 +205,9 @@ class StudyModel:
         return log_C
 
     def cost(self, pool: Sequence[Candidate], rows_CD: Floats) -> Floats:
-        """Returns what each candidate's improvement is divided by: as predicted from what others took, else as told,
-        else 1."""
+        """Returns the divisor of each candidate's improvement: its cost as predicted from other trials, else as given,
+        else 1.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             log_N = np.log(self.history.cost_N)
         if (np.isfinite(log_N) & self.design.mask_N()).sum() >= FEWEST_COMPLETE:
@@ -208,7 +220,7 @@ class StudyModel:
         return weighted
 
     def _told_cost(self, cost: Callable[[Any], float], candidate: Candidate) -> float:
-        """Asked once a candidate: most of a pool stays."""
+        """Asks for the cost once a candidate, since most of a pool stays the same."""
         if len(self._costs) > MOST_CACHED:
             self._costs.clear()
         if candidate.key not in self._costs:
@@ -217,14 +229,14 @@ class StudyModel:
 
 
 class Scorer:
-    """Scores candidates by their expected hypervolume improvement, for what they cost."""
+    """Scores candidates by their expected hypervolume improvement, relative to their cost."""
 
     def __init__(self, model: StudyModel, surrogates: Mapping[int, Surrogate], front_NM: Floats) -> None:
         self.model, self.surrogates, self.front_NM = model, surrogates, front_NM
         self.reference_M = self._reference()
 
     def scores(self, pool: Sequence[Candidate]) -> Floats:
-        """(C,), logarithms; −∞ of those that cannot improve on the front."""
+        """Returns (C,), logarithms; −∞ for candidates that cannot improve on the front."""
         rows_CD = self.model.design.rows(pool)
         improvement_C = expected_improvement(self._beliefs(pool, rows_CD), self.front_NM, self.reference_M)
         with np.errstate(divide="ignore"):
@@ -246,7 +258,9 @@ class Scorer:
         ]
 
     def _reference(self) -> Floats:
-        """Beyond the worst known value of each objective: what is worst there may be best elsewhere."""
+        """Returns a point beyond the worst known value of each objective, since a trial that is worst in one may be
+        best in another.
+        """
         history, columns = self.model.history, list[Floats]()
         base = [self.model.design.cheap_of(candidate) for candidate in self.model.base]
         for m, column in enumerate(history.values_NM[history.complete_N].T):
@@ -255,7 +269,7 @@ class Scorer:
 
 
 def scheduled(count: int) -> int:
-    """The largest of 1, 2, 3 … 10, 11, 13, 15 … (a tenth more each) that is not above `count`."""
+    """Returns the largest of 1, 2, 3 … 10, 11, 13, 15 … (a tenth more each) that is not above `count`."""
     step = 0
     while (following := max(step + 1, math.ceil(step * REFIT_GROWTH))) <= count:
         step = following
@@ -263,7 +277,9 @@ def scheduled(count: int) -> int:
 
 
 def _near_front(values_PM: Floats, count: int) -> Indexes:
-    """Whole layers of non-domination, best first, the last row of each first, until there are at least `count` rows."""
+    """Returns whole layers of non-domination, best first, the last row of each first, until there are at least `count`
+    rows.
+    """
     left, found = np.arange(len(values_PM)), list[int]()
     while len(left) and len(found) < count:
         layer = nondominated(values_PM[left])

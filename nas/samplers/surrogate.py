@@ -1,14 +1,14 @@
-"""Predicts trials that are not yet trained from those that are: a Gaussian process on the logarithm of one value.
+"""Predicts untrained trials from trained ones: a Gaussian process on the logarithm of one value.
 
     log(y − shift) ~ GP(constant, σ₁² Matérn₅⸝₂ + σ₂² RBF) + noise,   shift = min y − (median y − min y)
 
-The shift stretches the good end, where the front is, and squeezes the bad one. What is near and what is far
-have a kernel each; features are scaled by whoever makes them. Of many observations at most `MOST_POINTS` are used.
+The shift stretches the good end, where the front is, and compresses the bad one. Near and far influences have a kernel
+each. The caller scales the features. With many observations, at most `MOST_POINTS` are used.
 
-Measured on NAS-Bench-201, error and latency, latency known, the whole table as the pool, share of the true hypervolume
-after 50 and 100 noisy trainings: this, .986/.993 on cifar10 and .970/.992 on cifar100 (6 seeds); with the Matérn kernel
-alone and without the shift .984/.992 and .957/.973, on plain errors .950/.978 and .949/.971, extra-trees on log errors
-.977/.981 and .949/.956 (4 seeds).
+Measured on NAS-Bench-201 (error and latency, latency known, the whole table as the pool), the share of the true
+hypervolume after 50 and 100 noisy trainings was: this model, .986/.993 on cifar10 and .970/.992 on cifar100 (6 seeds);
+with the Matérn kernel alone and without the shift, .984/.992 and .957/.973; on plain errors, .950/.978 and .949/.971;
+extra-trees on log errors, .977/.981 and .949/.956 (4 seeds).
 
 Shapes: N observations, C candidates, D features.
 """
@@ -32,7 +32,7 @@ MOST_POINTS = 128
 
 @dataclass(frozen=True)
 class Observations:
-    """`spread_N`: a standard deviation of y known beforehand, where y was extrapolated; else 0."""
+    """Observed values. `spread_N` is a standard deviation of y known beforehand where y was extrapolated, else 0."""
 
     features_ND: Floats
     y_N: Floats
@@ -50,13 +50,13 @@ class Observations:
 
 
 class Surrogate:
-    """Fitted at once: its kernel's parameters from `fitted` observations, what it predicts from `seen`.
+    """A Gaussian process. Its kernel's parameters come from the observations `fitted`, its predictions from `seen`.
 
-    Apart, so that the costly half need not be done at every proposal (see `kernel`).
+    The two are apart so that the costly fit need not be repeated at every proposal (see `kernel`).
     """
 
     def __init__(self, seen: Observations, kernel: Any, least: float = math.inf) -> None:
-        """`least`: a value that counts as possible even if nothing so low was seen."""
+        """`least` is a value that counts as possible even if nothing so low was seen."""
         self.shift = shift_of(seen.y_N, least)
         t_N = np.log(seen.y_N - self.shift)
         self._centre, self._scale = float(t_N.mean()), _spread(t_N)
@@ -72,15 +72,15 @@ class Surrogate:
         return LogNormal(mean_C * self._scale + self._centre, sd_C * self._scale, self.shift)
 
     def smoothed(self, features_CD: Floats) -> Floats:
-        """The median of what is predicted: observations with their noise taken off."""
+        """Returns the median of the prediction: the observations with their noise removed."""
         mean_C: NDArray[np.float64] = self._gp.predict(features_CD)
         return exp(mean_C * self._scale + self._centre) + self.shift
 
 
 def thinned(y_N: Floats) -> Indexes:
-    """Chooses which of many observations to use, at most MOST_POINTS: the best half, and every so manieth of all.
+    """Chooses at most MOST_POINTS of many observations: the best half, and every n-th of all.
 
-    That number is a power of two, so that from one proposal to the next nearly all stay the same.
+    The n is a power of two, so that from one proposal to the next nearly all stay the same.
     """
     if len(y_N) <= MOST_POINTS:
         return np.arange(len(y_N))
@@ -90,21 +90,23 @@ def thinned(y_N: Floats) -> Indexes:
 
 
 def _spread(t_N: Floats) -> float:
-    """The standard deviation; 1 of equal values, whose rounding is no spread."""
+    """Returns the standard deviation; 1 for equal values, whose rounding is no spread."""
     spread = float(t_N.std())
     return spread if spread > 1e-12 else 1.0
 
 
 def shift_of(y_N: Floats, least: float = math.inf) -> float:
-    """Below the smallest, by as much as the median lies above it."""
+    """Returns a value below the smallest, by as much as the median lies above it."""
     low = min(float(y_N.min()), least)
     gap = float(np.median(y_N)) - low
     return low - (gap if gap > 0 else max(float(np.ptp(y_N)), abs(low) * 1e-3, 1e-9))
 
 
 def kernel(fitted: Observations) -> Any:
-    """A kernel whose parameters make these observations likeliest. The start is always the same, so that the outcome
-    depends on nothing but them."""
+    """Finds a kernel whose parameters make these observations likeliest.
+
+    It always starts from the same parameters, so the outcome depends on the observations alone.
+    """
     start = (
         ConstantKernel(1.0, (0.05, 50)) * Matern(2.0, (0.3, 20), nu=2.5)
         + ConstantKernel(1.0, (0.01, 50)) * RBF(5.0, (2, 100))

@@ -1,17 +1,17 @@
-"""Reads what a study's trials tell a sampler, once each: values, what was known before training, rungs, violations.
+"""Reads each trial of a study once: its values, what was known before training, its rungs and its violations.
 
-Besides Optuna's own fields these user attributes of a trial are read:
+Besides Optuna's own fields, it reads these user attributes of a trial:
 
-- `KNOWN_VALUES`: a list with each objective's value or null, of a trial measured but not (or not yet) trained;
-- `RUNG_VALUES`: [[budget, [value or null, …]], …] of a trial at its rungs; budgets rise, any unit;
-- `COST`: what training it takes, or would have, in any unit.
+- `KNOWN_VALUES`: a list with each objective's value or null, for a trial that is measured but not (or not yet) trained;
+- `RUNG_VALUES`: [[budget, [value or null, …]], …] of a trial at its rungs; budgets rise, in any unit;
+- `COST`: what its training takes, or would take, in any unit.
 
 In a study of one objective, values that were reported with `trial.report` count as rungs.
 
-and these system attributes of one under way: `PROPOSED`, the parameters that the sampler has chosen for it, which
-Optuna stores only as they are asked for; and those that it was enqueued with.
+It also reads these system attributes of a running trial: `PROPOSED`, the parameters that the sampler has chosen for it,
+which Optuna stores only as they are asked for; and the parameters with which it was enqueued.
 
-All values are minimised here: objectives on a logarithmic scale become logarithms, then those that are maximised change
+All values are minimised here. Objectives on a logarithmic scale become logarithms, then those that are maximised change
 their sign.
 """
 
@@ -37,10 +37,10 @@ PROPOSED, ENQUEUED = "proposed_params", "fixed_params"
 
 @dataclass(frozen=True)
 class ObservedTrial:
-    """Holds what one trial tells, finished or under way.
+    """Holds the values of one trial, finished or running.
 
-    NaN stands where nothing is known; `complete`: trained to the end, with finite values.
-    `rungs`: (budget, values) of all rungs, the last one last.
+    NaN stands where nothing is known. `complete` means trained to the end, with finite values. `rungs` holds (budget,
+    values) of all rungs, the last one last.
     """
 
     number: int
@@ -77,7 +77,7 @@ class GrowingArray:
 
 
 class TrialHistory:
-    """Keeps the finished trials (`done`, in order of finish) and those under way (`open`) as of the last `update`.
+    """Keeps the finished trials (`done`, in order of finish) and the running ones (`open`) as of the last `update`.
 
     N in shapes counts `done`, M objectives.
     """
@@ -86,16 +86,16 @@ class TrialHistory:
         self.directions, self.logarithmic = directions, logarithmic
         self.done, self.open = list[ObservedTrial](), list[ObservedTrial]()
         self.taken: set[Key] = set()
-        """Parameters of all trials, failed ones too."""
+        """The parameters of all trials, failed ones too."""
         self.curves = [RungRegression() for _ in directions]
         self.constraints: dict[str, None] = {}
-        """Names, in order of appearance."""
+        """The names of the constraints, in order of appearance."""
         self._seen, self._first_open = set[int](), 0
         self._values, self._last = GrowingArray(len(directions)), GrowingArray(1 + len(directions))
         self._marks = GrowingArray(3)
 
     def update(self, study: Study, besides: int) -> None:
-        """Take in what is new; the trial of that number is the one being sampled."""
+        """Takes in what is new. The trial of that number is the one being sampled."""
         unread = study.get_trials(deepcopy=False)[self._first_open :]
         trials = [t for t in unread if t.number not in self._seen and t.number != besides]
         finished = [t for t in trials if t.state.is_finished()]
@@ -119,7 +119,7 @@ class TrialHistory:
 
     @property
     def eligible_N(self) -> NDArray[np.bool_]:
-        """Complete and feasible."""
+        """Tells which trials are complete and feasible."""
         return self.complete_N & (self._marks.array()[:, 1] > 0)
 
     @property
@@ -135,10 +135,10 @@ class TrialHistory:
         return np.array([trial.violations.get(name, math.nan) for trial in self.done])
 
     def extrapolated(self, m: int) -> tuple[Floats, Floats]:
-        """One objective of each finished trial, and how far that can be trusted (a standard deviation), (N,) each.
+        """Returns one objective of each finished trial, and its standard deviation of error, (N,) each.
 
-        Where it is not known to the end, it follows from the last rung; NaN where nothing tells. What is infinitely bad
-        counts as the worst that was seen.
+        Where the final value is not known, it is extrapolated from the last rung; NaN where nothing is known. An
+        infinitely bad value counts as the worst that was seen.
         """
         y_N, spread_N = self.values_NM[:, m].copy(), np.zeros(len(self.done))
         y_N[np.isposinf(y_N)] = y_N[np.isfinite(y_N)].max(initial=-math.inf)
@@ -152,7 +152,9 @@ class TrialHistory:
         return y_N, spread_N
 
     def expected(self, trial: ObservedTrial, m: int) -> tuple[float, float] | None:
-        """One objective of a trial under way as it may end, and the spread; None where nothing tells."""
+        """Returns the expected final value of one objective of a running trial, and its spread; None where nothing is
+        known.
+        """
         if math.isfinite(trial.values_M[m]):
             return trial.values_M[m], 0.0
         if not trial.rungs or not math.isfinite(trial.rungs[-1][1][m]):
@@ -161,13 +163,15 @@ class TrialHistory:
         return (line.offset + line.slope * trial.rungs[-1][1][m], line.spread) if line else None
 
     def internal(self, values: Sequence[float | None]) -> tuple[float, ...]:
-        """Objectives as told → minimised, on their scales. What is infinitely bad stays so; NaN for None and all else
-        that is not finite there."""
+        """Converts objectives to minimised values on their scales.
+
+        Infinitely bad values stay so; None and all else that is not finite there becomes NaN.
+        """
         told = values or [None] * len(self.directions)
         return tuple(math.nan if v is None else self._internal(m, v) for m, v in enumerate(told))
 
     def external(self, values: Sequence[float]) -> list[float]:
-        """The way back."""
+        """Converts back from `internal`."""
         signed = [-v if d is StudyDirection.MAXIMIZE else v for v, d in zip(values, self.directions, strict=True)]
         return [math.exp(min(v, LARGEST_LOG)) if log else v for v, log in zip(signed, self.logarithmic, strict=True)]
 
@@ -186,7 +190,7 @@ class TrialHistory:
                         curve.add(at, rung_M[m], trial.values_M[m])
 
     def read(self, trial: FrozenTrial) -> ObservedTrial:
-        """Reads what a trial tells, as it now stands."""
+        """Reads the values of a trial, as it now stands."""
         told: Sequence[float | None]
         complete = trial.state is TrialState.COMPLETE
         told = trial.values if complete else trial.user_attrs.get(KNOWN_VALUES) or ()
@@ -204,7 +208,7 @@ class TrialHistory:
         )
 
     def _rungs(self, trial: FrozenTrial) -> Sequence[tuple[float, Sequence[float | None]]]:
-        """(budget, values) of each rung. Optuna's intermediate values are those of the only objective."""
+        """Yields (budget, values) of each rung. Optuna's intermediate values are those of the only objective."""
         if RUNG_VALUES in trial.user_attrs or len(self.directions) > 1:
             noted: Sequence[tuple[float, Sequence[float | None]]] = trial.user_attrs.get(RUNG_VALUES, ())
             return noted
