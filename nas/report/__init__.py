@@ -1,6 +1,6 @@
-"""The report of a study: one page that needs no network, and its data as CSV, Parquet, JSON, SVG and PNG.
+"""Writes the report of a study: one page that needs no network, and its data as CSV, Parquet, JSON, SVG and PNG.
 
-Everything is read from a `StudyRecord`; no torch, ray or optuna here.
+It reads everything from a `StudyRecord`, and needs no torch, ray or optuna.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from nas.results import StudyRecord
 
 
 def write(record: StudyRecord, folder: Path) -> Path:
-    """Write the report into `folder`, whole or not at all, and return the path of its index.html.
+    """Writes the report into `folder`, whole or not at all, and returns the path of its index.html.
 
-    A report that stands there is replaced. Raises Conflict when the folder holds anything else, and OutOfReach when
-    the disk refuses.
+    An earlier report there is replaced. Raises Conflict when the folder holds anything else, and OutOfReach when the
+    disk refuses the files.
     """
     # matplotlib takes a second to load, and whoever wants the tables alone does without.
     from nas.report import figures, page, tables

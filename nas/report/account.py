@@ -1,4 +1,6 @@
-"""Works out what the search did, once: for the page as sentences, for programs as `search.json`."""
+"""Computes what the search saved and how well it predicted: for the page as sentences, for programs as
+`search.json`.
+"""
 
 import json
 from dataclasses import dataclass
@@ -28,12 +30,12 @@ class Account:
         return cls(record, Effort.of(record), BoundCheck.of(record), tuple(rankings(record)), importances)
 
     def write(self, folder: Path) -> None:
-        """search.json."""
+        """Writes search.json."""
         text = json.dumps(self.data(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "search.json").write_text(text + "\n", encoding="utf-8")
 
     def data(self) -> dict[str, Any]:
-        """Returns the account as plain values; null where something cannot be said."""
+        """Returns the account as plain values; null where a value is not known."""
         effort, bounds = self.effort, self.bounds
         return {
             "saved": {
@@ -64,7 +66,7 @@ class Account:
         }
 
     def saved(self) -> str:
-        """Tells what was not trained, in a few sentences; nothing where there is nothing to tell."""
+        """Tells in a few sentences what was not trained; empty where everything was."""
         return " ".join(filter(None, (self._stopped(), self._untrained(), self._duplicates())))
 
     def _stopped(self) -> str:
@@ -97,8 +99,9 @@ class Account:
                 return f"{times} {article} {drawn} was drawn that the study held already, and then another."
 
     def bound_sentence(self) -> str:
-        """Tells how many bounds did not hold; nothing where there is none. Each is meant to be beaten once in 100
-        trials."""
+        """Tells how many bounds did not hold; empty where there is none.
+        A bound is built to be beaten once in 100 trials.
+        """
         bounds = self.bounds
         if not bounds.trials:
             return ""
@@ -110,7 +113,7 @@ class Account:
         )
 
     def ranked(self) -> list[tuple[str, str, str, int]]:
-        """(objective, how well the model ranked, how well size alone did, over how many trials)."""
+        """Lists (objective, how well the model ranked, how well size alone did, over how many trials)."""
         return [
             (r.objective.metric, "known" if r.known else _rank(r.predicted), _by_size(r.params), r.predicted.trials)
             for r in self.rankings

@@ -1,8 +1,8 @@
-"""Draws what the front looks at, as small pictures: one for each head of each block.
+"""Draws the attention maps of the front's members as small pictures: one for each head of each block.
 
-A row is a token that looks, a column a token looked at; the stronger the colour, the larger the share, and the largest
-of a picture is full colour. Negative weights, which kinds without a softmax may have, are orange. Only transparency
-varies, so that a picture suits light and dark paper.
+A row is a token that looks, a column is a token looked at. The stronger the colour, the larger the weight; the largest
+weight of a picture has full colour. Negative weights, which kinds without a softmax may have, are orange. Only
+transparency varies, so a picture suits light and dark paper.
 """
 
 import base64
@@ -43,7 +43,7 @@ class Member:
 
 
 def members(front: tuple[TrialResult, ...], maps: Any) -> list[Member]:
-    """Those of the front that have something to show."""
+    """Returns the members of the front that have attention maps."""
     return [_member(trial, maps[trial.number]) for trial in front if maps.get(trial.number, {}).get("maps")]
 
 
@@ -64,7 +64,7 @@ def _head(trial: TrialResult, layer: str, i: int, weights: Any) -> Head:
 
 
 def _png(weights_TS: np.ndarray[Any, Any]) -> str:
-    """One pixel a weight."""
+    """Makes a picture with one pixel for each weight."""
     share_TS = weights_TS / max(np.abs(weights_TS).max(), 1e-9)
     pixels = np.zeros((*share_TS.shape, 4))
     pixels[..., :3] = np.where(share_TS[..., None] < 0, to_rgb(LIGHT["infeasible"]), to_rgb(LIGHT["front"]))

@@ -1,4 +1,4 @@
-"""Estimates what the search did not have to train, and checks whether it was right to think so."""
+"""Estimates how much training the search saved, and checks whether its bounds were right."""
 
 import math
 from dataclasses import dataclass
@@ -10,21 +10,25 @@ from nas.results import Objective, State, StudyRecord, TrialResult
 
 @dataclass(frozen=True)
 class Effort:
-    """Trainings saved. Each of the last three counts trials, or draws, that would have been a training each."""
+    """The training that was saved.
+
+    Each of the last three fields counts trials, or draws, that would have been one training each.
+    """
 
     stopped: int
-    """Trials that ended at a rung."""
+    """The trials that ended at a rung."""
     trainings: float | None
     """The training that these did not need, in full trainings; None where the length of a full training is not
-    recorded."""
+    recorded.
+    """
     seconds: float | None
     """The training that these did not need in seconds, each trial at its own pace."""
     skipped: int
-    """Never trained, since even an optimistic bound was dominated."""
+    """The trials never trained because even their optimistic bound was dominated."""
     infeasible: int
-    """Never trained, since over a limit that is known beforehand."""
+    """The trials never trained because they are over a limit that is known beforehand."""
     redraws: int | None
-    """Proposals that the study held already, drawn again; None where nobody counted."""
+    """The proposals that the study held already, and that were drawn again; None where they were not counted."""
 
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
@@ -46,14 +50,16 @@ class Effort:
 
 @dataclass(frozen=True)
 class BoundCheck:
-    """Counts whether bounds held, over the trials that have one and were trained in full: those that were skipped
-    cannot tell, and those that were stopped are mostly far from theirs."""
+    """Counts whether bounds held, over the trials that have one and were trained in full.
+
+    Skipped trials have no result to compare, and stopped ones are mostly far from their bound.
+    """
 
     trials: int
     missed: int
-    """Those with at least one trained objective better than its bound."""
+    """The trials with at least one trained objective better than its bound."""
     objectives: int
-    """The number of objectives that are trained ones; the others are known, and bound themselves."""
+    """The number of trained objectives; the others are known exactly, so they are their own bounds."""
 
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
@@ -70,7 +76,7 @@ class BoundCheck:
 
 
 def _pace(trial: TrialResult) -> float:
-    """Seconds a step, over all that it trained."""
+    """Returns the seconds a step, over all that the trial trained."""
     return trial.rungs[-1].seconds / trial.rungs[-1].step
 
 

@@ -1,4 +1,4 @@
-"""The figures on paper, each saved as SVG and PNG. Equal studies give equal SVG bytes."""
+"""Draws the report's figures, each saved as SVG and PNG. Equal studies give equal SVG bytes."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ STYLE: dict[Any, Any] = {
 SIZE_INCHES = (5.4, 3.6)
 PNG_DPI = 160
 LETTER = 0.0148
-"""A letter's share of the width, for names beside an axis."""
+"""The share of the width that a letter takes, for names beside an axis."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Drawn:
 
 
 def draw(summary: Summary, importances: Sequence[Importance], folder: Path) -> list[Drawn]:
-    """Draw whatever has something to show into `folder`, as NAME.svg and NAME.png."""
+    """Draws every figure that has data into `folder`, as NAME.svg and NAME.png."""
     with matplotlib.rc_context(STYLE):
         return [
             *_pareto(summary, folder),
@@ -117,7 +117,7 @@ def _figure(height: float = SIZE_INCHES[1]) -> Figure:
 
 
 def _save(figure: Figure, stem: Path) -> str:
-    """Write both files and return the SVG's text."""
+    """Writes both files and returns the SVG's text."""
     figure.savefig(stem.with_suffix(".png"), dpi=PNG_DPI)
     text = svg_text(figure)
     stem.with_suffix(".svg").write_text(text, encoding="utf-8")
@@ -125,7 +125,7 @@ def _save(figure: Figure, stem: Path) -> str:
 
 
 def svg_text(figure: Figure) -> str:
-    """Without a date and a creator, so that the bytes depend on what is drawn alone."""
+    """Returns the SVG without a date and a creator, so that its bytes depend only on what is drawn."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", dpi=PNG_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -1,4 +1,4 @@
-"""A report's folder, replaced whole: built beside the old one, then exchanged by renaming."""
+"""Replaces a report's folder as a whole: the new one is built beside the old one, then exchanged by renaming."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from nas.errors import Conflict, OutOfReach
 
 PAGE = "index.html"
 MARK = '<meta name="generator" content="nas">'
-"""By this the page, and with it the folder, is known as ours."""
+"""By this mark the page, and with it the folder, is recognised as ours."""
 OLD_MARKS = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
     " · architecture search</title>",
@@ -23,14 +23,14 @@ OWN = re.compile(
     r"|(learning_curves|(pareto|hypervolume|importance)_[^/]*)\.(svg|png)",
     re.DOTALL,
 )
-"""The files that a report may consist of. Names alone do not make a report."""
+"""A report may consist of these files. Their names alone do not make a folder a report."""
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `folder` when the block ends, and vanishes when the block raises.
+    """Yields an empty folder that replaces `folder` when the block ends, and is deleted when the block raises.
 
-    Raises Conflict when `folder` holds anything that no report writes, and OutOfReach when the disk refuses.
+    Raises Conflict when `folder` holds anything that no report writes, and OutOfReach when the disk refuses the files.
     """
     target = folder.resolve()
     try:
@@ -49,7 +49,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def report_folder(study: str) -> Path:
-    """`reports/STUDY` under the current folder, unless NAS_REPORTS names another than `reports`."""
+    """Returns `reports/STUDY` in the current folder; NAS_REPORTS may name another folder than `reports`."""
     return Path(os.environ.get("NAS_REPORTS", "reports")) / study
 
 
@@ -66,7 +66,7 @@ def _exchange(fresh: Path, target: Path, old: Path) -> None:
 
 
 def _refuse_foreign(target: Path) -> None:
-    """The old folder is deleted, so it must be a report of ours, with nothing in it that somebody else put there."""
+    """Raises Conflict unless the old folder, which is deleted, is a report of ours without any file of the user's."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -81,8 +81,10 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _is_marked(page: Path) -> bool:
-    """Tells whether `nas` made the page: it says so; that of version 0.1 is known by its policy and its title
-    together."""
+    """Tells whether `nas` made the page.
+
+    The page says so; that of version 0.1 is recognised by its policy and its title together.
+    """
     try:
         with page.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -1,16 +1,17 @@
-"""Estimates how much each choice decides of each objective, by permutation (Breiman 2001, Random Forests, §10).
+"""Estimates how much each choice matters for each objective, by permutation (Breiman 2001, Random Forests, §10).
 
-A forest of extremely randomised trees predicts an objective (its logarithm, where all its values are positive) from
-what was chosen, in folds, so that it predicts trials which it has not seen. The importance of a choice is how much
-the squared error grows when its values are shuffled among all trials, told as a share of the sum over the choices.
+A forest of extremely randomised trees predicts an objective (its logarithm, where all its values are positive) from the
+choices, in folds, so that it predicts trials that it has not seen. The importance of a choice is the growth of the
+squared error when its values are shuffled among all trials, as a share of the sum over the choices.
 
 A choice is what a person would call one: the parameters `block0.softmax.heads@hidden=48` and
-`block2.softmax.heads@hidden=96` belong to `softmax.heads`. Of a choice that is made block by block the forest sees
+`block2.softmax.heads@hidden=96` belong to `softmax.heads`. For a choice that is made block by block, the forest sees
 the mean of its numbers and the share of each of its options. Where a choice was not made, it sees the mean over the
-trials that made it, which tells nothing: that a kind has no window is due to the choice of the kind.
+trials that made it, which carries no information: that a kind has no window is due to the choice of the kind.
 
-Tried on random architectures whose value follows from their kinds alone: an indicator of absence took half of that to
-`linear.heads`, which had no part in it; over 150 mixed ones a column for each block gave R² 0.26, the means 0.64.
+This was tested on random architectures whose value follows from their kinds alone: an indicator of absence took half of
+that to `linear.heads`, which had no part in it. Over 150 mixed architectures a column for each block gave R² 0.26, the
+means 0.64.
 
 Shapes: N trials, D columns, C choices.
 """
@@ -28,8 +29,9 @@ from numpy.typing import NDArray
 from nas.results import Objective, StudyRecord
 
 FEWEST, MOST = 12, 2000
-"""Fewer trials say nothing. Of more a random sample is taken, always the same: the forest then costs as much for any
-study, and 2,000 trials tell the choices apart."""
+"""With fewer trials nothing is estimated. With more, a random sample is taken, always the same one: the forest then
+costs the same for any study, and 2,000 trials are enough to tell the choices apart.
+"""
 FOLDS, TREES, LEAF, SHUFFLES, SEED = 5, 60, 2, 5, 0
 BLOCK = re.compile(r"(^|\.)block\d+\.")
 
@@ -43,12 +45,13 @@ class Importance:
 
     objective: Objective
     trials: int
-    """The number of them that were looked at: at most `MOST`."""
+    """The number of trials that were used: at most `MOST`."""
     r2: float | None
-    """Share of the variance that the forest predicts of unseen trials; None of fewer than `FEWEST`, or of equal ones.
-    At 0 or below it knows nothing, and `shares` is empty."""
+    """The share of the variance that the forest predicts on unseen trials; None with fewer than `FEWEST`, or with equal
+    values. At 0 or below it predicts nothing, and `shares` is empty.
+    """
     shares: tuple[tuple[str, float], ...] = ()
-    """Choices with their shares of the sum, greatest first."""
+    """The choices with their shares of the sum, greatest first."""
 
     @classmethod
     def of(cls, record: StudyRecord, objective: Objective) -> Self:
@@ -74,12 +77,12 @@ def _sample(rows: list[T]) -> list[T]:
 
 
 def choice_of(parameter: str) -> str:
-    """`encoder.block1.softmax.heads@hidden=48` → `encoder.softmax.heads`."""
+    """Maps a parameter to its choice: `encoder.block1.softmax.heads@hidden=48` → `encoder.softmax.heads`."""
     return BLOCK.sub(r"\1", parameter.split("@")[0])
 
 
 def columns(many: Sequence[Mapping[str, Any]]) -> tuple[Floats, list[str]]:
-    """(N, D), and the choice that each column belongs to. A choice that was always the same has none."""
+    """Returns (N, D), and the choice that each column belongs to. A choice that was always the same has no column."""
     made: list[dict[str, list[Any]]] = []
     for params in many:
         made.append({})
@@ -94,7 +97,9 @@ def columns(many: Sequence[Mapping[str, Any]]) -> tuple[Floats, list[str]]:
 
 
 def _readers(choice: str, made: Sequence[Mapping[str, Sequence[Any]]]) -> list[Callable[[Any], float]]:
-    """Returns what makes a value a number, one for each column: numbers as they are, options as yes or no."""
+    """Returns the functions that make a value a number, one for each column: numbers as they are, options as yes
+    or no.
+    """
     values = {value for each in made for value in each.get(choice, ())}
     if len(values) < 2:
         return []
@@ -109,13 +114,13 @@ def _is(option: Any, value: Any) -> float:
 
 
 def _column(values_N: Sequence[Sequence[Any]], read: Callable[[Any], float]) -> Floats:
-    """The mean over a trial's blocks; where it has none, the mean over the trials that have."""
+    """Computes the mean over a trial's blocks; where it has none, the mean over the trials that have some."""
     mean_N = np.array([sum(map(read, values)) / len(values) if values else math.nan for values in values_N])
     return np.where(np.isnan(mean_N), np.nanmean(mean_N), mean_N)
 
 
 def _growth(x_ND: Floats, owner_D: Sequence[str], y_N: Floats) -> tuple[float, dict[str, float]]:
-    """R² on unseen trials, and by how much shuffling each choice makes the squared error grow (at least 0)."""
+    """Computes R² on unseen trials, and by how much shuffling each choice makes the squared error grow (at least 0)."""
     from sklearn.ensemble import ExtraTreesRegressor  # a second to load
 
     generator, choices = np.random.default_rng(SEED), list(dict.fromkeys(owner_D))

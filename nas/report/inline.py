@@ -1,4 +1,4 @@
-"""A figure's SVG made part of the page: its colours follow the reader's theme, its ids stay its own."""
+"""Makes a figure's SVG part of the page: its colours follow the reader's theme, its ids stay unique."""
 
 import re
 
@@ -9,7 +9,7 @@ from nas.report.palette import LIGHT
 
 
 def inline(drawn: Drawn) -> Markup:
-    """The `<svg>` element alone, named for screen readers. matplotlib escapes the text that it draws."""
+    """Returns the `<svg>` element alone, named for screen readers. matplotlib escapes the text that it draws."""
     text = drawn.svg[drawn.svg.index("<svg") :]
     for name, colour in LIGHT.items():
         text = text.replace(colour, f"var(--{name})")

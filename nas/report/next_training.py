@@ -1,4 +1,4 @@
-"""The training that is proposed for a trial: what the command does, and how long it takes by the search's own pace."""
+"""Proposes a longer training for a trial: its command, and its duration at the search's own pace."""
 
 import math
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ from nas.formatting import duration
 from nas.results import TrialResult
 
 LONGER = 10
-"""The search has trained its trials already: the same steps again would give the same model."""
+"""The proposed training is so many times longer: the search has trained its trials already, and the same steps would
+give the same model.
+"""
 
 
 @dataclass(frozen=True)
 class NextTraining:
-    """`seconds` is None where no rung tells how fast the trial trained."""
+    """A proposed training. `seconds` is None where no rung tells how fast the trial trained."""
 
     number: int
     steps: int
@@ -22,7 +24,10 @@ class NextTraining:
 
     @classmethod
     def of(cls, trial: TrialResult, settings: Mapping[str, Any]) -> Self | None:
-        """Proposes ten times the steps of the search. None where `nas train` refuses: with a training of one's own."""
+        """Proposes ten times the steps of the search.
+
+        None where `nas train` refuses: with a training of the user's own.
+        """
         steps = settings.get("train", {}).get("steps")
         if not steps or not trial.architecture or settings.get("trial", {}).get("body"):
             return None
@@ -30,7 +35,7 @@ class NextTraining:
         return cls(trial.number, LONGER * steps, LONGER * steps * pace if math.isfinite(pace) else None)
 
     def command(self, study: str) -> str:
-        """The command, for a study's name as a shell takes it."""
+        """Returns the command, with the study's name quoted for a shell."""
         return f"nas train {study} {self.number} --steps {self.steps}"
 
     @property
@@ -43,6 +48,6 @@ class NextTraining:
 
 
 def _rounded(value: float) -> float:
-    """An estimate in seconds, in whole minutes beyond ten of them and in tens of minutes beyond two hours."""
+    """Rounds an estimate in seconds, to whole minutes beyond ten of them and to tens of minutes beyond two hours."""
     unit = 600 if value > 7200 else 60 if value > 600 else 1
     return max(1, round(value / unit)) * unit

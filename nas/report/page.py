@@ -1,4 +1,4 @@
-"""The page: one HTML file with its style, its script, its figures and its data, and nothing to load."""
+"""Renders the page: one HTML file with its style, its script, its figures and its data, that loads nothing."""
 
 import shlex
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from nas.results import Objective, TrialResult
 
 HERE = Path(__file__).parent
 SHOWN_BESIDE = ("weights_mib", "decode_state_kib", "params", "flops_per_token", "prefill_ms", "train_seconds")
-"""The metrics that the chart tells of a trial besides its objectives."""
+"""The chart shows these metrics of a trial besides its objectives."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as the tables show it. `cells`: (the value to sort by, its text, its spread) for each objective."""
+    """A trial as the tables show it. `cells` holds (the value to sort by, its text, its spread) for each objective."""
 
     trial: TrialResult
     role: Role
@@ -42,7 +42,7 @@ KINDS = ("pareto", "hypervolume", "learning", "importance")
 
 
 def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
-    """The text of index.html."""
+    """Returns the text of index.html."""
     rows = [_row(summary, trial) for trial in summary.record.trials]
     by_number = {row.trial.number: row for row in rows}
     environment = Environment(
@@ -82,22 +82,22 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A long metric name that may break after each underscore."""
+    """Lets a long metric name break after each underscore."""
     return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def _source(name: str) -> Markup:
-    """Our own style or script, which needs no escaping."""
+    """Reads our own style or script, which needs no escaping."""
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
 def _study(summary: Summary) -> str:
-    """The study's name as a shell takes it."""
+    """Returns the study's name as a shell takes it."""
     return shlex.quote(summary.record.name)
 
 
 def _next_steps(summary: Summary) -> list[tuple[str, str]]:
-    """(what for, command)."""
+    """Lists (purpose, command)."""
     record, study = summary.record, _study(summary)
     go_on = "nas search FILE" if record.body else f"nas resume {study}"  # a stored study never runs code
     steps = {
@@ -127,7 +127,7 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
 
 
 def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None, float | None]]:
-    """(name, metric, value on the validation split, of the best trial there, value on the test split)."""
+    """Lists (name, metric, its value on the validation split, that of the best trial, its value on the test split)."""
     floors = summary.record.data.get("floors", {})
     val, test = floors.get("val", {}), floors.get("test", {})
     return [
@@ -144,7 +144,7 @@ def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None
 
 
 def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
-    """(trial, seeds, the mean and range of each metric of `confirmed_metrics`)."""
+    """Lists (trial, seeds, the mean and range of each metric of `confirmed_metrics`)."""
     return [
         (trial, len(seeds), [words.mean_and_range(seeds, name) for name in words.confirmed_metrics(summary.record)])
         for trial, seeds in sorted(summary.record.confirmed.items())
@@ -165,7 +165,9 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
 
 
 def _axis(summary: Summary, axis: Objective, drawn: list[TrialResult]) -> dict[str, Any]:
-    """`low` to `high` is shown; `beyond` tells what is not, below and above; null where no trial has a value."""
+    """Describes an axis: `low` to `high` is shown, `beyond` tells what lies below and above; null where no trial has a
+    value.
+    """
     facts: dict[str, Any] = {"metric": axis.metric, "label": axis.label, "goal": axis.goal}
     values = [value for trial in drawn if (value := summary.value(trial, axis)) is not None]
     if not values:

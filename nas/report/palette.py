@@ -1,4 +1,4 @@
-"""The report's colours by name, for light and dark paper. Marks differ in shape as well."""
+"""Defines the report's colours by name, for light and dark paper. Marks differ in shape as well."""
 
 LIGHT = {
     "ink": "#1b1f24",

@@ -21,7 +21,7 @@ from nas.results import Goal, Objective, TrialResult
 SHAPES = {Role.FRONT: "o", Role.DOMINATED: "o", Role.STOPPED: "s", Role.INFEASIBLE: "^", Role.FAILED: "x"}
 COLOURS = {Role.FRONT: "front", Role.INFEASIBLE: "infeasible", Role.FAILED: "failed"}
 MOST_SHAPES = 1000
-"""More marks or lines of one role become a picture within the SVG, which stays small and quick to show."""
+"""More marks or lines of one role are drawn as a picture within the SVG, which stays small and quick to show."""
 MOST_NAMES = 40
 """A figure names this many members of the front, and the knee."""
 LABEL_GAP = 0.035
@@ -30,7 +30,7 @@ MOST_SHARES, LEAST_SHARE = 8, 0.01
 
 
 def pareto(axes: Axes, summary: Summary, x: Objective, y: Objective) -> bool:
-    """Every trial that has a value on both axes, by shape and colour of its role. False when there is none.
+    """Draws every trial that has a value on both axes, by shape and colour of its role. False when there is none.
 
     The stepped line is the front of these two axes alone; filled marks are non-dominated over all objectives.
     """
@@ -56,7 +56,7 @@ def pareto(axes: Axes, summary: Summary, x: Objective, y: Objective) -> bool:
 
 
 def named(summary: Summary) -> list[TrialResult]:
-    """The members of the front whose numbers a figure has room for: the knee, and as many spread over the front."""
+    """Returns the members of the front that a figure has room to number: the knee, and others spread over the front."""
     front = summary.front
     if len(front) <= MOST_NAMES:
         return list(front)
@@ -65,7 +65,7 @@ def named(summary: Summary) -> list[TrialResult]:
 
 
 def growth(axes: Axes, xs: Sequence[float], volumes: Sequence[float], label: str, reference: str) -> None:
-    """The hypervolume as a staircase: it grows when a trial ends, and never falls."""
+    """Draws the hypervolume as a staircase: it grows when a trial ends, and never falls."""
     axes.step([0, *xs], [0, *volumes], where="post", color=LIGHT["front"], linewidth=1.6)
     axes.set_xlim(0)
     axes.set_ylim(0)
@@ -75,8 +75,10 @@ def growth(axes: Axes, xs: Sequence[float], volumes: Sequence[float], label: str
 
 
 def learning_curves(axes: Axes, summary: Summary) -> bool:
-    """The validation loss, or what stands for it, at each rung; the front in colour with its numbers. False when no
-    rung has one."""
+    """Draws the validation loss, or the metric in its place, at each rung, with the front in colour and numbered.
+
+    False when no rung has one.
+    """
     shown = summary.record.curve
     curves = {t.number: c for t in summary.record.trials if shown and (c := _curve(t, shown.metric))}
     if not curves or shown is None:
@@ -100,12 +102,12 @@ def learning_curves(axes: Axes, summary: Summary) -> bool:
 
 
 def greatest(importance: Importance) -> list[tuple[str, float]]:
-    """The choices that are drawn, with their shares."""
+    """Returns the choices that are drawn, with their shares."""
     return [(choice, share) for choice, share in importance.shares[:MOST_SHARES] if share >= LEAST_SHARE]
 
 
 def shares(axes: Axes, importance: Importance) -> None:
-    """A bar for each of the choices that matter most, with its share beside it."""
+    """Draws a bar for each of the choices that matter most, with its share beside it."""
     most = greatest(importance)
     names, percents = [choice for choice, _ in most], [100 * share for _, share in most]
     bars = axes.barh(range(len(most)), percents, height=0.62, color=LIGHT["front"])
@@ -124,7 +126,7 @@ def _point(summary: Summary, trial: TrialResult, x: Objective, y: Objective) -> 
 
 
 def _on_paper(point: tuple[float, float], windows: tuple[Window, Window]) -> tuple[float, float]:
-    """The point itself; on the frame where it lies beyond what is shown."""
+    """Returns the point itself; on the frame where it lies beyond what is shown."""
     (left, right), (low, high) = windows[0].limits(), windows[1].limits()
     x, y = (w.clamped(v) for w, v in zip(windows, point, strict=True))
     across = x if x == point[0] else right if point[0] > x else left
@@ -143,7 +145,7 @@ def _scale(axes: Axes, which: Literal["x", "y"], window: Window, label: str) -> 
 
 
 def _tell_beyond(axes: Axes, lines: Sequence[str], goals: tuple[Goal, Goal]) -> None:
-    """Says in the corner that is worst of both axes, where no front is, what lies beyond them."""
+    """Writes what lies beyond the axes, in the corner that is worst on both axes, where no front is."""
     right, top = (goal == "min" for goal in goals)
     axes.text(
         0.99 if right else 0.01,
@@ -160,13 +162,13 @@ def _tell_beyond(axes: Axes, lines: Sequence[str], goals: tuple[Goal, Goal]) -> 
 
 
 def _beyond(across: Window, up: Window) -> list[str]:
-    """A line with an arrow for each side on which trials lie beyond the axes."""
+    """Lists a line with an arrow for each side on which trials lie beyond the axes."""
     arrows = zip("←→↓↑", (*words.beyond(across), *words.beyond(up)), strict=True)
     return [f"{arrow} {text}" for arrow, text in arrows if text]
 
 
 def _staircase(axes: Axes, points: Sequence[tuple[float, float]], x: Objective, y: Objective) -> None:
-    """From each member of the front to the next, along the border of what the front dominates."""
+    """Connects each member of the front to the next, along the border of what the front dominates."""
     members = [points[i] for i in arithmetic.front(points, (x.goal, y.goal))] if points else []
     members.sort(reverse=x.goal == "max")
     xs, ys = [p[0] for p in members], [p[1] for p in members]
@@ -193,7 +195,7 @@ def _curve(trial: TrialResult, metric: str) -> list[tuple[int, float]]:
 
 
 def _plot_curves(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], role: Role) -> None:
-    """Lines with the shape of their role at the end, all of them as one thing to draw."""
+    """Draws lines with the shape of their role at the end, all of them as one object."""
     front, colour = role is Role.FRONT, LIGHT[COLOURS.get(role, "faint")]
     layer, flat = 3 if front else 2, len(curves) > MOST_SHAPES
     lines = LineCollection(curves, colors=colour, linewidths=1.5 if front else 0.8, zorder=layer, rasterized=flat)
@@ -213,7 +215,7 @@ def _plot_curves(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], role
 
 
 def _floors(axes: Axes, summary: Summary) -> None:
-    """Losses that cost no neural network, as dashed lines where they fall within the figure."""
+    """Draws baseline losses without a neural network as dashed lines, where they fall within the figure."""
     low, high = axes.get_ylim()
     for name, metrics in summary.record.data.get("floors", {}).get("val", {}).items():
         nats = metrics.get("loss", math.nan)
@@ -223,7 +225,7 @@ def _floors(axes: Axes, summary: Summary) -> None:
 
 
 def _end_labels(axes: Axes, ends: Mapping[int, float]) -> None:
-    """Trial numbers beside the ends of their curves, moved apart where they would overlap."""
+    """Writes trial numbers beside the ends of their curves, moved apart where they would overlap."""
     to_share = axes.transData - axes.transAxes
     heights = {trial: float(to_share.transform((0.0, ends[trial]))[1]) for trial in sorted(ends, key=lambda t: ends[t])}
     for low, high in list(pairwise(heights)) * len(heights):  # no more of them than there are names
@@ -234,11 +236,11 @@ def _end_labels(axes: Axes, ends: Mapping[int, float]) -> None:
 
 
 def _note(axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int]) -> None:
-    """Small text beside a point, `offset` printer's points away."""
+    """Writes small text beside a point, `offset` printer's points away."""
     axes.annotate(text, point, xytext=offset, textcoords="offset points", fontsize=7.5, color=LIGHT["soft"])
 
 
 def _legend(axes: Axes) -> None:
-    """One line above the figure; every name once."""
+    """Draws one line above the figure, with every name once."""
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), loc="lower left", bbox_to_anchor=(0, 1.02), ncols=6, handlelength=1.2)

@@ -1,7 +1,7 @@
-"""Measures how well trials were ranked before they were trained: by what the sampler's model expected, and by size
-alone.
+"""Measures how well trials were ranked before they were trained: by the sampler's predictions, and by size alone.
 
-Predictions were made when the trial was proposed, from earlier trials only, so none has seen what it is held against.
+Each prediction was made when the trial was proposed, from earlier trials only, so none has seen the result that it is
+compared with.
 """
 
 import math
@@ -12,12 +12,12 @@ from typing import Self
 from nas.results import Objective, State, StudyRecord
 
 FEWEST = 8
-"""Trials below which a correlation says nothing."""
+"""With fewer trials a correlation says nothing."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's, from −1 to 1; None of fewer than `FEWEST` trials, or where one side is the same for all."""
+    """Spearman's correlation, from −1 to 1; None with fewer than `FEWEST` trials, or where one side is constant."""
 
     rho: float | None
     trials: int
@@ -38,13 +38,13 @@ class Ranking:
 
     objective: Objective
     predicted: Correlation
-    """The correlation of what was expected with what came, both in the objective's own unit: positive is right for
-    either goal."""
+    """The correlation of prediction and result, both in the objective's own unit: positive is right for either goal."""
     params: Correlation
-    """The correlation of the number of parameters with what came, over the same trials: the sign tells which way it
-    goes."""
+    """The correlation of the number of parameters with the result, over the same trials: the sign tells the
+    direction.
+    """
     known: bool
-    """True where the value was computed, not predicted."""
+    """True where the value was computed exactly, not predicted."""
 
     @classmethod
     def of(cls, record: StudyRecord, objective: Objective) -> Self:
@@ -65,5 +65,5 @@ class Ranking:
 
 
 def rankings(record: StudyRecord) -> list[Ranking]:
-    """One an objective; none where no trial was ever proposed by a model."""
+    """Returns one ranking for each objective; none where no model ever proposed a trial."""
     return [Ranking.of(record, o) for o in record.objectives] if any(t.predicted for t in record.trials) else []

@@ -1,4 +1,4 @@
-"""Tells a reader before the figures what is missing, what failed, and what was disturbed."""
+"""Lists what is missing, what failed and what was disturbed, for the reader to see before the figures."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from nas.report.words import disturbed, listed, plural, reason
 from nas.results import State
 
 LONGEST = 200
-"""Characters of an error that are quoted."""
+"""So many characters of an error are quoted."""
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -32,7 +32,7 @@ def _unended(summary: Summary) -> list[str]:
 
 
 def failures(summary: Summary) -> str:
-    """Tells how many trials failed, why, and the last error in its own words."""
+    """Tells how many trials failed, why, and the text of the last error."""
     failed = summary.with_role(Role.FAILED)
     if not failed:
         return ""
@@ -76,7 +76,7 @@ def _all_failed(summary: Summary) -> bool:
 
 
 def _last_line(detail: str) -> str:
-    """The last line of an error's text, which names it; shortened, and with a full stop."""
+    """Returns the last line of an error's text, which names it; shortened, and with a full stop."""
     line = detail.strip().splitlines()[-1].strip()
     line = line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
     return line if line.endswith((".", "…", "!", "?")) else f"{line}."

@@ -1,4 +1,4 @@
-"""Works out what a study came to, once for figures and page: the front, its knee, how each trial ended."""
+"""Summarises a study once, for figures and page: the front, its knee, how each trial ended."""
 
 import math
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ class Role(StrEnum):
     DOMINATED = "dominated"
     INFEASIBLE = "infeasible"
     STOPPED = "stopped"
-    """At a rung, because it could no longer reach the front."""
+    """The trial ended at a rung, because it could no longer reach the front."""
     FAILED = "failed"
     UNMEASURED = "unmeasured"
-    """Trained, but without a finite value of every objective."""
+    """The trial was trained, but lacks a finite value of some objective."""
     SKIPPED = "skipped"
-    """Proposed, never trained."""
+    """The trial was proposed, and never trained."""
     OPEN = "open"
 
 
 DRAWN = (Role.FRONT, Role.DOMINATED, Role.STOPPED, Role.INFEASIBLE, Role.FAILED)
-"""The roles of trials that charts show."""
+"""Charts show the trials with these roles."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HypervolumeHistory:
 
     reference: tuple[float, ...]
     seconds: tuple[float, ...]
-    """Time since the start during which a driver worked: a night between two launches is left out."""
+    """The time since the start during which a driver worked; a night between two launches is left out."""
     volumes: tuple[float, ...]
 
 
@@ -61,8 +61,7 @@ class Summary:
 
     @property
     def axes(self) -> tuple[Objective, ...]:
-        """The axes that the charts are drawn over: the objectives; a single one is drawn over the order of the
-        trials."""
+        """Returns the axes of the charts: the objectives; a single objective is drawn over the order of the trials."""
         objectives = self.record.objectives
         return objectives if len(objectives) > 1 else (*objectives, Objective("trial", "min"))
 
@@ -89,7 +88,7 @@ class Summary:
         return self.with_role(Role.FRONT, Role.DOMINATED)
 
     def best(self, objective: Objective) -> TrialResult | None:
-        """The front's best member by one objective."""
+        """Returns the front's best member by one objective."""
         sign = 1 if objective.goal == "min" else -1
         return min(self.front, key=lambda trial: sign * trial.metrics[objective.metric], default=None)
 
@@ -115,7 +114,7 @@ class Summary:
 
     @property
     def busy_seconds(self) -> float:
-        """Time during which drivers worked on the study: pauses between launches are left out."""
+        """Returns the time during which drivers worked on the study; pauses between launches are left out."""
         return intervals.seconds(self.record.working)
 
 

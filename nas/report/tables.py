@@ -1,4 +1,4 @@
-"""The trials as a table, and the front in the form that programs read."""
+"""Writes the trials as a table, and the front in the form that programs read."""
 
 import json
 import math
@@ -17,11 +17,11 @@ FLAGS = ("baseline", "contended", "on_front")
 
 
 def to_frame(record: StudyRecord) -> "pd.DataFrame":
-    """One row a trial. NaN, or <NA> among the choices, where a trial has no such value.
+    """Returns one row a trial. NaN, or <NA> among the choices, stands where a trial has no such value.
 
-    Columns: number, state, reason, the flags, architecture_id, architecture, params.*, every metric, violations.*,
-    predicted.* and bound.* (what the search thought of an objective before it was measured, and before it was trained),
-    attempt, started and finished (Unix seconds) and the seconds between them.
+    The columns are: number, state, reason, the flags, architecture_id, architecture, params.*, every metric,
+    violations.*, predicted.* and bound.* (the sampler's values for an objective before it was measured, and before it
+    was trained), attempt, started and finished (Unix seconds) and the seconds between them.
     """
     import pandas as pd  # half a second to load, and the front's rows do without
 
@@ -44,7 +44,9 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
 
 
 def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
-    """The front as `front.json` holds it, best first by the first objective; None for a metric that is not finite."""
+    """Returns the front as `front.json` holds it, best first by the first objective; None for a metric that is not
+    finite.
+    """
     return [
         {
             "number": trial.number,
@@ -59,7 +61,7 @@ def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
 
 
 def write(record: StudyRecord, folder: Path) -> None:
-    """trials.csv, trials.parquet and front.json."""
+    """Writes trials.csv, trials.parquet and front.json."""
     frame = to_frame(record)
     frame.to_csv(folder / "trials.csv", index=False)
     frame.to_parquet(folder / "trials.parquet", index=False)

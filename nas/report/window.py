@@ -1,4 +1,6 @@
-"""The part of an axis that a chart shows: all values, or those near the front where a few outliers would squeeze it."""
+"""Chooses the part of an axis that a chart shows: all values, or those near the front where outliers would squeeze
+it.
+"""
 
 import math
 from collections.abc import Collection, Sequence
@@ -12,30 +14,31 @@ LOG_SPAN = 30
 """An axis is logarithmic where its values span more than this factor."""
 FENCE, WORTH = 3.0, 2.0
 """A value is an outlier when it lies this many interquartile ranges beyond the quartiles (Tukey 1977, "far out").
-Outliers are left out only where the axis is this many times longer with them."""
+Outliers are left out only where the axis is this many times longer with them.
+"""
 MOST = 0.7
 """At least this share of the values is shown."""
 FEWEST = 4
-"""Fewer values have no outlier."""
+"""With fewer values, none is an outlier."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """From `low` to `high`, both values of trials. `log`: the axis is logarithmic."""
+    """The shown part of an axis, from `low` to `high`, both values of trials. `log`: the axis is logarithmic."""
 
     low: float
     high: float
     log: bool
     under: int = 0
     over: int = 0
-    """The numbers of values that lie below and above."""
+    """The numbers of values that lie below and above the window."""
     least: float = math.nan
     most: float = math.nan
     """The smallest and the largest of all values."""
 
     @classmethod
     def of(cls, values: Sequence[float], kept: Collection[float] = ()) -> Self:
-        """Fits the window to the values; those of `kept`, as the front's, are within in any case.
+        """Fits the window to the values; the values in `kept`, such as the front's, are always within.
 
         Raises ValueError when there is no value.
         """
@@ -63,7 +66,7 @@ class Window:
         return not self.under and not self.over
 
     def clamped(self, value: float) -> float:
-        """The value, or the nearest one that is shown."""
+        """Returns the value, or the nearest one that is shown."""
         return min(max(value, self.low), self.high)
 
     def limits(self, margin: float = 0.05) -> tuple[float, float]:
@@ -80,7 +83,9 @@ def spans_decades(values: Sequence[float] | NDArray[np.float64]) -> bool:
 
 
 def _inside(values_N: NDArray[np.float64], kept_K: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tells which values are no outliers, or lie between those that are kept. All of them where that gains little."""
+    """Tells which values are no outliers, or lie between those that are kept; all values where leaving out gains
+    little.
+    """
     log, everything = spans_decades(values_N), np.ones(len(values_N), dtype=bool)
     scaled_N, scaled_K = (np.log(values_N), np.log(kept_K)) if log else (values_N, kept_K)
     first, third = np.percentile(scaled_N, [25, 75])

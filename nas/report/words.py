@@ -1,4 +1,4 @@
-"""Numbers and sentences of the report."""
+"""Writes the numbers and sentences of the report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from nas.toml_table import as_tuple
 
 
 def listed(items: Sequence[str]) -> str:
-    """a, b and c."""
+    """Joins words as "a, b and c"."""
     return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else ""
 
 
@@ -34,7 +34,7 @@ def beyond(window: Window, of: str = "trial") -> tuple[str, str]:
 
 
 def searched(record: StudyRecord) -> str:
-    """One sentence: which architectures, trained on what, compared by what."""
+    """Tells in one sentence which architectures were trained on what, and what compares them."""
     settings = record.settings
     aims = listed([f"{'low' if o.goal == 'min' else 'high'} {o.metric}" for o in record.objectives])
     if "space" not in settings:
@@ -81,7 +81,7 @@ FAILURES: dict[str, str] = {
     Reason.ERROR: "an error",
     Reason.STALE: "several workers died of it",
 }
-"""Reasons of failed trials, in words."""
+"""The reasons of failed trials, in words."""
 
 
 def disturbed(trial: TrialResult) -> bool:
@@ -91,7 +91,7 @@ def disturbed(trial: TrialResult) -> bool:
 
 
 def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
-    """(state, reason, how many), in the order of states in `Role`."""
+    """Counts trials as (state, reason, how many), in the order of states in `Role`."""
     counts: dict[tuple[Role, str], int] = {}
     for trial in summary.record.trials:
         key = summary.roles[trial.number], reason(trial, summary.roles[trial.number])
@@ -133,7 +133,7 @@ def line_meaning(summary: Summary) -> str:
 
 
 def reference(summary: Summary) -> str:
-    """The hypervolume's reference point, spelled out; nothing where there is none."""
+    """Explains the hypervolume's reference point; empty where there is none."""
     if summary.history is None:
         return ""
     pairs = zip(summary.record.objectives, summary.history.reference, strict=True)
@@ -141,13 +141,14 @@ def reference(summary: Summary) -> str:
 
 
 def duration(trial: TrialResult) -> float | None:
-    """Seconds that the attempts took in all, from the first proposal to the result."""
+    """Adds up the seconds that the attempts took, from the first proposal to the result."""
     return None if trial.finished is None or trial.seconds is None else round(trial.seconds, 1)
 
 
 def floor_sentences(summary: Summary) -> list[str]:
-    """Compares the best trial with the floors in each of their metrics, those of groups left out: on the validation
-    split, and where confirmed on the test split."""
+    """Compares the best trial with each floor in its metrics, groups left out: on the validation split, and where
+    confirmed on the test split.
+    """
     floors = summary.record.data.get("floors", {})
     sentences = []
     for split, note in (("val", ""), ("test", ", mean of its confirmations")):
@@ -162,15 +163,16 @@ def floor_sentences(summary: Summary) -> list[str]:
 
 
 def best_beside_floor(summary: Summary, metric: str) -> float | None:
-    """The best validation value of a trial in a floor's metric."""
+    """Returns the best validation value of a trial in a floor's metric."""
     values, _ = _values(summary, "val", metric)
     best = min if _goal(summary.record, metric) == "min" else max
     return best(values.values(), default=None)
 
 
 def _goal(record: StudyRecord, metric: str) -> Goal:
-    """Returns the goal of a floor's metric, or of one group of it; shares and scores that are not known are to be
-    large."""
+    """Returns the goal of a floor's metric, or of one group of it; unknown shares and scores count as better when
+    larger.
+    """
     name = metric.partition(":")[0]
     metrics = record.metrics
     known = metrics.get(name, metrics.get(f"val_{name}"))
@@ -178,7 +180,9 @@ def _goal(record: StudyRecord, metric: str) -> Goal:
 
 
 def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float], str]:
-    """Trial number → its value of a floor's metric, and the name that it has there: val_loss, or plainly macro_f1."""
+    """Returns trial number → its value of a floor's metric, and the metric's name there: val_loss, or simply
+    macro_f1.
+    """
     known = f"{split}_{metric}"
     if split == "test":
         return confirmed_means(summary.record, known), known
@@ -198,7 +202,7 @@ def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: Goa
 
 
 def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:
-    """Trial number → mean over the seeds with which it was trained again."""
+    """Returns trial number → the mean over the seeds with which it was trained again."""
     found = {
         number: [metrics[metric] for metrics in seeds.values() if metric in metrics]
         for number, seeds in record.confirmed.items()
@@ -207,13 +211,13 @@ def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:
 
 
 def confirmed_metrics(record: StudyRecord) -> list[str]:
-    """The objectives and the test figures that confirmations stored."""
+    """Lists the objectives and the test metrics that confirmations stored."""
     stored = {name for seeds in record.confirmed.values() for metrics in seeds.values() for name in metrics}
     return [m for m in (*(o.metric for o in record.objectives), "test_loss", "test_accuracy") if m in stored]
 
 
 def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """2.012 (1.998–2.031) over the seeds."""
+    """Formats the mean and range over the seeds, as 2.012 (1.998–2.031)."""
     values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
     if not values:
         return ABSENT
@@ -221,7 +225,7 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
 
 
 def lost(data: Mapping[str, Any], context: int) -> str:
-    """Tells which parts of the examples models do not see, or cannot tell; empty where there are none."""
+    """Tells which parts of the examples models do not see, or hold unknown symbols; empty where there are none."""
     told = {
         f"Longer than the context of {context:,} tokens": "too_long",
         "Answers cut off with that": "answers_cut_off",
@@ -239,7 +243,7 @@ def lost(data: Mapping[str, Any], context: int) -> str:
 
 
 def flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
-    """Nested data as (dotted path, text) rows."""
+    """Flattens nested data to (dotted path, text) rows."""
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
         place = f"{path}.{key}" if path else str(key)
