@@ -1,5 +1,7 @@
-"""Measures what an architecture costs on the hardware at hand: time, memory, energy; and the lock that keeps it to
-oneself."""
+"""Measures what an architecture costs on this hardware: time, memory and energy.
+
+A lock gives each measurement the device alone.
+"""
 
 from nas.measure.cheap import measure
 from nas.measure.exclusive import DeviceLock

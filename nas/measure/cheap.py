@@ -1,4 +1,4 @@
-"""The cheap metrics of one model: all that can be known of an architecture without training it."""
+"""Measures the cheap metrics of one model: all that can be known of an architecture without training it."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from nas.settings.study_settings import MeasureSettings
 
 KIB = 2**10
 ENERGY_SECONDS = 0.5
-"""Energy counters move in steps of up to 100 ms, so at least this long is counted."""
+"""Energy is counted for at least so many seconds, since energy counters move in steps of up to 100 ms."""
 
 
 def measure(
@@ -29,14 +29,13 @@ def measure(
     training_step: Callable[[], object] | None = None,
     typical: tuple[int, int] | None = None,
 ) -> dict[str, float]:
-    """Metrics by their names in `nas.results.METRICS`, spreads beside the timed ones, and `contended` (1.0 or 0.0);
-    where it is 1.0, the fastest round as NAME_best too.
+    """Returns metrics by their names in `nas.results.METRICS`, with spreads beside the timed ones, and `contended` (1.0
+    or 0.0). Where `contended` is 1.0, the fastest round is stored as NAME_best too.
 
-    The model is on `device` already, and whoever calls holds `DeviceLock.measuring()`. `training_step` does one
-    forward and backward pass and one optimiser step on this very model, which is therefore another one afterwards:
-    measure a copy. Without it the model is left as found, and `peak_training_mib` is absent. `typical`: tokens
-    that are read at once, and then written one by one; by default each half of the context. A model that does not write
-    reads them all.
+    The model is on `device` already, and the caller holds `DeviceLock.measuring()`. `training_step` does one forward
+    and backward pass and one optimiser step on this very model, which changes it: measure a copy. Without it the model
+    stays unchanged, and `peak_training_mib` is absent. `typical` gives the tokens that are read at once, and those then
+    written one by one; by default each is half of the context. A model that does not write reads them all.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
@@ -73,9 +72,10 @@ def measure(
 
 
 def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
-    """Weights, decode state and activations of reading the prompt and generating to the end of the context.
+    """Measures weights, decode state and activations while the prompt is read and tokens are generated to the end of
+    the context.
 
-    Of a model that does not generate: of reading all of it at once.
+    For a model that does not generate, it measures reading the whole context at once.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     tokens_TB = workload.tokens_BT.T
@@ -94,7 +94,10 @@ def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
 
 
 def peak_training_mib(model: nn.Module, training_step: Callable[[], object]) -> float:
-    """Weights, gradients, optimiser state and activations. The first of two steps makes the optimiser state."""
+    """Measures weights, gradients, optimiser state and activations.
+
+    The first of two steps makes the optimiser state.
+    """
     return peak_mib(lambda: (training_step(), training_step()), model)
 
 
@@ -106,7 +109,7 @@ def _workload(
     generates: bool,
     answers: bool,
 ) -> Workload:
-    """Random tokens, always the same ones: the time does not depend on them, but a lookup must find its row."""
+    """Makes random tokens, always the same ones: the time does not depend on them, but a lookup must find its row."""
     read, written = typical
     if not generates:
         read, written = read + written, 0
@@ -118,7 +121,7 @@ def _workload(
 
 
 def _energy_mj_per_token(model: Generator, workload: Workload, decode_ms: float) -> float | None:
-    """Over whole generations, so what reading the prompt took is shared by the tokens generated after it."""
+    """Measures energy over whole generations, so the tokens share what reading the prompt took."""
     generation = Generation(model, workload)
     generations = 1 + int(ENERGY_SECONDS * 1000 / (decode_ms * workload.generated))
     tokens = generations * workload.generated

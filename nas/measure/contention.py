@@ -1,5 +1,7 @@
-"""Notices who else was at work during a measurement. The lock keeps our own trainers away; this notices everyone
-else."""
+"""Notices other programs at work during a measurement.
+
+The lock pauses our own trainings; this module notices all other load.
+"""
 
 import os
 import time
@@ -11,7 +13,7 @@ import torch
 from nas.measure import nvidia, processors
 
 TOLERATED = 0.25
-"""Other load up to this share of one core, or of the GPU, leaves a measurement as good as alone."""
+"""Other load up to this share of one core, or of the GPU, does not count as a disturbance."""
 
 
 class LoadWatch:
@@ -22,7 +24,7 @@ class LoadWatch:
 
     contended = False
     foreign_cores = 0.0
-    """Cores that others kept busy."""
+    """The number of cores that other programs kept busy."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -43,17 +45,18 @@ class LoadWatch:
 
 
 def foreign_cores(wall_s: float, busy_s: float, own_s: float) -> float:
-    """The cores that others kept busy: all busy time less our own, over the wall-clock time.
+    """Returns how many cores other programs kept busy: all busy time less our own, over the wall-clock time.
 
-    The kernel counts busy time in ticks (10 ms as a rule), so two ticks are forgiven.
+    The kernel counts busy time in ticks (10 ms as a rule), so an excess of two ticks is ignored.
     """
     tick = 1 / os.sysconf("SC_CLK_TCK")
     return max(0.0, busy_s - own_s - 2 * tick) / max(wall_s, tick)
 
 
 def _now() -> tuple[float, float, float]:
-    """Seconds so far: wall clock, the busy time of the processors that we may use (a hypervisor's theft
-    included), our own."""
+    """Returns the seconds so far: wall clock, busy time of the CPUs that we may use (including time that a hypervisor
+    steals), our own.
+    """
     usable = processors.usable_cpus()
     every = [times for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in usable]
     # Guests are counted within `user` and `nice`; waiting for a disk leaves the processor free.

@@ -1,7 +1,7 @@
-"""Parameters, FLOPs and decode state of architectures that nobody has built: sums over their blocks.
+"""Computes parameters, FLOPs and decode state of architectures without building them: sums over their blocks.
 
-A block adds the same whatever stands around it, so each distinct block is built once, without memory for its tensors
-(on torch's meta device), and a proposal's pool of a thousand architectures is priced by adding up.
+A block adds the same cost whatever stands around it. So each distinct block is built once, without memory for its
+tensors (on torch's meta device), and a pool of a thousand architectures is priced by addition.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ from nas.models import TOKENS, Head
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops`: of a forward pass over one full context; `state_bytes`: the decode state at full context."""
+    """The cost of one model.
+
+    `flops` is for a forward pass over one full context; `state_bytes` is the decode state at full context.
+    """
 
     params: int
     flops: int
@@ -32,8 +35,7 @@ class Cost:
 
 
 class Costs:
-    """Adds up the costs of models for a vocabulary and a context; `batch`: the sequences that are decoded side by
-    side."""
+    """Adds up the costs of models for a vocabulary and a context; `batch` sequences are decoded side by side."""
 
     def __init__(self, vocabulary: int, context: int, batch: int = 1, head: Head = TOKENS) -> None:
         self.vocabulary, self.context, self.batch, self.head = vocabulary, context, batch, head
@@ -42,7 +44,7 @@ class Costs:
         self._whole: dict[str, Cost] = {}
 
     def metrics(self, architecture: Architecture) -> dict[str, float]:
-        """Those that no measurement can change, by their names in nas.results.METRICS."""
+        """Returns the metrics that need no measurement, by their names in nas.results.METRICS."""
         cost = self.of(architecture)
         known = {"params": float(cost.params), "flops_per_token": cost.flops / self.context}
         return known if architecture.family == "encoder" else known | {"decode_state_kib": cost.state_bytes / KIB}
@@ -58,7 +60,9 @@ class Costs:
         return shell
 
     def _shell(self, architecture: Architecture) -> Cost:
-        """All but the blocks: embedding, positions, norms at both ends. From the first model seen with such a shell."""
+        """Returns the cost of all but the blocks: embedding, positions, norms at both ends, from the first model with
+        such a shell.
+        """
         sides = (architecture.blocks, architecture.encoder_blocks)
         bare = architecture.model_copy(update={"blocks": (), "encoder_blocks": ()})
         ends = [(s[0].norm, s[0].residual, s[-1].norm, s[-1].residual, {b.position for b in s}) for s in sides if s]

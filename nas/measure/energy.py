@@ -1,4 +1,4 @@
-"""Energy, where the hardware counts it and lets us read: a GPU through NVML, a CPU package through RAPL."""
+"""Measures energy where the hardware counts it and lets us read it: a GPU through NVML, a CPU package through RAPL."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,9 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def energy_mj(run: Callable[[], object], device: torch.device) -> float | None:
-    """Millijoules that the device drew while run() ran, its idle draw included; None where nothing counts them."""
+    """Returns the millijoules that the device drew while run() ran, its idle draw included; None where nothing counts
+    them.
+    """
     if device.type == "cuda":
         before = nvidia.energy_mj(device)
         if before is None:
@@ -23,7 +25,7 @@ def energy_mj(run: Callable[[], object], device: torch.device) -> float | None:
 
 
 def package_energy_mj(run: Callable[[], object], powercap: Path = POWERCAP) -> float | None:
-    """The sum over the CPU packages' RAPL counters. None without a counter, or without the right to read it."""
+    """Sums the RAPL counters of the CPU packages. None without a counter, or without the right to read it."""
     before = _counters(powercap)
     if not before:
         return None
@@ -37,7 +39,10 @@ def package_energy_mj(run: Callable[[], object], powercap: Path = POWERCAP) -> f
 
 
 def _counters(powercap: Path) -> dict[str, tuple[int, int]]:
-    """Microjoules and the counter's range, by package. `intel-rapl:0` is one (AMD's too); `intel-rapl:0:0` its part."""
+    """Reads microjoules and the counter's range, by package.
+
+    `intel-rapl:0` is one (AMD's too); `intel-rapl:0:0` is its part.
+    """
     found: dict[str, tuple[int, int]] = {}
     try:
         for domain in sorted(powercap.glob("intel-rapl:*")):

@@ -1,14 +1,14 @@
-"""Gives a measurement the device for itself: trainers on the same machine pause until the measurement is done.
+"""Gives a measurement the device for itself: trainings on the same machine pause until the measurement is done.
 
-A reader-writer lock with a turnstile, made of two files and flock(2):
+It is a reader-writer lock with a turnstile, made of two files and flock(2):
 
     trainer, each step     turnstile shared → room shared → turnstile free → the step → room free
     measurer               turnstile alone → room alone → the measurement → room free → turnstile free
 
-A measurer holds the turnstile while it waits for the room to empty, so nobody new walks in and it is never starved.
-The kernel frees the locks of a process that dies, and nothing has to be cleaned up.
+A measurer holds the turnstile while it waits for the running steps to end, so no new step starts and the measurer
+always gets its turn. The kernel frees the locks of a process that dies, and nothing has to be cleaned up.
 
-A lock belongs to one thread of one process, and is not entered again while it is held. A process that holds one
+A lock belongs to one thread of one process, and is not entered again while it is held. A process that holds one lock
 must not wait for another lock of the same device: it would wait for itself.
 """
 
@@ -25,22 +25,24 @@ from nas.errors import OutOfReach
 from nas.measure.hardware import checked_device, gpu_uuid
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
-"""Between two looks at a lock, where the wait has an end: too rare to disturb a measurement."""
+"""A bounded wait pauses so long between two tries of a lock: too rarely to disturb a measurement."""
 
 
 TELL_SECONDS = 2.0
-"""A wait is told when it has lasted so long, and again each time."""
+"""A wait is reported when it has lasted so long, and again each time."""
 
 
 class DeviceBusy(Exception):
-    """Another measurer has the device."""
+    """Another measurement has the device."""
 
 
 class DeviceLock:
     """The lock of one device: the machine's CPU, or one GPU (by its UUID, since visible devices are renumbered)."""
 
     def __init__(self, device: str, folder: Path | None = None, on_wait: Callable[[float], None] | None = None) -> None:
-        """`on_wait` is called every other second while a step waits for a measurer, with the moment it began."""
+        """`on_wait` is called every other second while a step waits for a measurement, with the moment when the wait
+        began.
+        """
         folder, name = folder or machine_folder(), _name(device)
         self._turnstile = _open(self, folder / f"{name}.turnstile")
         self._room = _open(self, folder / f"{name}.room")
@@ -48,7 +50,10 @@ class DeviceLock:
 
     @contextmanager
     def training_step(self) -> Iterator[float]:
-        """Around each step of training or evaluation: many at once. Yields the seconds it waited for measurers."""
+        """Holds the lock around one step of training or evaluation; many steps may hold it at once.
+
+        Yields the seconds waited.
+        """
         with self._once():
             waited = self._patiently(self._turnstile)
             try:
@@ -62,9 +67,10 @@ class DeviceLock:
 
     @contextmanager
     def measuring(self, patience: float | None = None) -> Iterator[float]:
-        """Around a measurement: alone on the device. Yields the seconds it waited for steps and other measurers.
+        """Holds the device alone around a measurement. Yields the seconds that it waited for steps and other
+        measurements.
 
-        Raises DeviceBusy when another measurer still has the device after `patience` seconds.
+        Raises DeviceBusy when another measurement still has the device after `patience` seconds.
         """
         with self._once():
             waited = _take(self._turnstile, fcntl.LOCK_EX, patience)
@@ -78,7 +84,7 @@ class DeviceLock:
                 fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
     def _patiently(self, descriptor: int) -> float:
-        """Take a lock that a measurer may have, and tell of the wait."""
+        """Takes a lock that a measurement may have, and reports the wait."""
         if self._on_wait is None:
             return _take(descriptor, fcntl.LOCK_SH)
         since, waited = time.time(), 0.0
@@ -91,7 +97,7 @@ class DeviceLock:
 
     @contextmanager
     def _once(self) -> Iterator[None]:
-        """A second flock on the same file would silently convert the first."""
+        """Refuses a second flock on the same file, which would silently convert the first."""
         if self._held:
             raise RuntimeError("this DeviceLock is already held: leave training_step() or measuring() first")
         self._held = True
@@ -102,8 +108,9 @@ class DeviceLock:
 
 
 def machine_folder() -> Path:
-    """Returns the folder that this user's processes on this machine share: locks, and the pace that the machine is
-    known to reach."""
+    """Returns the folder that this user's processes on this machine share, with the locks and the machine's known
+    pace.
+    """
     return Path(tempfile.gettempdir()) / f"nas-locks-{os.getuid()}"
 
 
@@ -113,7 +120,7 @@ def _name(device: str) -> str:
 
 
 def _open(owner: DeviceLock, path: Path) -> int:
-    """A descriptor of the lock file, closed when the owner goes."""
+    """Opens the lock file; the descriptor is closed when its owner is freed."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -125,7 +132,10 @@ def _open(owner: DeviceLock, path: Path) -> int:
 
 
 def _take(descriptor: int, mode: int, patience: float | None = None) -> float:
-    """Take the lock and return the seconds waited: 0 when it was free. Raises DeviceBusy when patience is over."""
+    """Takes the lock and returns the seconds waited: 0 when it was free.
+
+    Raises DeviceBusy when the patience is over.
+    """
     if _free(descriptor, mode):
         return 0.0
     start, pause = time.monotonic(), FIRST_PAUSE_SECONDS
@@ -141,7 +151,7 @@ def _take(descriptor: int, mode: int, patience: float | None = None) -> float:
 
 
 def _free(descriptor: int, mode: int) -> bool:
-    """Take the lock if it can be had at once."""
+    """Takes the lock if it is free now."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,5 +1,6 @@
-"""Describes what a study ran on: enough to tell whether two latencies may be compared, and nothing that names its
-owner."""
+"""Describes the hardware of a study: enough to tell whether two latencies may be compared, and nothing that identifies
+its owner.
+"""
 
 import hashlib
 import json
@@ -19,7 +20,7 @@ GIB = 2**30
 
 
 def environment() -> dict[str, Any]:
-    """Hardware, system and versions, as plain data for JSON."""
+    """Describes hardware, system and versions, as plain data for JSON."""
     return {
         "cpu": _cpu(),
         "logical_cores": psutil.cpu_count() or 1,
@@ -33,13 +34,13 @@ def environment() -> dict[str, Any]:
 
 
 def hardware_id(environment: Mapping[str, Any]) -> str:
-    """12 hex digits for what decides the speed: CPU, cores and GPUs. Versions and memory do not count."""
+    """Makes 12 hex digits from what decides the speed: CPU, cores and GPUs. Versions and memory do not count."""
     parts = {key: environment.get(key) for key in ("cpu", "logical_cores", "gpus")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def checked_device(name: str) -> torch.device:
-    """The torch device of that name. Raises UsageError for one that is unknown or not there."""
+    """Returns the torch device of that name. Raises UsageError for one that is unknown or absent."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -59,7 +60,7 @@ def gpu_uuid(device: torch.device) -> str:
 
 
 def _cpu() -> str:
-    """The processor's name; Linux tells it in /proc/cpuinfo alone."""
+    """Returns the processor's name; Linux tells it in /proc/cpuinfo alone."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

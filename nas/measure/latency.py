@@ -1,8 +1,8 @@
-"""Latency by the wall clock: the time to read a prompt, and the time of each token generated after it.
+"""Measures latency by the wall clock: the time to read a prompt, and the time of each token generated after it.
 
-One round is one prefill and a burst of decode steps, so both are spread over the whole measurement and a short
-disturbance spoils few readings of either. Decoding goes on from the prompt to the end of the context, and starts
-again from a fresh prefill, so every position counts about as often, and the median is that of whole generations.
+One round is one prefill and a series of decode steps. So both are spread over the whole measurement, and a short
+disturbance spoils few readings of either. Decoding continues from the prompt to the end of the context, then starts
+again from a fresh prefill. So every position counts about equally often, and the median is that of whole generations.
 
 B batch, T tokens.
 """
@@ -24,14 +24,16 @@ from nas.measure.pace import Pace
 from nas.measurement import Measurement
 
 DECODE_READINGS = 8
-"""Decode readings for each prefill reading, at least: they are short, and there is one for every position."""
+"""There are at least so many decode readings for each prefill reading: they are short, and there is one for every
+position.
+"""
 MOST_ROUNDS = 8
 MOST_SECONDS = 10.0
-"""So long the machine's full pace is waited for, once there are as many rounds as are wanted."""
+"""So many seconds are spent on waiting for the machine's full pace, once there are enough rounds."""
 PAUSE_SECONDS = 0.01
-"""Rest after a slow round: the disturbance may pass, or the scheduler find a better core."""
+"""After a slow round the measurement pauses: the disturbance may pass, or the scheduler find a better core."""
 SETTLED = 0.97
-"""Warm-up ends when a batch of rounds takes more than this share of the batch before."""
+"""The warm-up ends when a batch of rounds takes more than this share of the batch before."""
 WARM_UP_BATCH = 5
 MOST_WARM_UP_BATCHES = 20
 
@@ -73,10 +75,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class Workload:
-    """Batch rows of `context` tokens: the first `prompt` are read at once, the others one by one.
+    """The timed workload: `batch` rows of `context` tokens. The first `prompt` tokens are read at once, the others one
+    by one.
 
-    A model that does not generate reads them all at once: `prompt` is the context. One with a source reads that first,
-    and what it writes after it is all that its state holds: `answers`.
+    A model that does not generate reads them all at once: `prompt` is the context. A model with a source reads that
+    first, and its decode state holds only the tokens that it writes: `answers`.
     """
 
     tokens_BT: Tensor
@@ -107,7 +110,7 @@ class Workload:
 
     @property
     def generated(self) -> int:
-        """Tokens of one generation, in each row."""
+        """Counts the tokens of one generation, in each row."""
         return self.context - self.prompt
 
 
@@ -125,7 +128,7 @@ class Generation:
         self._position = workload.context
 
     def prefill_ms(self) -> float:
-        """Read the prompt into a new state. Decoding goes on with it if the state at hand is full."""
+        """Reads the prompt into a new state. Decoding continues with it if the present state is full."""
         state, prompt_BT = self._fresh()
         elapsed = self._timed_ms(lambda: self._model.prefill(prompt_BT, state))
         if self._workload.generates and self._position == self._workload.context:
@@ -133,7 +136,7 @@ class Generation:
         return elapsed
 
     def whole_ms(self) -> float:
-        """Read the prompt and write all that follows, each token the likeliest after those before."""
+        """Reads the prompt and writes all that follows, each time the likeliest token."""
         state, prompt_BT = self._fresh()
 
         def write() -> None:
@@ -145,7 +148,7 @@ class Generation:
         return self._timed_ms(write)
 
     def decode_ms(self) -> float:
-        """Generate one token (in every row)."""
+        """Generates one token in every row."""
         if self._position == self._workload.context:
             self.prefill_ms()
         token_B = self._tokens_TB[self._position]
@@ -166,8 +169,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class Round:
-    """One prefill, the decode steps after it, and of an answer the whole once more; with the slowest that the machine's
-    loop was before and after."""
+    """One prefill and the decode steps after it; for an answer, also one whole generation.
+
+    It holds the slowest time of the pace loop before and after.
+    """
 
     prefill_ms: float
     decode_ms: tuple[float, ...]
@@ -177,8 +182,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds to read the prompt, for each token generated, if any, and of an answer for both together; `slowed`:
-    below the machine's pace. `best`: the same in the fastest round, by metric."""
+    """Milliseconds to read the prompt, for each generated token if any, and for a whole answer.
+
+    `slowed` means below the machine's full pace. `best` holds the same of the fastest round, by metric.
+    """
 
     prefill_ms: Measurement
     decode_ms: Measurement | None
@@ -205,10 +212,10 @@ def latency(
     seconds: float = MOST_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Latency:
-    """Rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
+    """Measures rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
 
-    When there are not enough in MOST_ROUNDS times as many, or after `seconds`, those at the best pace count, and
-    `slowed` says so.
+    Where MOST_ROUNDS times as many rounds, or `seconds`, do not give enough of them, the rounds at the best pace count,
+    and `slowed` says so.
     """
     started = clock()
     generation = Generation(model, workload)
@@ -235,7 +242,9 @@ def latency(
 
 
 def _warm_up(generation: Generation, generates: bool) -> None:
-    """Until it gets no faster: caches fill, the allocator learns the sizes, the clock frequency rises."""
+    """Repeats rounds until they get no faster: caches fill, the allocator learns the sizes, the clock frequency
+    rises.
+    """
     before = float("inf")
     for _ in range(MOST_WARM_UP_BATCHES):
         now = median(
@@ -248,7 +257,9 @@ def _warm_up(generation: Generation, generates: bool) -> None:
 
 @contextmanager
 def quiet(model: nn.Module, threads: int) -> Iterator[None]:
-    """Evaluation mode, no gradients, that many threads, no garbage collection; all as before afterwards."""
+    """Sets evaluation mode, no gradients, that many threads and no garbage collection, and restores all of it
+    afterwards.
+    """
     modes = [(module, module.training) for module in model.modules()]
     threads_before, collecting = torch.get_num_threads(), gc.isenabled()
     model.eval()

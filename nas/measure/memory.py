@@ -1,9 +1,8 @@
-"""Peak memory: every byte of tensor storage alive at once, counted the same way on every run.
+"""Measures peak memory: every byte of tensor storage alive at once, counted the same way on every run.
 
-The resident size of a process says little about a small model (the interpreter, the libraries and the allocator's
-habits are far larger), so on the CPU the storages themselves are counted, as operators make and drop them. Scratch
-space inside a kernel is not seen. On a GPU the caching allocator keeps the same account, with its rounding to 512
-bytes.
+The resident size of a process says little about a small model, since the interpreter, the libraries and the allocator
+take far more. So on the CPU the storages themselves are counted, as operators make and free them. Scratch space inside
+a kernel is not seen. On a GPU the caching allocator keeps the same count, rounded to 512 bytes.
 """
 
 import weakref
@@ -19,7 +18,7 @@ MIB = 2**20
 
 
 class PeakMeter(Protocol):
-    """Counts while it is entered; may be entered again, and `peak` then goes on from where it was."""
+    """Counts while it is entered. It may be entered again, and `peak` then continues from its former value."""
 
     peak: int
 
@@ -28,7 +27,9 @@ class PeakMeter(Protocol):
 
 
 def peak_mib(run: Callable[[], object], model: nn.Module) -> float:
-    """The peak of run() in MiB: the model's weights, what run() touches of older tensors, and all that it makes."""
+    """Returns the peak of run() in MiB: the model's weights, what run() touches of older tensors, and all that it
+    makes.
+    """
     meter = peak_meter(model)
     with meter:
         run()
@@ -41,7 +42,7 @@ def peak_meter(model: nn.Module) -> PeakMeter:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Parameters and buffers; what shares storage counts once."""
+    """Counts the bytes of parameters and buffers; those that share storage count once."""
     storages = (tensor.untyped_storage() for tensor in _weights(model))
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
@@ -87,7 +88,7 @@ class StorageMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
 
 class CudaMeter:
-    """The caching allocator's own peak, less whatever else the process held at the start."""
+    """Reads the caching allocator's own peak, less what the process held otherwise at the start."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._device = device

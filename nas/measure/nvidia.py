@@ -1,7 +1,7 @@
-"""Reads what NVIDIA's management library counts: energy, and who else uses the GPU. Nothing where it is not installed.
+"""Reads what NVIDIA's management library counts: energy, and which other processes use the GPU. It may be absent.
 
 Every function answers None or 0 when the library, the driver or the card (older ones, and slices of one) does not
-tell: a figure that was not counted is never guessed.
+count: a missing figure is never guessed.
 """
 
 import os
@@ -21,20 +21,20 @@ T = TypeVar("T")
 
 
 def energy_mj(device: torch.device) -> float | None:
-    """Millijoules since the driver was loaded; its counter moves every 20 to 100 ms."""
+    """Returns the millijoules since the driver was loaded; its counter moves every 20 to 100 ms."""
     return _ask(device, lambda gpu: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)))
 
 
 def foreign_share(device: torch.device, since: float) -> float:
-    """The share of the GPU's time that other processes took since that moment (Unix seconds)."""
+    """Returns the share of the GPU's time that other processes took since that moment (Unix seconds)."""
     samples = _ask(device, lambda gpu: pynvml.nvmlDeviceGetProcessUtilization(gpu, int(since * 1e6)))
     return foreign(((sample.pid, sample.smUtil / 100) for sample in samples or ()), os.getpid())
 
 
 def foreign(samples: Iterable[tuple[int, float]], own_pid: int) -> float:
-    """Sum over the other processes of each one's highest share.
+    """Sums over the other processes the highest share of each.
 
-    In a container our process goes by another number outside. Then the busiest process is taken for ours.
+    In a container our process has another number outside. Then the busiest process is taken for ours.
     """
     shares: dict[int, float] = {}
     for pid, share in samples:

@@ -1,8 +1,9 @@
-"""Tells whether the machine is as fast right now as it can be. A fixed piece of work shows what no load figure does.
+"""Tells whether the machine runs at its full speed now. It times a fixed piece of work, since no load figure shows
+this.
 
-A virtual machine's neighbour on the same physical core, a lowered clock or a hot chip slow everything down by half
-for a second or so, while every load figure stays at rest. So the same short loop is timed over and over, beside what is
-measured, and compared with the best it lately took on this machine: readings taken at a slower pace are not counted.
+A virtual machine's neighbour on the same physical core, a lowered clock or a hot chip slows everything to half speed
+for a second or so, while every load figure stays low. So the same short loop is timed again and again beside the
+measurement, and compared with its recent best on this machine. Readings taken at a slower pace do not count.
 """
 
 import os
@@ -15,7 +16,7 @@ LOOP = 1000
 TOLERATED = 1.25
 """The pace still counts as full up to this multiple of the best time. Sharing a core gives 1.6 and more."""
 REMEMBERED_SECONDS = 600
-"""So long after it was last reached, the best time is forgotten: the machine may have become another one."""
+"""The best time is forgotten so many seconds after it was last reached: the machine may have changed."""
 
 
 class Pace:
@@ -27,7 +28,7 @@ class Pace:
         self.best_ns = self._stored()
 
     def loop_ns(self) -> float:
-        """The loop's time now: the shortest of three, so that an interrupt does not count."""
+        """Returns the loop's time now: the shortest of three, so that an interrupt does not count."""
         shortest = min(_loop_ns() for _ in range(3))
         self.best_ns = min(self.best_ns, shortest)
         return shortest
@@ -37,7 +38,7 @@ class Pace:
         return loop_ns <= TOLERATED * self.best_ns
 
     def remember(self) -> None:
-        """Leave the best time to whoever measures next."""
+        """Stores the best time for later measurements."""
         temporary = self._path.with_suffix(f".{os.getpid()}")
         with suppress(OSError):  # whoever finds no figure takes its own
             temporary.write_text(f"{self.best_ns}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Counts the CPUs that this process may use: those that it is bound to, and no more than its control group's quota."""
+"""Counts the CPUs that this process may use: those that it is bound to, limited by its control group's quota."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -7,7 +7,8 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def available_cpus(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Whole CPUs, at least 1: the smaller of the affinity mask and the quota. `proc`, `cgroups`: where Linux tells it.
+    """Counts whole CPUs, at least 1: the smaller of the affinity mask and the quota. Linux tells them in `proc` and
+    `cgroups`.
 
     A quota of 1.5 CPUs counts as 1, since a second trial would have half a CPU at best.
     """
@@ -16,14 +17,17 @@ def available_cpus(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 
 def usable_cpus() -> frozenset[int]:
-    """The numbers of the CPUs that this process is bound to; all of the machine where the system has no such mask."""
+    """Returns the numbers of the CPUs that this process is bound to; all of the machine where there is no such mask."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
 
 
 def _quota(proc: Path, cgroups: Path) -> float | None:
-    """CPUs by the strictest control group above this process (version 1 or 2). None where there is no limit."""
+    """Returns the CPUs of the strictest control group above this process (version 1 or 2).
+
+    None where there is no limit.
+    """
     found = []
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -38,7 +42,10 @@ def _quota(proc: Path, cgroups: Path) -> float | None:
 
 
 def _up(root: Path, path: str) -> list[Path]:
-    """The group's folder and those above it. In a container the path may be the host's: then only the root is there."""
+    """Lists the group's folder and those above it.
+
+    In a container the path may be the host's: then only the root exists.
+    """
     inner = PurePosixPath(path.lstrip("/"))
     if ".." in inner.parts:  # a group outside what this container sees
         return [root]
@@ -46,13 +53,13 @@ def _up(root: Path, path: str) -> list[Path]:
 
 
 def _quota_v2(folder: Path) -> float | None:
-    """From `cpu.max`: "150000 100000", or "max 100000"."""
+    """Reads the quota from `cpu.max`: "150000 100000", or "max 100000"."""
     quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
     return _ratio(quota, period or "100000")
 
 
 def _quota_v1(folder: Path) -> float | None:
-    """From two files in microseconds; a quota of -1 is none."""
+    """Reads the quota from two files in microseconds; -1 means no quota."""
     return _ratio(_read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip())
 
 
@@ -63,7 +70,7 @@ def _ratio(quota: str, period: str) -> float | None:
 
 
 def _read(path: Path) -> str:
-    """The text of a small file; empty where there is none."""
+    """Reads a small file; empty where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
