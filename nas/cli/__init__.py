@@ -1,1 +1,1 @@
-"""The command line, one file a command. Nothing heavy is imported before a command needs it."""
+"""The command line has one file for each command. Heavy packages are imported only when a command needs them."""

@@ -1,7 +1,8 @@
-"""`nas`: the table of commands, and what becomes of errors.
+"""Runs `nas`: the table of commands, and the handling of errors.
 
-People read standard error, programs read standard output. A NasError is shown as its own message and ends with its
-exit code; anything else is a bug: one line, and the traceback in the log (or on the screen with -vv).
+Standard error is for people, standard output for programs. A NasError is shown as its own message and ends with its
+exit code. Any other exception is a bug: it is shown in one line, with the traceback in the log (or on the screen with
+-vv).
 """
 
 import os
@@ -86,7 +87,7 @@ for _name, _command in COMMANDS.items():
 
 
 def main() -> None:
-    """The entry point. Exit codes: nas.errors; 129, 130 and 143 after a signal."""
+    """Runs the command line. Exit codes: nas.errors; 129, 130 and 143 after a signal."""
     with safe_streams():
         code = _ended(app)
         # What is still to be written fails like what was: see nas.cli.streams.
@@ -99,7 +100,7 @@ def main() -> None:
 
 
 def _ended(call: Callable[[], object]) -> int:
-    """The exit code of a call, whose error is shown."""
+    """Returns the exit code of a call, and shows its error."""
     loud = sum(a.count("v") for a in sys.argv if a.strip("v") == "-") + sys.argv.count("--verbose") > 1
     try:
         call()

@@ -1,4 +1,4 @@
-"""`nas bench`: measurements against peers, one subcommand each."""
+"""`nas bench` runs measurements against peers, one subcommand each."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -28,7 +28,7 @@ def shares(result: dict[str, Any]) -> Table:
 
 
 def searches(result: dict[str, Any]) -> Table:
-    """A line for each who ran: medians over the seeds."""
+    """Makes one line for each contestant: medians over the seeds."""
     columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run")
     shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
     for who, row in result["rows"].items():
@@ -39,7 +39,7 @@ def searches(result: dict[str, Any]) -> Table:
 
 
 def costs(result: dict[str, Any]) -> Table:
-    """At the longest context."""
+    """Tabulates the costs at the longest context."""
     longest = max(result["settings"]["contexts"])
     columns = {
         "forward_ms": "forward\nms",
@@ -57,7 +57,7 @@ def costs(result: dict[str, Any]) -> Table:
 
 
 def growth(result: dict[str, Any]) -> Table:
-    """The exponents of time over context, and two ratios."""
+    """Tabulates the exponents of time over context, and two ratios."""
     ratios = {
         f"training_over_softmax_{SHORT}": f"training\n/softmax\nat {SHORT}",
         "decode_flatness": "decode\nlongest\n/shortest",
@@ -72,7 +72,7 @@ def growth(result: dict[str, Any]) -> Table:
 
 
 def recall(result: dict[str, Any]) -> Table:
-    """A line a kind: the best rate's accuracy over the seeds."""
+    """Makes one line for each kind: the best rate's accuracy over the seeds."""
     columns = ("state\nKiB", "accuracy", "sd", "rate")
     shown = table(f"mean of {result['settings']['seeds']}", *columns, numbers=columns)
     for row in result["kinds"]:

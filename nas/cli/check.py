@@ -1,4 +1,4 @@
-"""`nas check`: what a study file describes, how large that is, and about how long it takes."""
+"""`nas check` shows what a study file describes, how large its space is, and about how long a search takes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

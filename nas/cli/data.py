@@ -1,4 +1,4 @@
-"""`nas data`: the data sets that tasks know by name, and getting them here."""
+"""`nas data` lists the data sets that tasks know by name, and downloads them."""
 
 from typing import Annotated, Any
 
@@ -76,7 +76,7 @@ def _row(name: str) -> dict[str, Any]:
 
 
 class _Bar:
-    """A line for each file while it comes; nothing where nobody looks."""
+    """Shows a line for each file during its download; nothing where the output is no terminal."""
 
     def __init__(self, shown: bool) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn

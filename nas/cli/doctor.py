@@ -1,4 +1,4 @@
-"""`nas doctor`: whether this machine can search, and what to do where it cannot."""
+"""`nas doctor` checks whether this machine can search, and says how to mend what prevents it."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -42,7 +42,7 @@ def doctor(gpu: Gpu = False, json: Json = False) -> None:
 
 
 def _gpu(json: bool) -> None:
-    """Each outcome is told as soon as it is there; what is printed is what to report."""
+    """Prints each outcome as soon as it is known; the whole output is what a user reports."""
     from nas.cli.output import emit
     from nas.running.gpu_doctor import examine_gpu, machine
 

@@ -1,4 +1,4 @@
-"""`nas front`: the non-dominated trials, under limits given on the spot."""
+"""`nas front` lists the non-dominated trials, under limits given as options."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,4 +1,4 @@
-"""`nas generate`: text from a trained trial."""
+"""`nas generate` writes text with a trained trial."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`nas init`: a study file to start from."""
+"""`nas init` writes a study file to start from."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`nas list`: the studies at hand."""
+"""`nas list` lists the studies under runs/."""
 
 from nas.cli.options import Json
 from nas.formatting import moment

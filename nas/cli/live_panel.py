@@ -1,7 +1,7 @@
-"""A live panel that a resized terminal leaves no ghosts of.
+"""Draws a live panel that leaves no old lines behind when the terminal is resized.
 
-Rich moves the cursor up by as many lines as it has written. A terminal that becomes narrower has wrapped some of them
-meanwhile, so that they fill more rows; the rows are counted anew at its new width.
+Rich moves the cursor up by as many lines as it has written. A terminal that becomes narrower wraps some of these lines,
+so that they fill more rows. This module counts the rows again at the new width.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PER_SECOND = 2
 
 
 class LivePanel(Live):
-    """Shows what `panel` gives, twice a second, below whatever else is printed, until it is stopped."""
+    """Shows what `panel` returns, twice a second, below all other output, until it is stopped."""
 
     def __init__(self, panel: Callable[[], RenderableType], console: Console) -> None:
         self._measured = _Measured(panel)
@@ -24,7 +24,7 @@ class LivePanel(Live):
         )
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
-        """Called by the console before each drawing: tells Rich how many rows the last one fills now."""
+        """Tells Rich how many rows the last drawing fills now. The console calls it before each drawing."""
         rows = self._measured.rows(self.console.width, self.console.height)
         if rows is not None:
             self._live_render._shape = (self.console.width, rows)
@@ -45,14 +45,16 @@ class _Measured:
             yield Segment.line()
 
     def rows(self, width: int, height: int) -> int | None:
-        """The rows that the last drawing fills in a terminal of another width; None where that is the same."""
+        """Counts the rows that the last drawing fills in a terminal of another width; None where the width is the
+        same.
+        """
         if width == self.width or not self.lengths:
             return None
         return sum(max(1, -(-length // width)) for length in self.lengths[:height])
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:
-    """The line without the spaces at its end, of which terminals differ in whether they wrap them."""
+    """Returns the line without its trailing spaces, which only some terminals wrap."""
     kept = list(line)
     while kept and not kept[-1].text.strip():
         kept.pop()

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Defines arguments and options that several commands share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,13 @@ import typer
 from nas.errors import UsageError
 
 MOST_SEED = 2**31 - 1
-"""The largest seed: of larger ones torch's generator on a CPU takes the last 32 bits, and some of these are for
-evaluation."""
+"""The largest seed. From larger ones torch's generator on a CPU takes the last 32 bits, and some of these are reserved
+for evaluation.
+"""
 
 
 def out_folder(text: str) -> Path:
-    """The value of --out. Raises UsageError for an empty one, which would be the current folder."""
+    """Returns the value of --out. Raises UsageError for an empty one, which would be the current folder."""
     if not text:
         raise UsageError("--out is empty", where="--out", help="name a folder, or leave --out out")
     return Path(text)
@@ -23,7 +24,7 @@ def out_folder(text: str) -> Path:
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Errors name parameters as the command line does: `max_fail_rate` is --max-fail-rate."""
+    """Renames parameters in errors as the command line does: `max_fail_rate` is --max-fail-rate."""
     try:
         yield
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Decides where things are printed: data on standard output, people on standard error."""
+"""Decides where output goes: data to standard output, messages to standard error."""
 
 import json
 import logging
@@ -18,8 +18,9 @@ FORMAT = 1
 
 
 class Terminal(Console):
-    """A console for people. It escapes and shortens every string that it is given, in tables too: names, reasons and
-    architectures come from files. Brackets stay as they are."""
+    """A console for people. It escapes and shortens every string that it prints, in tables too, since names, reasons
+    and architectures come from files. Brackets stay as they are.
+    """
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
@@ -49,25 +50,25 @@ class Terminal(Console):
 
 
 def people() -> Console:
-    """The console on standard error, looked up anew, so that tests and redirections are seen."""
+    """Returns the console on standard error, looked up at each call, so that tests and redirections work."""
     return Terminal(stderr=True)
 
 
 def tell(text: str) -> None:
-    """A line on standard output, exact for programs; escaped where it is a terminal."""
+    """Prints a line on standard output, exact for programs, escaped on a terminal."""
     sys.stdout.write((escaped(text) if sys.stdout.isatty() else text) + "\n")
     sys.stdout.flush()
 
 
 def emit(kind: str, **facts: Any) -> None:
-    """One line of `--json`: {"v": 1, "type": kind, ...}. NaN never reaches it."""
+    """Prints one line of `--json`: {"v": 1, "type": kind, ...}. It never holds NaN."""
     sys.stdout.write(json.dumps({"v": FORMAT, "type": kind, **facts}, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def logged(verbose: int) -> Iterator[None]:
-    """With -v, what goes to the study's log is told on standard error too."""
+    """Prints, with -v, what goes to the study's log on standard error too."""
     log, level, handler = logging.getLogger("nas"), logging.getLogger("nas").level, logging.StreamHandler()
     if verbose:
         handler.setFormatter(LogFormatter())

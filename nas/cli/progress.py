@@ -29,7 +29,7 @@ OVER_FOR_NOW = "is over its limit, but others disturbed the measurement: trained
 
 
 class Progress:
-    """Called with every event of the coordinator (see `nas.running.coordinator.Observer`); a context manager."""
+    """Shows every event of the coordinator (see `nas.running.coordinator.Observer`); a context manager."""
 
     def __init__(self, file: StudyFile, *, json: bool, live: bool) -> None:
         self.console = people()
@@ -129,7 +129,7 @@ class Progress:
         return "  ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
 
     def _front(self) -> str:
-        """The front in one line, worked out anew only when a trial has come to it."""
+        """Returns the front in one line, computed again only when a trial has joined it."""
         if not len(self.front):
             return "empty so far"
         if self._told_front is None:
@@ -147,6 +147,6 @@ class Progress:
 
 
 def _rest(event: Mapping[str, Any]) -> str:
-    """Tells how many are left to measure, and whether others disturbed this measurement."""
+    """Tells how many measurements are left, and whether other load disturbed this one."""
     disturbed = ", still disturbed by other programs" if event["metrics"].get("contended") else ""
     return disturbed + (f", {event['left']} to go" if event["left"] else "")

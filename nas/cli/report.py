@@ -1,4 +1,4 @@
-"""`nas report`: the Pareto report of a stored study."""
+"""`nas report` writes the Pareto report of a stored study."""
 
 from pathlib import Path
 from typing import Annotated

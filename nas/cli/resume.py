@@ -1,4 +1,4 @@
-"""`nas resume`: go on with a stored study, however its last driver ended."""
+"""`nas resume` continues a stored study, however its last driver ended."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`nas search`: run a study file, or go on with the study that it made."""
+"""`nas search` runs a study file, or continues the study that it made."""
 
 import shlex
 import sys
@@ -73,7 +73,7 @@ def launch_of(
     max_fail_rate: float,
     retry_failed: bool = False,
 ) -> "Launch":
-    """The options as a Launch. Raises UsageError with the option's name."""
+    """Returns the options as a Launch. Raises UsageError with the option's name."""
     from nas.api.searching import checked
 
     command = shlex.join(["nas", *sys.argv[1:]])
@@ -94,9 +94,9 @@ def launch_of(
 def run_and_report(
     file: "StudyFile", launch: "Launch", *, json: bool, live: bool, verbose: int, folder: Path | None = None
 ) -> None:
-    """Run, write the report, say where it is. Exits with 3, 6, 129, 130 or 143 where these are due.
+    """Runs the search, writes the report and prints its path. Exits with 3, 6, 129, 130 or 143 where these apply.
 
-    `folder`: where the study lives, when not under `runs/`.
+    `folder` is the study's folder, when it is not under `runs/`.
     """
     from nas.cli.output import logged
     from nas.cli.progress import Progress

@@ -1,4 +1,4 @@
-"""`nas show`: everything about one trial."""
+"""`nas show` prints everything about one trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nas.results import Constraint, Metric, StudyRecord, TrialResult
 
 MOST_COLUMNS = 6
-"""Metrics of a body of one's own that are shown at each rung."""
+"""At most so many metrics of a body of the user's own are shown at each rung."""
 
 
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
@@ -42,7 +42,7 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
 
 
 def _commands(address: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Trains it; writes text with it, where there are weights that can."""
+    """Lists commands: one trains the trial, another writes text with it where there are weights for that."""
     from shlex import quote
 
     from nas.study.trained_models import prompt_for
@@ -101,7 +101,7 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
 
 
 def _over(trial: "TrialResult", limit: "Constraint") -> str:
-    """Tells what was found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
+    """Tells the value found, and the limit: `weights_mib 18.2, limit weights_mib <= 16`."""
     value = trial.metrics.get(limit.metric)
     return f"{limit.metric} {'unknown' if value is None else number(value)}, limit {limit}"
 

@@ -1,4 +1,4 @@
-"""`nas spaces`: the study files at hand."""
+"""`nas spaces` lists the study files in search_spaces/."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`nas status`: where a study stands."""
+"""`nas status` shows the progress of a study."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,4 +1,4 @@
-"""`nas stop`: ask the driver of a running study to end."""
+"""`nas stop` asks the driver of a running study to end."""
 
 from typing import Annotated
 

@@ -1,9 +1,8 @@
-"""Decides what becomes of a command when its output cannot be written: a reader that goes away, a full disk, an old
-encoding.
+"""Handles output that cannot be written: a reader that goes away, a full disk, an encoding without a character.
 
-People's text on standard error is a courtesy: where it cannot be written, the command goes on. Standard output is the
-answer: when its reader has seen enough (`nas front X | head -1`), the command ends with exit code 0; when the disk is
-full, with 5. A search goes on in both cases, since hours of work do not depend on who looks on (`go_on_without`).
+Messages on standard error are optional: where they cannot be written, the command continues. Standard output is the
+answer: when its reader goes away (`nas front X | head -1`), the command ends with exit code 0; when the disk is full,
+with 5. A search continues in both cases, since hours of work must not depend on a reader (`go_on_without`).
 """
 
 import codecs
@@ -20,18 +19,21 @@ PLAIN = {"×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->
 
 
 class ReaderGone(Exception):
-    """Nobody reads standard output any more. No OSError, which libraries on the way would answer for themselves."""
+    """The reader of standard output has gone. It is no OSError, which libraries in between would handle themselves."""
 
 
 class Outlet:
-    """A text stream, or the bytes below it, whose failures are these: see the module. All else is the stream's own."""
+    """A text stream, or the bytes below it, whose write errors are handled as the module says.
+
+    All else is the stream's own.
+    """
 
     def __init__(self, stream: Any, forgiving: bool) -> None:
         self._stream = stream
         self.forgiving, self.lost = forgiving, None
 
     lost: OSError | None
-    """The reason why nothing is written any more."""
+    """The reason why nothing more is written."""
 
     def write(self, data: Any) -> int:
         return int(self._unless_lost(lambda: self._stream.write(data)) or len(data))
@@ -63,7 +65,7 @@ class Outlet:
         return None
 
     def _write_nowhere(self) -> None:
-        """Python writes what is left when it ends, and would complain again."""
+        """Discards later output, since Python writes what is left when it ends, and would report the error again."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -77,7 +79,7 @@ def cannot_write(error: OSError) -> OutOfReach:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Standard output and standard error as outlets; the former ones come back afterwards."""
+    """Replaces standard output and standard error by outlets, and restores the former ones afterwards."""
     _fill_closed()
     codecs.register_error("nas-plain", _plain)
     former = sys.stdout, sys.stderr
@@ -92,20 +94,20 @@ def safe_streams() -> Iterator[None]:
 
 
 def go_on_without() -> None:
-    """From now on this command goes on when standard output cannot be written."""
+    """Makes this command continue from now on when standard output cannot be written."""
     if isinstance(sys.stdout, Outlet):
         sys.stdout.forgiving = True
 
 
 def written() -> None:
-    """Write what is left. Raises what the module says; after `go_on_without` for a full disk alone."""
+    """Writes what is left. Raises as the module says; after `go_on_without` for a full disk alone."""
     sys.stdout.flush()
     if isinstance(sys.stdout, Outlet) and sys.stdout.lost and not isinstance(sys.stdout.lost, BrokenPipeError):
         raise cannot_write(sys.stdout.lost)
 
 
 def _fill_closed() -> None:
-    """A stream that is closed (`nas list >&-`) writes nowhere, and its number is not given to a database's file."""
+    """Opens a closed stream (`nas list >&-`) on /dev/null, so that no database file gets its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):
@@ -117,7 +119,7 @@ def _fill_closed() -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """The error handler of the output's encoding."""
+    """Handles characters that the output's encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

@@ -1,4 +1,7 @@
-"""Lays answers out: tables without lines, in 80 columns, four digits a number. Plain text when redirected."""
+"""Formats answers as tables without lines, in 80 columns, with four digits a number.
+
+They are plain text when redirected.
+"""
 
 import textwrap
 from collections.abc import Mapping
@@ -10,12 +13,12 @@ from nas.cli.output import Terminal
 
 
 def answers() -> Console:
-    """The console on standard output."""
+    """Returns the console on standard output."""
     return Terminal()
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """A table with these headings; `numbers` are set flush right. Long cells are folded, never cut."""
+    """Makes a table with these headings; `numbers` are aligned right. Long cells are folded, never cut."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
@@ -23,7 +26,7 @@ def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
 
 
 def pairs(rows: Mapping[str, str]) -> Table:
-    """Names on the left, what is said of them on the right."""
+    """Prints names on the left, and what is said of them on the right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
@@ -33,5 +36,5 @@ def pairs(rows: Mapping[str, str]) -> Table:
 
 
 def heading(metric: str) -> str:
-    """The metric's name, broken after underscores to stand over narrow columns."""
+    """Returns the metric's name, broken after underscores to stand over narrow columns."""
     return "\n".join(line.replace(" ", "") for line in textwrap.wrap(metric.replace("_", "_ "), 14))

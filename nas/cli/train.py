@@ -1,4 +1,4 @@
-"""`nas train`: the architecture of one trial, trained by itself, tested and kept."""
+"""`nas train` trains the architecture of one trial by itself, tests it and keeps its weights."""
 
 import math
 import signal
@@ -57,7 +57,7 @@ def train(
 
 @contextmanager
 def _exit_codes() -> Iterator[None]:
-    """A signal ends the command with 128 + its number, once the training is saved."""
+    """Ends the command with 128 + the number of a signal, once the training is saved."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise typer.Exit(128 + number)
@@ -111,7 +111,9 @@ class _Shown:
 
 
 def _print(trained: Mapping[str, Any], console: "Console") -> None:
-    """Both splits side by side; below them what costs no neural network, and how much better the model is."""
+    """Prints both splits side by side; below them the baselines without a neural network, and how much better the model
+    is.
+    """
     from nas.cli.tables import table
 
     metrics = trained["metrics"]

@@ -1,4 +1,4 @@
-"""Tells what a command waits for: at once when that is new, and again now and then while it lasts."""
+"""Reports what a command waits for: at once when the wait is new, and again from time to time while it lasts."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from nas.running.events import WAITS
 
 AGAIN_SECONDS = 30.0
-"""A wait is told again after so long."""
+"""A wait is reported again after so many seconds."""
 
 
 class Waits:
@@ -19,7 +19,7 @@ class Waits:
         self._told: dict[str, float] = {}
 
     def take(self, event: Mapping[str, Any]) -> str:
-        """Takes any event in. A line to print where a wait is to be told; empty else."""
+        """Takes in any event. Returns a line to print where a wait is to be reported; empty otherwise."""
         trial = event.get("trial")
         if event["type"] != "waiting":
             # Whatever else is told of a trial, it waits no longer; and once a trial is measured, all have begun.
@@ -35,7 +35,7 @@ class Waits:
         return self._line(trial, what, since)
 
     def lines(self) -> list[str]:
-        """All that lasts, for a panel."""
+        """Returns all present waits, for a panel."""
         return [self._line(trial, what, since) for trial, (what, since) in self._lasting.items()]
 
     def _line(self, trial: int | None, what: str, since: float) -> str:
