@@ -1,8 +1,7 @@
-"""Architectures as data: what is searched, stored, hashed and built. No torch here.
+"""Defines architectures as data: what is searched, stored, hashed and built. It needs no torch.
 
-An `Architecture` is a frozen value. A combination that cannot be built is rejected with its path, its value
-and the fix; nothing is ever repaired silently. `Architecture.id` names it everywhere: in the database, in
-folders, in caches.
+An `Architecture` is a frozen value. A combination that cannot be built is rejected with its path, its value and the
+fix; nothing is ever repaired silently. `Architecture.id` names it everywhere: in the database, in folders, in caches.
 """
 
 import hashlib
@@ -45,7 +44,7 @@ class FeedForward(Spec):
     bias: bool = False
 
     def inner(self, hidden: int) -> int:
-        """The inner size, a multiple of 8 (at least 8); 0 where there is none."""
+        """Returns the inner size, a multiple of 8 (at least 8); 0 where there is none."""
         if self.kind == "none":
             return 0
         size = hidden * self.ratio * (2 / 3 if self.kind == "swiglu" else 1)
@@ -72,7 +71,7 @@ class Block(Spec):
     cross: Cross | None = None
 
     def problem(self, hidden: int, form: Form) -> Problem | None:
-        """(`field.value must ...`, the fix) when this cannot be built at that hidden size, else None."""
+        """Returns (`field.value must ...`, the fix) when this cannot be built at that hidden size, else None."""
         kind, feed_forward = self.attention.kind, self.feed_forward
         if form not in self.attention.forms:
             return f"attention.kind={kind!r} has no {form} form", f"use one of {', '.join(having(form))}"
@@ -101,7 +100,7 @@ class Block(Spec):
 
 
 def _default_position(attention: Any) -> Position:
-    """The kind's own; any, where the kind itself was found wrong."""
+    """Returns the kind's own position; any, where the kind itself is wrong."""
     position: Position = attention.positions[0] if attention else "none"
     return position
 
@@ -124,7 +123,7 @@ class Architecture(Spec):
     @model_validator(mode="wrap")
     @classmethod
     def _reject(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Turn what pydantic says into one sentence with path, value and fix."""
+        """Turns pydantic's error into one sentence with path, value and fix."""
         try:
             architecture = handler(data)
         except ValidationError as error:
@@ -134,7 +133,7 @@ class Architecture(Spec):
         return architecture
 
     def _problems(self) -> Iterator[tuple[str, str, str]]:
-        """(path, what is wrong, the fix) of everything that keeps it from being built."""
+        """Yields (path, what is wrong, the fix) for everything that prevents building it."""
         family, seq2seq = self.family, self.family in ("encoder_decoder", "recurrent")
         if self.encoder_blocks and not seq2seq:
             yield "", f"encoder_blocks do not belong to family={family!r}", "leave them out"
@@ -174,7 +173,7 @@ class Architecture(Spec):
 
     @cached_property
     def id(self) -> str:
-        """The first 12 hex digits of the SHA-256 of the canonical JSON."""
+        """Returns the first 12 hex digits of the SHA-256 of the canonical JSON."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -183,7 +182,7 @@ class Architecture(Spec):
         return len(self.blocks)
 
     def __str__(self) -> str:
-        """One line for tables: hidden 64: 2× softmax heads=4 swiglu."""
+        """Writes one line for tables: hidden 64: 2× softmax heads=4 swiglu."""
         family = "" if self.family == "decoder" else f"{self.family.replace('_', '-')} "
         stacks = " → ".join(filter(None, (_runs(self.encoder_blocks), _runs(self.blocks))))
         extras = ["" if self.tied else "untied", f"passed {self.repeat} times" if self.repeat > 1 else ""]
@@ -210,13 +209,15 @@ def too_large(hidden: int, blocks: int, repeat: int) -> Problem | None:
 
 
 def _runs(blocks: tuple[Block, ...]) -> str:
-    """Equal neighbours once, with their number."""
+    """Groups equal neighbours, with their number."""
     runs = [(text, len(list(run))) for text, run in groupby(map(str, blocks))]
     return " + ".join(f"{n}× {text}" if n > 1 else text for text, n in runs)
 
 
 def path_of(location: tuple[int | str, ...]) -> str:
-    """("blocks", 2, "attention", "softmax", "heads") → blocks[2].attention.heads (the union's tag is left out)."""
+    """Converts ("blocks", 2, "attention", "softmax", "heads") to blocks[2].attention.heads (the union's tag is left
+    out).
+    """
     path = ""
     for before, part in zip((None, *location), location, strict=False):
         if isinstance(part, int):
@@ -229,14 +230,14 @@ def path_of(location: tuple[int | str, ...]) -> str:
 def first_error(error: ValidationError) -> ErrorDetails:
     """Picks the error to tell first: an unknown key explains why another is missing, not the other way round.
 
-    Defaults that could not be worked out because of another error are no error of their own.
+    Defaults that could not be computed because of another error are not errors themselves.
     """
     errors = [e for e in error.errors(include_url=False) if e["type"] != "default_factory_not_called"]
     return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
 
 
 def sentence(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, with path and value."""
+    """Describes the first error that pydantic found, with path and value."""
     first = first_error(error)
     if first["type"] == "union_tag_invalid":
         kind = first["ctx"]["tag"]

@@ -1,4 +1,4 @@
-"""A training of one's own: what its function is given, and what it yields.
+"""Defines a training of your own: what its function is given, and what it yields.
 
     def train(job: Job) -> Iterator[Said]:
         model = build(job.parameters)
@@ -24,39 +24,42 @@ from nas.results import Rung
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run, or to go on with."""
+    """One trial to run or to continue."""
 
     number: int
     attempt: int
-    """1 at first, one more each time that the trial goes on after an interruption."""
+    """1 at first, and one more each time the trial continues after an interruption."""
     seed: int
-    """Follows from the study's seed and the trial's number."""
+    """A seed that follows from the study's seed and the trial's number."""
     parameters: Mapping[str, Any]
     """The values chosen from `[space.parameters]`, fixed ones included; empty in a space of architectures."""
     architecture: Architecture | None
-    """The architecture, in a space of architectures."""
+    """The architecture to train, in a space of architectures."""
     learning_rate: float | None
-    """The one chosen from `train.learning_rate`, where that is a list."""
+    """The learning rate chosen from `train.learning_rate`, where that is a list."""
     steps: int
-    """`train.steps`: the whole training, in whatever unit the body counts."""
+    """The length of the whole training, `train.steps`, in whatever unit the body counts."""
     rungs: tuple[int, ...]
     """The steps at which trials are compared; the last is `steps`."""
     folder: Path
-    """The trial's own folder, which is there: checkpoints go here, and what is to be kept of a trial on the front."""
+    """The trial's own folder, which exists: for checkpoints, and for files to keep of a trial on the front."""
     device: str
     cpus: float
     """The CPUs that the trial may use."""
     measured: Mapping[str, float]
-    """The metrics that an earlier attempt measured before training. It stays as it was: measuring again changes
-    nothing."""
+    """The metrics that an earlier attempt measured before training. They stay as they are: measuring again changes
+    nothing.
+    """
     reached: tuple[Rung, ...]
-    """The rungs that an earlier attempt has told."""
+    """The rungs that an earlier attempt has reported."""
     settings: Mapping[str, Any]
     """The study file as plain data, every default filled in."""
     should_stop: Callable[[], bool]
-    """To be asked often, between steps. True: save a checkpoint and return. It waits while another trial measures."""
+    """The body calls this often, between steps. True means: save a checkpoint and return. It waits while another trial
+    measures.
+    """
     measuring: Callable[[], AbstractContextManager[float]]
-    """`with job.measuring():` has the device alone: other trials pause at their next `should_stop`."""
+    """`with job.measuring():` gives the body the device alone: other trials pause at their next `should_stop`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Finished:
-    """Training is over, and these are the final metrics."""
+    """The training is over, and these are the final metrics."""
 
     metrics: Mapping[str, float]
 

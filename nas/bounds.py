@@ -1,7 +1,7 @@
-"""The largest values that a study file, an architecture and a workload may have (docs/study_file.md, "Bounds").
+"""Defines the largest values that a study file, an architecture and a workload may have (docs/study_file.md, "Bounds").
 
-They stand far above what a small Transformer needs. A typing error in a number is then told at once, before anything is
-built, and no value makes `nas` wait, or fill the memory, only to read a file.
+They are far above what a small Transformer needs. So a typing error in a number is reported at once, before anything is
+built, and no value makes `nas` wait or fill the memory just to read a file.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Every error that `nas` raises on purpose, and the exit code it ends a command with.
+"""Defines every error that `nas` raises on purpose, and the exit code with which it ends a command.
 
     NasError                  1   something failed; the base of all others
     ├─ UsageError             2   the command line or the study file says something impossible
@@ -20,11 +20,11 @@ from difflib import get_close_matches
 from nas.printable import on_one_line, printable
 
 LONGEST_NAME = 200
-"""Characters of a name that others are compared with: the time grows with their product."""
+"""Only so many characters of a name are compared with others, since the time grows with their product."""
 
 
 class NasError(Exception):
-    """The base: `code` is a short stable name in kebab case, `message` one line without a full stop."""
+    """The base of all errors: `code` is a short stable name in kebab case, `message` one line without a full stop."""
 
     exit_code = 1
     code = "failed"
@@ -37,7 +37,7 @@ class NasError(Exception):
         self.code = code or type(self).code
 
     def render(self) -> str:
-        """The message as a command prints it: error[code], place, detail, help; whatever it quotes is escaped."""
+        """Returns the message as a command prints it: error[code], place, detail, help. Quoted text is escaped."""
         lines = [f"error[{self.code}]: {on_one_line(self.message)}"]
         if self.where:
             lines.append(f"  --> {on_one_line(self.where)}")
@@ -86,7 +86,7 @@ class TooManyFailures(NasError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """ "did you mean 'x'? valid: a, b, c", or only the valid names when none is near."""
+    """Returns "did you mean 'x'? valid: a, b, c", or only the valid names when none is near."""
     valid = sorted(valid)
     compared = [other for other in valid if len(other) <= LONGEST_NAME] if len(name) <= LONGEST_NAME else []
     close = get_close_matches(name, compared, n=1, cutoff=0.5)

@@ -16,7 +16,7 @@ from typing import Any
 from nas.errors import Conflict, OutOfReach
 
 TEMPORARY = ".tmp"
-"""The ending of a file that is being written; its name is .NAME.PROCESS.NONCE.tmp."""
+"""The ending of an unfinished file; its name is .NAME.PROCESS.NONCE.tmp."""
 MOST_BYTES = 256 * 2**20
 """A JSON or text file of ours is never larger."""
 MOST_DEPTH = 64
@@ -24,10 +24,10 @@ MOST_DEPTH = 64
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """An ordinary file as a whole. Raises OSError, and ValueError when it is larger, or no ordinary file.
+    """Reads an ordinary file as a whole. Raises OSError, and ValueError when it is larger, or no ordinary file.
 
-    Never waits: a pipe or a device of that name is refused. What the kernel makes up while it is read (/proc) says that
-    it has no size, and counts as empty.
+    It never waits: a pipe or a device of that name is refused. A file that the kernel makes while it is read (/proc)
+    reports no size, and counts as empty.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
@@ -40,10 +40,10 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the place, then move there, so that a reader finds the old file or the new one.
+    """Writes a new file beside the place, then moves it there, so that a reader finds the old file or the new one.
 
-    Folders are made as needed. A link that stands there is replaced, and its target stays as it is. Raises OutOfReach
-    when the disk refuses.
+    Folders are made as needed. An existing link is replaced, and its target stays as it is. Raises OutOfReach when the
+    disk refuses the file.
     """
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A new empty file of our own in the same folder; whatever still has that name afterwards is deleted."""
+    """Makes a new empty file of our own in the same folder, and deletes what still has that name afterwards."""
     temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.{token_hex(4)}{TEMPORARY}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
@@ -65,7 +65,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def _write(temporary: Path, write: Callable[[Path], object]) -> None:
-    """Fill it, and keep its mode: safetensors makes files anew that their owner alone may read."""
+    """Fills the file, and keeps its mode: safetensors makes new files that only their owner may read."""
     mode = stat.S_IMODE(temporary.stat().st_mode)
     write(temporary)
     temporary.chmod(mode)
@@ -80,7 +80,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def create(path: Path, write: Callable[[Path], object], help: str = "choose another name") -> None:
-    """Write a file that must not be there yet, whole. Raises Conflict when anything stands there."""
+    """Writes a whole file that must not exist yet. Raises Conflict when anything stands there."""
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside(path) as temporary:
@@ -98,16 +98,16 @@ def create(path: Path, write: Callable[[Path], object], help: str = "choose anot
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to a file, which is made if there is none. Raises OSError, also where a link stands."""
+    """Adds to a file, which is made if there is none. Raises OSError, also where a link stands."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
 
 
 def refuse_links(folder: Path, *parts: str) -> Path:
-    """folder/part/part..., of which none may be a symbolic link; the folder itself may be one.
+    """Returns folder/part/part..., of which no part may be a symbolic link; the folder itself may be one.
 
-    Raises Conflict: whoever followed such a link would write, or delete, outside the study.
+    Raises Conflict, since following such a link would write or delete outside the study.
     """
     path = folder
     for part in parts:
@@ -123,7 +123,7 @@ def refuse_links(folder: Path, *parts: str) -> Path:
 
 
 def is_link(path: Path) -> bool:
-    """Tells whether a symbolic link stands there, as far as one may look."""
+    """Tells whether a symbolic link stands there that this user may see."""
     try:
         return path.is_symlink()
     except OSError:
@@ -131,9 +131,9 @@ def is_link(path: Path) -> bool:
 
 
 def delete_own(folder: Path, names: Collection[str]) -> None:
-    """Delete the files of these names, and the leftovers of writing them; then the folder, if that leaves it empty.
+    """Deletes the files of these names and their unfinished copies, then the folder, if it is empty.
 
-    Neither links are followed nor other files touched. A folder that is a link is left alone.
+    It follows no links and touches no other files. A folder that is a link is left alone.
     """
     if folder.is_symlink() or not folder.is_dir():
         return
@@ -151,7 +151,7 @@ def is_leftover(name: str, names: Collection[str]) -> bool:
 
 
 def leave_mark(path: Path) -> None:
-    """An empty file, if nothing has that name yet. Raises OSError."""
+    """Makes an empty file, if nothing has that name yet. Raises OSError."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
@@ -166,18 +166,18 @@ def is_mark(path: Path) -> bool:
 
 
 def drop_mark(path: Path) -> None:
-    """Delete an empty file of that name; whatever else has the name stays."""
+    """Deletes an empty file of that name; anything else of that name stays."""
     if is_mark(path):
         path.unlink(missing_ok=True)
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
-    """Returns what a JSON file holds. Raises OSError, and ValueError with the reason when it is no sound JSON."""
+    """Returns the content of a JSON file. Raises OSError, and ValueError with the reason when it is not sound JSON."""
     return parse_json(read_bytes(path, most).decode("utf-8"))
 
 
 def parse_json(text: str) -> Any:
-    """Returns what a JSON text holds. Raises ValueError; also where lists stand in lists beyond all measure."""
+    """Returns the content of a JSON text. Raises ValueError, also where lists are nested too deeply."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -188,7 +188,7 @@ def parse_json(text: str) -> Any:
 
 
 def _deeper(value: Any, most: int) -> bool:
-    """Tells whether lists and objects stand in each other more than so many times."""
+    """Tells whether lists and objects are nested more than so many times."""
     level = [value]
     for _ in range(most):
         level = [

@@ -14,9 +14,9 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def number(value: float | None) -> str:
-    """Write four significant digits; whole numbers, and those from 1,000 on, in full: 0.8120, 12.35, 12, 1,204,512.
+    """Writes four significant digits; whole numbers, and those from 1,000 on, in full: 0.8120, 12.35, 12, 1,204,512.
 
-    Below a thousandth the digits that are there suffice: 0.0003, 1.25e-05.
+    Below a thousandth, trailing zeros are left out: 0.0003, 1.25e-05.
     """
     if value is None or not math.isfinite(value):
         return ABSENT
@@ -28,28 +28,28 @@ def number(value: float | None) -> str:
 
 
 def fixed(value: float | None, decimals: int) -> str:
-    """Always so many decimals, for columns of shares and correlations."""
+    """Writes always so many decimals, for columns of shares and correlations."""
     return ABSENT if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
 def percent(share: float | None, decimals: int = 0) -> str:
-    """0.25 → 25 %."""
+    """Writes a share as a percentage: 0.25 → 25 %."""
     return ABSENT if share is None or not math.isfinite(share) else f"{100 * share:.{decimals}f} %"
 
 
 def span(low: float, high: float) -> str:
-    """Two numbers with a dash between them: 0.7884–0.9227."""
+    """Writes two numbers with a dash between them: 0.7884–0.9227."""
     return f"{number(low)}–{number(high)}"
 
 
 def spread(metrics: Mapping[str, float], name: str) -> str:
-    """The 10th to the 90th percentile of a measured metric; empty for one that has no spread."""
+    """Writes the 10th to the 90th percentile of a measured metric; empty for one that has no spread."""
     low, high = metrics.get(f"{name}_p10"), metrics.get(f"{name}_p90")
     return "" if low is None or high is None else span(low, high)
 
 
 def duration(seconds: float | None) -> str:
-    """The two largest units, the smaller left out where it is 0: 8.2 s, 12 s, 4 min 10 s, 2 h, 3 d 1 h."""
+    """Writes the two largest units, the smaller left out where it is 0: 8.2 s, 12 s, 4 min 10 s, 2 h, 3 d 1 h."""
     if seconds is None or not math.isfinite(seconds):
         return ABSENT
     if 0 < seconds < TENTHS_BELOW:
@@ -64,5 +64,5 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(unix: float) -> str:
-    """Unix seconds as a date and a time, the same on every machine: 2026-11-30 06:31 UTC."""
+    """Writes Unix seconds as a date and a time, the same on every machine: 2026-11-30 06:31 UTC."""
     return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,4 @@
-"""Spans of time, as (start, end) in Unix seconds: how long work took when its pauses are left out."""
+"""Computes with spans of time, (start, end) in Unix seconds: how long work took without its pauses."""
 
 import math
 from bisect import bisect_left
@@ -20,12 +20,12 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def seconds(spans: Iterable[Span], until: float = math.inf) -> float:
-    """The length of the union, as far as it lies before that moment."""
+    """Returns the length of the union, as far as it lies before that moment."""
     return math.fsum(min(end, until) - start for start, end in union(spans) if start < until)
 
 
 def seconds_before(spans: Iterable[Span], moments: Sequence[float]) -> list[float]:
-    """Returns for each moment what `seconds` says, in time n log n in all."""
+    """Returns what `seconds` gives for each of the moments, in time n log n in all."""
     merged = union(spans)
     starts, before = [start for start, _ in merged], [0.0, *accumulate(end - start for start, end in merged)]
     found = []
@@ -39,10 +39,10 @@ def seconds_before(spans: Iterable[Span], moments: Sequence[float]) -> list[floa
 def attempts(
     stored: Sequence[Sequence[float | None]], finished: float | None, working: Sequence[Span]
 ) -> tuple[Span, ...]:
-    """Returns the spans in which a trial was under way: each attempt until it was put back, or the trial ended.
+    """Returns the spans in which a trial was running: each attempt until it was put back, or the trial ended.
 
-    The end of an attempt whose driver was killed is not stored: it lasted as long as drivers worked (`working`, a
-    union), and no longer than until the next attempt.
+    The end of an attempt whose driver was killed is not stored. Such an attempt lasted as long as drivers worked
+    (`working`, a union), and no longer than until the next attempt.
     """
     spans = []
     for i, (start, end) in enumerate(stored):

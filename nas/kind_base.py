@@ -30,7 +30,7 @@ Problem = tuple[str, str]
 
 
 class Kind(Spec):
-    """Describes what every kind tells of itself."""
+    """Defines what every kind declares about itself."""
 
     kind: str
     forms: ClassVar[tuple[Form, ...]] = ("causal", "bidirectional")
@@ -40,13 +40,16 @@ class Kind(Spec):
     """True where it has attention weights that can be shown."""
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
-        """Says what is wrong and how to mend it when this cannot be built at that hidden size, else returns None."""
+        """Says why this cannot be built at that hidden size and how to mend it; returns None where it can."""
         if position is not None and position not in self.positions:
             return f"kind={self.kind!r} takes no position={position!r}", f"use one of {', '.join(self.positions)}"
         return None
 
     def __str__(self) -> str:
-        """softmax heads=4 kv_heads=1: what is switched off, and keys and values of all heads, are not mentioned."""
+        """Writes the kind in short form: softmax heads=4 kv_heads=1.
+
+        Options that are off, and unshared keys and values, are left out.
+        """
         fields = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
         if fields.get("kv_heads") == fields.get("heads"):
             fields.pop("kv_heads", None)
@@ -63,7 +66,7 @@ class Headed(Kind):
     head_size: HeadSize | None = None
 
     def size(self, hidden: int) -> int:
-        """Values of a head at that hidden size."""
+        """Returns the size of a head at that hidden size."""
         return self.head_size or hidden // self.heads
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
@@ -94,6 +97,6 @@ class Grouped(Headed):
 
 
 def divisors(n: int) -> str:
-    """The divisors of n, from their pairs d · (n / d)."""
+    """Returns the divisors of n, from their pairs d · (n / d)."""
     small = [d for d in range(1, isqrt(n) + 1) if n % d == 0]
     return ", ".join(map(str, sorted({*small, *(n // d for d in small)})))

@@ -1,8 +1,9 @@
-"""Attention kinds as data: the fields that a search may choose, and what each kind can be asked for. No torch here.
+"""Describes attention kinds as data: the fields that a search may choose, and what each kind supports. It needs no
+torch.
 
-A kind is a frozen value with a name (`kind`), fields of its own, the forms it has and the positions it takes; what all
-share is in `nas.kind_base`. To add one: a class here and its name in `Attention` below, a module in a file under
-`nas/attention/`, a line in its table.
+A kind is a frozen value with a name (`kind`), fields of its own, and the forms and positions that it supports;
+`nas.kind_base` holds what all kinds share. A new kind needs a class here and its name in `Attention` below, a module in
+a file under `nas/attention/`, and a line in its table.
 """
 
 from typing import Annotated, Literal, get_args
@@ -47,7 +48,7 @@ class Latent(Headed):
     rope_size: Size | None = None
 
     def turned_size(self, hidden: int) -> int:
-        """Values that carry the position: `rope_size`, or half a head, at least 2 and even."""
+        """Returns the number of values that carry the position: `rope_size`, or half a head, at least 2 and even."""
         return self.rope_size or max(2, self.size(hidden) // 4 * 2)
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
@@ -216,5 +217,5 @@ ATTENTION_SPECS: dict[str, type[Kind]] = {
 
 
 def having(form: Form) -> tuple[str, ...]:
-    """The names of the kinds that have this form."""
+    """Returns the names of the kinds that have this form."""
     return tuple(kind for kind, spec in ATTENTION_SPECS.items() if form in spec.forms)

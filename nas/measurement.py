@@ -1,4 +1,4 @@
-"""One measured quantity with its spread, and by which of its readings a trial is judged."""
+"""Defines one measured quantity with its spread, and the readings by which a trial is judged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nas.results import METRICS
 
 @dataclass(frozen=True)
 class Measurement:
-    """Repeated readings of one quantity, told by median and spread."""
+    """Repeated readings of one quantity, given by median and spread."""
 
     median: float
     p10: float
@@ -29,15 +29,15 @@ class Measurement:
         return cls(float(median), float(p10), float(p90), float(p95), len(values))
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Under the names that a trial stores: NAME, NAME_p10, NAME_p90, NAME_p95, NAME_count."""
+        """Returns the names and values that a trial stores: NAME, NAME_p10, NAME_p90, NAME_p95, NAME_count."""
         spread = {f"{name}_{key}": float(getattr(self, key)) for key in ("p10", "p90", "p95", "count")}
         return {name: self.median, **spread}
 
 
 def at_best_pace(metrics: Mapping[str, float]) -> Mapping[str, float]:
-    """The metrics by which a trial is judged: the fastest readings, where others disturbed the measurement.
+    """Returns the metrics by which a trial is judged: the fastest readings, where other load disturbed the measurement.
 
-    A busy machine makes a sound architecture look slow. Nothing may be decided for good by that.
+    A busy machine makes a good architecture look slow, so such readings decide nothing for good.
     """
     if not metrics.get("contended"):
         return metrics

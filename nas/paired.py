@@ -1,4 +1,4 @@
-"""Two ways of doing the same examples, compared example by example."""
+"""Compares two methods on the same examples, example by example."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ class Difference:
 
 
 def difference(scores: Sequence[float], others: Sequence[float], resamples: int = 10_000) -> Difference:
-    """The paired bootstrap (Efron and Tibshirani 1993, §13.3; for texts Koehn 2004): examples are drawn with
-    replacement, both scores of each together; the interval holds the middle 95 % of the means' differences."""
+    """Computes the paired bootstrap (Efron and Tibshirani 1993, §13.3; for texts Koehn 2004).
+
+    Examples are drawn with replacement, both scores of each together; the interval holds the middle 95 % of the means'
+    differences.
+    """
     import numpy as np
     from scipy.stats import bootstrap
 

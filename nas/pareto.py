@@ -1,4 +1,4 @@
-"""Dominance, hypervolume and the knee, over rows of objective values. moocore does the counting.
+"""Computes dominance, hypervolume and the knee, over rows of objective values, with moocore.
 
 Values are (N, M): N trials, M objectives; `goals` says "min" or "max" for each column.
 """
@@ -27,7 +27,7 @@ def as_minimised(values_NM: ArrayLike, goals: Sequence[str]) -> Floats:
 
 
 def front(values_NM: ArrayLike, goals: Sequence[str]) -> list[int]:
-    """Indices of the non-dominated rows, in order. Of equal rows the first alone counts.
+    """Returns the indices of the non-dominated rows, in order. Of equal rows, only the first counts.
 
     Row a dominates b when it is nowhere worse and somewhere better. Raises ValueError on NaN.
     """
@@ -38,7 +38,9 @@ def front(values_NM: ArrayLike, goals: Sequence[str]) -> list[int]:
 
 
 def front_of(record: StudyRecord) -> tuple[TrialResult, ...]:
-    """The non-dominated among the eligible trials (COMPLETE, feasible, finite), best first by the first objective."""
+    """Returns the non-dominated among the eligible trials (COMPLETE, feasible, finite), best first by the first
+    objective.
+    """
     rows = [(t, v) for t in record.trials if t.eligible and (v := t.values(record.objectives)) is not None]
     goals = [objective.goal for objective in record.objectives]
     chosen = [rows[i] for i in front([v for _, v in rows], goals)] if rows else []
@@ -47,19 +49,21 @@ def front_of(record: StudyRecord) -> tuple[TrialResult, ...]:
 
 
 def reference_point(values_NM: ArrayLike, goals: Sequence[str]) -> list[float]:
-    """A point that every row dominates: the worst of each column, a tenth of the range beyond it."""
+    """Returns a point that every row dominates: the worst of each column, a tenth of the range beyond it."""
     values = as_minimised(values_NM, goals)
     return _beyond(values.min(axis=0), values.max(axis=0), goals)
 
 
 def _beyond(best_M: Floats, worst_M: Floats, goals: Sequence[str]) -> list[float]:
-    """The reference point of rows between these bounds, both minimised; the point itself in the objectives' units."""
+    """Returns the reference point of rows between these bounds, both minimised; the point itself is in the objectives'
+    units.
+    """
     signs = np.array([1.0 if goal == "min" else -1.0 for goal in goals])
     return [float(v) for v in point_sets.reference_point(best_M, worst_M) * signs]
 
 
 def hypervolume(values_NM: ArrayLike, goals: Sequence[str], reference: Sequence[float]) -> float:
-    """The volume dominated by the rows and bounded by the reference point (in the objectives' units, multiplied)."""
+    """Returns the volume that the rows dominate, up to the reference point (in the objectives' units, multiplied)."""
     values = as_minimised(values_NM, goals)
     bound = as_minimised([list(reference)], goals)[0]
     return float(moocore.hypervolume(values, ref=bound)) if len(values) else 0.0
@@ -68,7 +72,7 @@ def hypervolume(values_NM: ArrayLike, goals: Sequence[str], reference: Sequence[
 class GrowingFront:
     """Keeps the front of a set that grows by one row at a time, and the bounds of all its rows.
 
-    A row costs one comparison with the front, and with two objectives a search in it. Equal rows count once.
+    A row costs one comparison with the front; with two objectives, one search in it. Equal rows count once.
     """
 
     def __init__(self, goals: Sequence[str]) -> None:
@@ -96,10 +100,10 @@ class GrowingFront:
         return True
 
     def around(self, row_M: Floats) -> slice:
-        """The rows of the front that decide about a new one. With two objectives these are its neighbours.
+        """Returns the rows of the front that decide about a new one. With two objectives these are its neighbours.
 
-        Two objectives: as the first rises along the front, the second falls. Hence the rows that the new one dominates
-        stand side by side, and what the rows beyond them dominate of its box, the next ones dominate too.
+        With two objectives, the second falls as the first rises along the front. Hence the rows that the new one
+        dominates stand side by side. What the rows beyond them dominate of its box, the next ones dominate too.
         """
         if len(self.goals) != 2:
             return slice(0, len(self.rows_FM))
@@ -108,7 +112,7 @@ class GrowingFront:
         return slice(max(min(first, behind) - 1, 0), min(max(first, behind) + 1, len(self.rows_FM)))
 
     def best(self) -> list[float]:
-        """The best value of each objective so far."""
+        """Returns the best value of each objective so far."""
         return [float(v if goal == "min" else -v) for v, goal in zip(self._best_M, self.goals, strict=True)]
 
     def reference_point(self) -> list[float]:
@@ -116,7 +120,7 @@ class GrowingFront:
         return _beyond(self._best_M, self._worst_M, self.goals)
 
     def hypervolume(self, reference: Sequence[float]) -> float:
-        """The volume that the front dominates, computed from its members alone."""
+        """Returns the volume that the front dominates, computed from its members alone."""
         bound_M = as_minimised([list(reference)], self.goals)[0]
         return float(moocore.hypervolume(self.rows_FM, ref=bound_M)) if len(self.rows_FM) else 0.0
 
@@ -134,7 +138,7 @@ class GrowingHypervolume:
         self._bound_M = as_minimised([list(reference)], self.front.goals)[0]
 
     def add(self, values: Sequence[float]) -> float:
-        """The hypervolume with this row. Raises ValueError on NaN."""
+        """Returns the hypervolume with this row. Raises ValueError on NaN."""
         row_M, before_FM = as_minimised([list(values)], self.front.goals)[0], self.front.rows_FM
         near = self.front.around(row_M)
         if self.front.add(values) and (row_M < self._bound_M).all():
@@ -142,7 +146,7 @@ class GrowingHypervolume:
         return self.volume
 
     def _exclusive(self, row_M: Floats, others_FM: Floats) -> float:
-        """The volume that the row dominates and the others do not."""
+        """Returns the volume that the row dominates and the others do not."""
         box = float(np.prod(self._bound_M - row_M))
         shared_FM = np.maximum(others_FM, row_M)
         shared_FM = shared_FM[(shared_FM < self._bound_M).all(axis=1)]
@@ -153,7 +157,10 @@ class GrowingHypervolume:
 
 
 def knee(values_NM: ArrayLike, goals: Sequence[str]) -> int | None:
-    """The row nearest to the best of every column at once, columns scaled to [0, 1] over the front. None if empty."""
+    """Returns the row nearest to the best of every column at once, columns scaled to [0, 1] over the front.
+
+    None if empty.
+    """
     values = as_minimised(values_NM, goals)
     if not len(values):
         return None

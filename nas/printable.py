@@ -1,24 +1,25 @@
-"""Text from outside, made fit for people to read: control characters are escaped, and long lines lose their middle.
+"""Makes text from outside safe to print: it escapes control characters, and shortens long lines in the middle.
 
-Names, keys, cells, reasons and messages of other programs may hold anything. On a terminal an escape sequence among
-them would move the cursor or hide what is shown, so everything that people read passes through here. What programs
-read (JSON, CSV, files) stays exact.
+Names, keys, cells, reasons and messages of other programs may hold anything. On a terminal an escape sequence in them
+could move the cursor or hide text, so all text for people passes through here. Output for programs (JSON, CSV, files)
+stays exact.
 """
 
 import re
 
 MOST_IN_A_LINE = 1000
-"""Characters of a line that are shown."""
+"""So many characters of a line are shown."""
 MOST_LINES = 200
-"""Lines of one text that are shown."""
+"""So many lines of one text are shown."""
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters besides tab and line feed, separators of lines, marks that turn the direction of writing, and
-halves of characters, which no stream can write."""
+"""Control characters besides tab and line feed, line separators, marks that change the writing direction, and halves of
+characters, which no stream can write.
+"""
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped as Python writes them; long lines and long texts shortened."""
+    """Escapes control characters as Python writes them, and shortens long lines and long texts."""
     lines = text.split("\n")
     left_out = len(lines) - MOST_LINES
     shown = [_shortened(escaped(line)) for line in lines[:MOST_LINES]]
@@ -26,7 +27,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The whole text with control characters escaped, for logs."""
+    """Returns the whole text with control characters escaped, for logs."""
     return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -36,7 +37,9 @@ def on_one_line(text: str) -> str:
 
 
 def _shortened(line: str) -> str:
-    """The beginning and the end of a long line: a message tells what is wrong behind the value that it quotes."""
+    """Keeps the beginning and the end of a long line, since a message names the fault after the value that it
+    quotes.
+    """
     left_out = len(line) - MOST_IN_A_LINE
     if left_out <= 0:
         return line

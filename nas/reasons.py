@@ -1,4 +1,4 @@
-"""Names why trials end without training, before all of it, or without a result: the reasons that rows store."""
+"""Names the reasons that rows store: why a trial was never trained, ended early, or has no result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,19 +30,22 @@ class Reason(StrEnum):
 
     @classmethod
     def from_stored(cls, stored: str) -> Self | None:
-        """The reason that a row stores, `infeasible:params` say. None for no reason, and for one that is unknown."""
+        """Returns the reason that a row stores, for example `infeasible:params`.
+
+        None for no reason, and for an unknown one.
+        """
         name = stored.partition(":")[0]
         return next((reason for reason in cls if reason == name), None)
 
 
 def over_limit(metric: str) -> str:
-    """The reason of a trial over its limit on that metric, as rows store it."""
+    """Returns the reason of a trial over its limit on that metric, as rows store it."""
     return f"{Reason.INFEASIBLE}:{metric}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Says that a trial ends before all training: at which step (0: untrained), why, and over which limits."""
+    """Says that a trial ends early: at which step (0: untrained), why, and over which limits."""
 
     step: int
     reason: str
@@ -50,6 +53,6 @@ class Verdict:
 
     @classmethod
     def from_stored(cls, attributes: Mapping[str, Any]) -> Self | None:
-        """The verdict in a row's attributes; None where the trial goes on."""
+        """Returns the verdict in a row's attributes; None where the trial continues."""
         stored = attributes.get("verdict")
         return cls(**stored) if stored else None

@@ -1,6 +1,6 @@
-"""Defines what a trial yields: metrics with units, objectives over them, limits on them, and the record of a study.
+"""Defines the results of trials: metrics with units, objectives and limits on them, and the record of a study.
 
-Everything here is plain data, read from the database by whoever reports, and needs no torch, ray or optuna.
+Everything here is plain data from the database, and needs no torch, ray or optuna.
 """
 
 import math
@@ -18,7 +18,7 @@ from nas.errors import UsageError, nearest
 Goal = Literal["min", "max"]
 
 ATTENTION_MAPS = "attention_maps.json"
-"""In the folder of a trained trial: what `nas.training.attention_maps` makes of it."""
+"""The file in the folder of a trained trial that `nas.training.attention_maps` writes."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Metric:
     cheap: bool = False
     exact: bool = False
     log: bool = False
-    """Ratios of it count, not differences, and its values are above 0: declared by a study file of its own metrics."""
+    """True where ratios of the metric count, not differences, and its values are above 0; a study file declares it of
+    its own metrics.
+    """
 
 
 METRICS: dict[str, Metric] = {
@@ -67,7 +69,10 @@ METRICS: dict[str, Metric] = {
 
 
 def metric(name: str, own: Mapping[str, Metric] = MappingProxyType({})) -> Metric:
-    """The metric of that name: built in, or one of the study's `own`. Raises UsageError with the nearest valid name."""
+    """Returns the metric of that name: built in, or one of the study's `own`.
+
+    Raises UsageError with the nearest valid name.
+    """
     known = METRICS | dict(own)
     if name not in known:
         raise UsageError(f"unknown metric '{name}'", code="unknown-metric", help=nearest(name, known))
@@ -76,7 +81,7 @@ def metric(name: str, own: Mapping[str, Metric] = MappingProxyType({})) -> Metri
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric to make small or large."""
+    """A metric to be minimised or maximised."""
 
     metric: str
     goal: Goal
@@ -114,7 +119,8 @@ class Constraint:
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """Tells how far over the limit a trial is, relative to it: <= 0 is feasible, and 0 where the metric is
-        absent."""
+        absent.
+        """
         value = metrics.get(self.metric)
         if value is None:
             return 0.0
@@ -148,17 +154,17 @@ class Rung:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Self:
-        """The rung that a row or a checkpoint holds, as plain data."""
+        """Returns the rung that a row or a checkpoint holds, as plain data."""
         return cls(**stored)
 
 
 def rungs_of(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
-    """The rungs in a row's attributes or a checkpoint's progress, in the order in which they were reached."""
+    """Returns the rungs in a row's attributes or a checkpoint's progress, in the order in which they were reached."""
     return tuple(map(Rung.from_stored, attributes.get("rungs", ())))
 
 
 def one_line(parameters: Mapping[str, Any]) -> str:
-    """Parameters in a line: activation tanh, alpha 0.001234, hidden 64."""
+    """Writes parameters in one line: activation tanh, alpha 0.001234, hidden 64."""
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
 
 
@@ -188,18 +194,18 @@ class TrialResult:
     bound: tuple[float, ...] = ()
     """The objectives in order, as good as the sampler thought them possible before training."""
     redraws: int | None = None
-    """Duplicates that were drawn before it."""
+    """The number of duplicates that were drawn before it."""
     attempt: int = 1
     started: float | None = None
     """Unix seconds at which the trial was first proposed."""
     finished: float | None = None
     """Unix seconds at which its result was told."""
     attempts: tuple[intervals.Span, ...] = ()
-    """The spans in which it was under way; empty where an earlier version searched."""
+    """The spans in which it was running; empty where version 0.1 searched."""
 
     @cached_property
     def model(self) -> Architecture:
-        """The architecture. Raises UsageError in a space of parameters, which has none."""
+        """Returns the architecture. Raises UsageError in a space of parameters, which has none."""
         if not self.architecture:
             text = f"trial {self.number} is a choice of parameters and has no architecture"
             raise UsageError(text, code="no-architecture")
@@ -212,7 +218,7 @@ class TrialResult:
 
     @property
     def spans(self) -> tuple[intervals.Span, ...]:
-        """Returns the spans in which it was under way, as far as that is known."""
+        """Returns the spans in which the trial was running, as far as they are known."""
         if self.attempts or self.started is None or self.finished is None:
             return self.attempts
         return ((self.started, self.finished),)
@@ -224,7 +230,7 @@ class TrialResult:
 
     @property
     def trained(self) -> bool:
-        """Counts against the budget: fully trained, or stopped at a rung."""
+        """Tells whether it counts towards the budget: fully trained, or stopped at a rung."""
         return self.state is State.COMPLETE or (self.state is State.PRUNED and bool(self.rungs))
 
     @property
@@ -232,13 +238,13 @@ class TrialResult:
         return all(v <= 0 for v in self.violations.values())
 
     def values(self, objectives: Iterable[Objective]) -> list[float] | None:
-        """The objectives in order; None when one is missing or not finite."""
+        """Returns the objectives in order; None when one is missing or not finite."""
         values = [self.metrics.get(o.metric, math.nan) for o in objectives]
         return values if all(math.isfinite(v) for v in values) else None
 
     @property
     def eligible(self) -> bool:
-        """May stand on the front: COMPLETE and feasible."""
+        """Tells whether it may stand on the front: COMPLETE and feasible."""
         return self.state is State.COMPLETE and self.feasible
 
 
@@ -260,9 +266,9 @@ class StudyRecord:
     budget: int
     created: float
     worked: tuple[intervals.Span, ...] = ()
-    """The spans in which drivers worked on it; empty where an earlier version searched."""
+    """The spans in which drivers worked on it; empty where version 0.1 searched."""
     own_metrics: Mapping[str, Metric] = field(default_factory=dict)
-    """Those that the study file declares."""
+    """The metrics that the study file declares."""
     confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -271,12 +277,12 @@ class StudyRecord:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Every metric that is known by name: those built in, and the study's own."""
+        """Returns every metric that is known by name: those built in, and the study's own."""
         return METRICS | dict(self.own_metrics)
 
     @property
     def body(self) -> str:
-        """The training of the user's own, module:function; empty for the built-in one."""
+        """Returns the training of the user's own, module:function; empty for the built-in one."""
         return str(self.settings.get("trial", {}).get("body", ""))
 
     @property

@@ -1,4 +1,4 @@
-"""Frozen values with a canonical form, of which architectures are made."""
+"""Defines frozen values with a canonical form, from which architectures are made."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def canonical(self) -> dict[str, Any]:
-        """Plain data with every field at its default left out, so that a new field keeps old ids."""
+        """Returns plain data without the fields at their defaults, so that a new field keeps old ids."""
         data: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""Gives back what a search changes in its own process: variables, signal handlers, levels of loggers."""
+"""Restores what a search changes in its own process: variables, signal handlers, levels of loggers."""
 
 import faulthandler
 import logging
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set those that are not set, and unset them again afterwards."""
+    """Sets those that are not set, and unsets them again afterwards."""
     ours = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(ours)
     try:
@@ -24,7 +24,7 @@ def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def without_variables(names: Sequence[str]) -> Iterator[None]:
-    """These environment variables are unset within."""
+    """Unsets these environment variables while the block runs."""
     former = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
@@ -34,7 +34,7 @@ def without_variables(names: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def logger_level(name: str, level: int) -> Iterator[None]:
-    """Give a logger another level for a while; its handlers too are as before then."""
+    """Gives a logger another level for a while, and restores the level and its handlers afterwards."""
     logger = logging.getLogger(name)
     before, handlers = logger.level, list(logger.handlers)
     logger.setLevel(level)
@@ -47,9 +47,9 @@ def logger_level(name: str, level: int) -> Iterator[None]:
 
 @contextmanager
 def as_before() -> Iterator[None]:
-    """Undo what another library does to the process: variables it sets, handlers of signals, random numbers it draws.
+    """Restores what another library changes in the process: variables, signal handlers, random generators.
 
-    Handlers are put back in the main thread, where alone Python allows it.
+    Handlers are restored in the main thread only, since Python allows it nowhere else.
     """
     mine = threading.current_thread() is threading.main_thread()
     numbers = [number for number in signal.valid_signals() if mine and signal.getsignal(number) is not None]

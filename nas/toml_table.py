@@ -1,6 +1,6 @@
-"""TOML tables: the frozen base of every settings class, numbers, lists of choices, one dotted key, a key's line.
+"""Reads TOML tables: the base of every settings class, numbers, lists of choices, one dotted key, a key's line.
 
-Whatever is beyond the bounds of `nas.bounds` is refused before it can take time or memory.
+A value beyond the bounds of `nas.bounds` is refused before it can take time or memory.
 """
 
 import re
@@ -22,7 +22,7 @@ Number = Annotated[float, Field(strict=True)]
 
 
 def duration(value: Any) -> Any:
-    """ "90s", "30m", "1.5h", "2d" or a number of seconds → seconds. Raises ValueError."""
+    """Converts "90s", "30m", "1.5h", "2d" or a number of seconds to seconds. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([smhd]?)", value.strip(), re.ASCII)
@@ -41,12 +41,12 @@ class Table(BaseModel):
 
 
 def as_tuple(value: Any) -> Any:
-    """A list of choices, or one choice, as a tuple."""
+    """Returns a list of choices, or one choice, as a tuple."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def as_range(value: Any) -> Any:
-    """{ low = 1, high = 4 } → (1, 2, 3, 4); a list or one number as it is. Raises ValueError."""
+    """Expands { low = 1, high = 4 } to (1, 2, 3, 4); a list or one number stays as it is. Raises ValueError."""
     if not isinstance(value, Mapping):
         return as_tuple(value)
     low, high = value.get("low"), value.get("high")
@@ -58,7 +58,9 @@ def as_range(value: Any) -> Any:
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The choices, when there is one at least, and not too many, and none is given twice. Raises ValueError."""
+    """Returns the choices. Raises ValueError where there is none, where there are too many, or where one is given
+    twice.
+    """
     if not values:
         raise ValueError("expected at least one choice")
     if len(values) > bounds.CHOICES:
@@ -69,7 +71,7 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def tables_of(text: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises ValueError for what is no TOML, and for what is beyond the bounds."""
+    """Returns the tables of a TOML text. Raises ValueError for invalid TOML, and for values beyond the bounds."""
     if len(text) > bounds.FILE_BYTES:
         raise ValueError(f"expected at most {bounds.FILE_BYTES:,} characters, got {len(text):,}")
     for piece in re.split(r"[=,\[\]{}\n]", text):  # tomllib needs a minute for a key of 30,000 parts
@@ -88,7 +90,7 @@ def tables_of(text: str) -> dict[str, Any]:
 
 
 def check_values(data: Mapping[str, Any]) -> None:
-    """Raises ValueError for tables too deep in each other, and for whole numbers that TOML has not."""
+    """Raises ValueError for tables nested too deeply, and for whole numbers that TOML does not allow."""
     level: list[Any] = [data]
     for _ in range(bounds.DEPTH):
         inside = [i for value in level for i in (value.values() if isinstance(value, Mapping) else value)]
@@ -100,7 +102,7 @@ def check_values(data: Mapping[str, Any]) -> None:
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key. The value is TOML; what is not TOML is taken as a string. Raises UsageError."""
+    """Sets one dotted key. The value is TOML; anything else is taken as a string. Raises UsageError."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"expected key=value, got '{override}'", where="-s", help="for example -s train.steps=100")
@@ -126,7 +128,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _value(text: str, where: str) -> Any:
-    """The value of an override. Raises UsageError for one that is beyond the bounds."""
+    """Returns the value of an override. Raises UsageError for one beyond the bounds."""
     try:
         found = tables_of(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -141,7 +143,7 @@ def _is_index(part: str, place: list[Any]) -> bool:
 
 
 def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The data with the changes: tables key by key, everything else replaced."""
+    """Returns the data with the changes: tables key by key, everything else replaced."""
     found = dict(data)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
@@ -150,8 +152,10 @@ def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def line_of(text: str, path: str) -> int | None:
-    """The line (from 1) on which the dotted path, such as `space.attention[1].heads`, is set; its table's line, or
-    the deepest line that is a part of it, where it stands inside a longer value."""
+    """Returns the line (from 1) on which the dotted path, such as `space.attention[1].heads`, is set.
+
+    Where the path is inside a longer value, it returns the line of its table, or the deepest line that is a part of it.
+    """
     wanted = re.sub(r"\[(\d+)\]", r".\1", path).split(".") if path else []
     best, best_depth = None, 0
     table: list[str] = []
