@@ -12,13 +12,15 @@ from itertools import groupby
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic.config import ExtraValues
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 
-from nas import bounds
+from nas import bounds, files
 from nas.bounds import Hidden, Passes
 from nas.errors import InvalidArchitecture, nearest
 from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, having
+from nas.printable import quoted
 from nas.spec import Spec
 
 Family = Literal["decoder", "encoder", "encoder_decoder", "recurrent"]
@@ -120,6 +122,22 @@ class Architecture(Spec):
     repeat: Passes = 1
     pooling: Literal["mean", "first"] = "mean"
 
+    @classmethod
+    def model_validate_json(
+        cls,
+        json_data: str | bytes | bytearray,
+        *,
+        strict: bool | None = None,
+        extra: ExtraValues | None = None,
+        context: Any | None = None,
+        by_alias: bool | None = None,
+        by_name: bool | None = None,
+    ) -> Self:
+        """Reads JSON. Raises InvalidArchitecture, also for what is no JSON or nested beyond all measure."""
+        return cls.model_validate(
+            _parsed(json_data), strict=strict, extra=extra, context=context, by_alias=by_alias, by_name=by_name
+        )
+
     @model_validator(mode="wrap")
     @classmethod
     def _reject(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -190,6 +208,15 @@ class Architecture(Spec):
         return ", ".join([f"{family}hidden {self.hidden}: {stacks}", *filter(None, extras)])
 
 
+def _parsed(text: str | bytes | bytearray) -> Any:
+    """The value of a JSON text. Raises InvalidArchitecture."""
+    try:
+        return files.parse_json(text if isinstance(text, str) else bytes(text).decode("utf-8"))
+    except ValueError as error:
+        help = "give what `model_dump_json` writes"
+        raise InvalidArchitecture(f"architecture: this cannot be read as JSON: {error}; {help}") from None
+
+
 LSTM_LAYER = Block.model_validate({"attention": {"kind": "lstm"}, "feed_forward": {"kind": "none"}})
 """The block that the recurrent family is made of."""
 
@@ -242,8 +269,8 @@ def sentence(error: ValidationError) -> str:
     if first["type"] == "union_tag_invalid":
         kind = first["ctx"]["tag"]
         known = CROSS_KINDS if first["loc"][-1] == "cross" else ATTENTION_SPECS
-        return f"{path_of(first['loc'])}.kind={kind!r} is unknown; {nearest(kind, known)}"
+        return f"{path_of(first['loc'])}.kind={quoted(kind)} is unknown; {nearest(kind, known)}"
     path, value = path_of(first["loc"]), first.get("input")
     if first["type"] in ("missing", "extra_forbidden", "json_invalid") or isinstance(value, (dict, list)):
         return f"{path or 'architecture'}: {first['msg'].lower()}"
-    return f"{path}={value!r}: {first['msg'].lower()}"
+    return f"{path or 'architecture'}={quoted(value)}: {first['msg'].lower()}"

@@ -42,7 +42,8 @@ class Job:
     rungs: tuple[int, ...]
     """The steps at which trials are compared; the last is `steps`."""
     folder: Path
-    """The trial's own folder, which exists: for checkpoints, and for files to keep of a trial on the front."""
+    """The trial's own folder, which exists: for checkpoints, and for files to keep of a trial on the front. The folders
+    of other trials are deleted with all that is in them when the search is over."""
     device: str
     cpus: float
     """The CPUs that the trial may use."""

@@ -6,6 +6,7 @@ Every file that this package writes, replaces or deletes goes through here.
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ MOST_BYTES = 256 * 2**20
 """A JSON or text file of ours is never larger."""
 MOST_DEPTH = 64
 """Lists within lists, at most, in a JSON file of ours."""
+MOST_DIGITS = 1_000
+"""Digits of a whole number in it."""
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -77,6 +80,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, and a file in it that is gone again. Raises OutOfReach when the disk refuses."""
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside(folder / "probe"):
+            pass
 
 
 def create(path: Path, write: Callable[[Path], object], help: str = "choose another name") -> None:
@@ -145,6 +156,16 @@ def delete_own(folder: Path, names: Collection[str]) -> None:
         folder.rmdir()
 
 
+def delete_folder(folder: Path) -> None:
+    """Delete a folder with all that is in it. Links in it go, and what they lead to stays; a link itself is left alone.
+
+    Raises OutOfReach when the disk refuses.
+    """
+    with _told(folder):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+
+
 def is_leftover(name: str, names: Collection[str]) -> bool:
     """Tells whether a file of this name was being written, as one of `names`, when its process was killed."""
     return name.endswith(TEMPORARY) and any(name.startswith(f".{own}.") for own in names)
@@ -179,12 +200,19 @@ def read_json(path: Path, most: int = MOST_BYTES) -> Any:
 def parse_json(text: str) -> Any:
     """Returns the content of a JSON text. Raises ValueError, also where lists are nested too deeply."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError(f"it is nested more than {MOST_DEPTH} deep") from None
     if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
         raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
     return value
+
+
+def _whole(digits: str) -> int:
+    """A whole number. Raises ValueError where it is longer than any that is meant."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"it holds a whole number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _deeper(value: Any, most: int) -> bool:

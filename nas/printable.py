@@ -36,6 +36,15 @@ def on_one_line(text: str) -> str:
     return printable(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
+def quoted(value: object, most: int = 200) -> str:
+    """The value as Python writes it, shortened: a message about a value of any size stays short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists in lists without end
+        text = f"{type(value).__name__} beyond all bounds"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def _shortened(line: str) -> str:
     """Keeps the beginning and the end of a long line, since a message names the fault after the value that it
     quotes.

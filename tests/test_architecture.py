@@ -179,3 +179,31 @@ def test_a_line_for_tables_groups_equal_blocks():
     blocks = (Block(attention=Softmax(heads=4)),) * 2 + (Block(attention=Window(heads=2, window=8)),)
     text = str(Architecture(hidden=64, blocks=blocks))
     assert text == "hidden 64: 2× softmax heads=4 swiglu + window heads=2 window=8 swiglu"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 500 + "]" * 500, "nested more than 64 deep"),
+        ('{"hidden": ' + "[" * 500 + "]" * 500 + "}", "nested more than 64 deep"),
+        ("[" * 100_000, "nested more than 64 deep"),
+        ('{"hidden": ' + "9" * 5000 + "}", "a whole number of 5,000 digits"),
+        ("", "cannot be read as JSON"),
+        ("{", "cannot be read as JSON"),
+        (b"\xff", "cannot be read as JSON"),
+        ('"x"', "architecture='x'"),
+        ('{"hidden": NaN, "blocks": []}', "hidden=nan"),
+        ('{"hidden": 16, "blocks": "' + "y" * 100_000 + '"}', "blocks='yyy"),
+    ],
+    ids=["lists", "in a field", "without an end", "digits", "empty", "cut", "bytes", "a text", "NaN", "a long value"],
+)
+def test_json_that_is_none_or_beyond_all_measure_is_refused_in_one_sentence(text, told):
+    with pytest.raises(InvalidArchitecture) as caught:
+        Architecture.model_validate_json(text)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_number_that_python_does_not_print_is_refused_in_one_sentence():
+    with pytest.raises(InvalidArchitecture, match="hidden=int beyond all bounds"):
+        Architecture.model_validate({"hidden": 10**5000, "blocks": []})

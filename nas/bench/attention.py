@@ -18,7 +18,7 @@ from torch import nn
 from nas import bounds, files
 from nas.architecture import first_error
 from nas.attention import MODULES
-from nas.bench import attention_figure
+from nas.bench import attention_figure, result_folder
 from nas.bench.interleaved import Timed, interleaved
 from nas.bench.layer import Climb, Layer
 from nas.bench.scaling import OPERATIONS, Row, summary
@@ -37,6 +37,7 @@ COLUMNS = (
     *PEAKS.values(),
     *("decode_state_bytes", "flops", "params", "contended", "skipped"),
 )
+FILES = ("attention.csv", "attention.json", "attention.svg", "attention.png")
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,9 @@ def compare(settings: Settings, say: Callable[[str], object]) -> dict[str, Any]:
     }
 
 
-def check_writable(folder: Path) -> None:
-    """Before minutes of measuring. Raises OutOfReach when the disk refuses."""
-    probe = folder / ".probe"
-    files.write_text(probe, "")
-    probe.unlink()
+def claim(folder: Path) -> None:
+    """Before minutes of measuring. Raises Conflict where files of others have our names, OutOfReach."""
+    result_folder.claim(folder, {"attention.json": ("environment", "settings", "rows")}, FILES)
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
@@ -107,8 +106,8 @@ def write(result: Mapping[str, Any], folder: Path) -> None:
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(result["rows"])
+    files.write_json(folder / "attention.json", result)  # first: by it the folder is known
     files.write_text(folder / "attention.csv", text.getvalue())
-    files.write_json(folder / "attention.json", result)
     attention_figure.write(result["rows"], folder / "attention")
 
 

@@ -9,7 +9,6 @@ default. Sizes, steps, batches and optimiser are the same for all kinds.
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from pydantic import ValidationError
 
 from nas import files
 from nas.architecture import Architecture, first_error
-from nas.bench import recall_figure
+from nas.bench import recall_figure, result_folder
 from nas.bench.pool import side_by_side
 from nas.errors import Conflict, InvalidArchitecture, UsageError
 from nas.formatting import fixed
@@ -41,6 +40,8 @@ KINDS = (
 """Each with a state that grows: with the window, or with the square of the head size."""
 BATCH = 64
 COLUMNS = ("kind", "seed", "learning_rate", "state_kib", "val_accuracy", "test_accuracy", "train_seconds")
+FILES, UNFINISHED = ("recall.csv", "recall.json", "recall.svg", "recall.png"), ("settings", "rows")
+"""The files that are written, and the keys of unfinished.json."""
 Row = dict[str, Any]
 Training = tuple[str, int, float]
 """Kind, seed, learning rate: the first of COLUMNS."""
@@ -101,6 +102,12 @@ def parse_rates(text: str) -> tuple[float, ...]:
     if not rates or not all(0 < rate < float("inf") for rate in rates):
         raise UsageError(f"cannot read the learning rates '{text}'", where="--rates", help="for example 0.01,0.03")
     return rates
+
+
+def claim(folder: Path) -> None:
+    """Before an hour of training. Raises Conflict where files of others have our names, OutOfReach."""
+    marks = {"recall.json": ("environment", "settings", "rows"), "unfinished.json": UNFINISHED}
+    result_folder.claim(folder, marks, FILES)
 
 
 def compare(settings: Settings, jobs: int, folder: Path, say: Callable[[str], object]) -> dict[str, Any]:
@@ -165,14 +172,14 @@ def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
     """Reads what a run that was stopped has left. Raises Conflict with the first difference."""
     if not path.exists():
         return {}
-    stored, now = json.loads(path.read_text(encoding="utf-8")), settings.training()
+    stored, now = result_folder.read(path, UNFINISHED), settings.training()
     for key in now:
-        if stored["settings"][key] != now[key]:
+        if stored["settings"].get(key) != now[key]:
             raise Conflict(
                 "the folder holds trainings of a run that was stopped, with other settings",
                 code="settings-changed",
                 where=f"{path}: {key}",
-                detail=f"stored {stored['settings'][key]}   now {now[key]}",
+                detail=f"stored {stored['settings'].get(key)}   now {now[key]}",
                 help="--out DIR   writes to another folder; or delete the file",
             )
     return {(row["kind"], row["seed"], row["learning_rate"]): row for row in stored["rows"]}
@@ -180,7 +187,7 @@ def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
 
 def _forget(path: Path, rows: Sequence[Row]) -> None:
     """Take these out of what is unfinished: a larger run may have left more."""
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    stored = result_folder.read(path, UNFINISHED) if path.exists() else {"rows": []}
     if left := [row for row in stored["rows"] if row not in rows]:
         files.write_json(path, stored | {"rows": left})
     else:
@@ -192,8 +199,8 @@ def _write(result: Mapping[str, Any], folder: Path) -> None:
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(result["rows"])
+    files.write_json(folder / "recall.json", result)  # first: by it the folder is known
     files.write_text(folder / "recall.csv", text.getvalue())
-    files.write_json(folder / "recall.json", result)
     recall_figure.write(result, folder / "recall")
 
 

@@ -8,7 +8,6 @@ Each run, each measurement and each training is kept in the folder as soon as it
 settings goes on with what is missing. Baselines of the study file are left out: stock has none.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import files
-from nas.bench import launches
-from nas.bench.attention import check_writable
+from nas.bench import launches, result_folder
 from nas.bench.launches import OURS, STOCK
 from nas.bench.reference import costs_training, largest, reference
 from nas.bench.replay import Finish, Lines, Scale, members
@@ -41,6 +39,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "unstopped": ("search.stopping=false", "search.skip=false"),
 }
 """The searches that run, and in what the study file of each differs. All but stock are our driver."""
+FILES = ("result.json", "timeline.csv", "hypervolume.svg", "hypervolume.png", "retrained.json", "runs")
 FOLDER = Path("reports/benchmarks/search")
 NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
 """The settings that the benchmark sets itself; the corpus is compared by its hash."""
@@ -89,7 +88,6 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
     studies = settings.studies()
     file = studies[OURS]
     placement, task = place(file), open_task(file.task)
-    check_writable(out)
     _claim(out, settings, file, task)
     found = {who: [list[dict[str, Any]]() for _ in range(settings.seeds)] for who in studies}
     for seed in range(settings.seeds):
@@ -114,10 +112,11 @@ def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
     path, data = out / "settings.json", task.describe()
     study = file.resolved() | {"task": file.resolved()["task"] | {"corpus": Path(data["name"]).name}}
     now = {"minutes": settings.minutes, "data": data["sha256"], "environment": environment(), "study": study}
+    result_folder.claim(out, {"settings.json": ("minutes", "data", "environment", "study")}, FILES)
     if not path.exists():
         files.write_json(path, now)
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = result_folder.read(path, now)
     # Read anew, so that keys which this version has added stand there with their defaults.
     before = StudyFile.model_validate(stored["study"]).resolved()
     changed = [
@@ -142,7 +141,7 @@ def _run_once(
     """The time line of one run, from the folder where it is there."""
     path = out / "runs" / f"{who}-{seed}.json"
     if path.exists():
-        stored: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        stored: list[dict[str, Any]] = result_folder.read(path, ("who", "seed", "trials"))["trials"]
         return stored
     say(f"{who}, seed {seed}: {settings.minutes:g} minutes")
     trials = run(

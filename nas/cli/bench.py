@@ -132,13 +132,13 @@ def attention(
 
     Time, memory and decode state at each length, as a table and a figure. Takes about five minutes.
     """
-    from nas.bench.attention import Settings, check_writable, compare, parse_contexts, parse_kinds, write
+    from nas.bench.attention import Settings, claim, compare, parse_contexts, parse_kinds, write
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
 
     settings = Settings(parse_kinds(kinds, hidden, heads), parse_contexts(contexts), hidden, threads, repeats)
-    check_writable(out)
+    claim(out)
     console = people()
     result = compare(settings, lambda what: console.print(f"{what} ..."))
     write(result, out)
@@ -194,8 +194,8 @@ def recall(
 
     Accuracy over the decode state. Takes about an hour; started again, it goes on where it ended.
     """
-    from nas.bench.attention import check_writable, parse_kinds
-    from nas.bench.recall import KINDS, Settings, compare, parse_rates, task_of
+    from nas.bench.attention import parse_kinds
+    from nas.bench.recall import KINDS, Settings, claim, compare, parse_rates, task_of
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
@@ -204,7 +204,7 @@ def recall(
     task = task_of(vocabulary, context, pairs, random_gaps)
     found = parse_kinds(kinds or KINDS, hidden, 1)
     settings = Settings(found, task, hidden, steps, optimiser, parse_rates(rates), seeds)
-    check_writable(out)
+    claim(out)
     console = people()
     result = compare(settings, jobs or available_cpus(), out, console.print)
     if json:

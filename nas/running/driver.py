@@ -6,7 +6,6 @@ result (the budget, the resources, a time limit) may differ.
 
 import os
 import platform
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
-from nas.running.front_measurement import MEMBER_SECONDS, measure_again
+from nas.running.front_measurement import MEMBER_SECONDS, measure_again, undecided
 from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
@@ -241,12 +240,14 @@ def _measure_front(study: StoredStudy, task: Task, device: str, control: StopCon
 
 
 def _clean(study: StoredStudy) -> None:
-    """Keeps the weights of the front, and deletes the others and every checkpoint of a finished trial.
+    """Keeps the weights of the front and of what may still get there, and deletes all others and every checkpoint.
 
-    For bodies of the user's own, it keeps the whole folders of the front.
+    For bodies of the user's own, it keeps the whole folders of these: what a body left in the others is deleted, as
+    docs/own_training.md says.
     """
-    front = {trial.number for trial in study.front()}
-    for trial in study.trials():
+    record = study.record()
+    front = {trial.number for trial in (*study.front(), *undecided(record))}
+    for trial in record.trials:
         folder = study.trial_folder(trial.number)
         if trial.state in (State.RUNNING, State.WAITING) or not folder.is_dir():
             continue
@@ -254,7 +255,7 @@ def _clean(study: StoredStudy) -> None:
         if not study.file.trial:
             files.delete_own(folder, [CHECKPOINT] if kept else OWN_FILES)
         elif not kept:
-            shutil.rmtree(folder)
+            files.delete_folder(folder)
 
 
 def _without_gpus(file: StudyFile) -> StudyFile:

@@ -84,12 +84,18 @@ def _concerned(record: StudyRecord, known: set[int]) -> list[TrialResult]:
     it.
     """
     found = list(pareto.front_of(record)) if _timed(record.objectives) else []
-    hopeful = replace(record, trials=tuple(map(_hopeful, record.trials)))
-    if _timed(record.constraints) or _timed(record.objectives):
-        front = {trial.number for trial in pareto.front_of(hopeful)}
-        found += [t for t in record.trials if t.contended and t.number in front]
+    found += undecided(record)
     unique = {trial.number: trial for trial in found if trial.number not in known}
     return list(unique.values())
+
+
+def undecided(record: StudyRecord) -> list[TrialResult]:
+    """Trials whose disturbed times alone may keep them from the front: a later measurement may still put them there."""
+    if not (_timed(record.constraints) or _timed(record.objectives)):
+        return []
+    hopeful = replace(record, trials=tuple(map(_hopeful, record.trials)))
+    front = {trial.number for trial in pareto.front_of(hopeful)}
+    return [trial for trial in record.trials if trial.contended and trial.number in front]
 
 
 def _timed(wanted: Iterable[Any]) -> bool:

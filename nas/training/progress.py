@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nas.printable import quoted
 from nas.results import Rung
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -43,7 +44,7 @@ def progress_of(metadata: Mapping[str, Any], rung_steps: Sequence[int]) -> Progr
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, ("progress", *first["loc"])))
-        raise ValueError(f"{place}: {first['msg']}, found {repr(first.get('input'))[:80]}") from None
+        raise ValueError(f"{place}: {first['msg']}, found {quoted(first.get('input'), 80)}") from None
     if found.step > rung_steps[-1]:
         raise ValueError(f"progress.step = {found.step}, where training has {rung_steps[-1]} steps")
     expected = [step for step in rung_steps if step <= found.step]

@@ -1,6 +1,5 @@
 """Reads a trained model from its folder. It checks every file before it builds anything from it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from nas import models
+from nas import bounds, files, models
 from nas.architecture import Architecture, first_error, path_of, sentence
 from nas.errors import DataError, NasError
 from nas.models import Head
+from nas.printable import quoted
 from nas.tasks.coders import Coder, restored
 from nas.training.folder_names import ARCHITECTURE, METRICS, VOCABULARY, WEIGHTS
 from nas.training.model_folder import copy_into, read_tensors, tensors_of
 
-MOST_CONTEXT, MOST_SYMBOLS, MOST_BYTES = 2**20, 2**20, 2**28
-"""The largest context and vocabulary that a folder may claim, and the most bytes of one of its JSON files."""
-
 T = TypeVar("T", bound=BaseModel)
-Symbols = Annotated[list[str], Field(min_length=1, max_length=MOST_SYMBOLS)]
+Symbols = Annotated[list[str], Field(min_length=1, max_length=bounds.VOCABULARY)]
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ class _Head(_Strict):
 class _Vocabulary(_Strict):
     """The content of vocabulary.json: what `Coder.saved` gives, with the context and the head."""
 
-    context: int = Field(ge=1, le=MOST_CONTEXT)
+    context: int = Field(ge=1, le=bounds.CONTEXT)
     head: _Head = _Head()
     coder: Literal["characters", "words", "subwords"] = "characters"
     symbols: Symbols
-    own: int = Field(default=0, ge=0, le=MOST_SYMBOLS)
+    own: int = Field(default=0, ge=0, le=bounds.VOCABULARY)
     tokenizer: str | None = None
 
 
@@ -115,12 +112,10 @@ def _json(path: Path) -> Any:
     try:
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}")
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except FileNotFoundError as error:
         raise _missing(path.parent, error) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path, "cannot be read as JSON", str(error)) from error
 
 
@@ -152,8 +147,7 @@ def _checked(kind: type[T], data: Any, path: Path) -> T:
         return kind.model_validate(data)
     except ValidationError as error:
         first = first_error(error)
-        found = repr(first.get("input"))
-        shown = found if len(found) <= 80 else f"{found[:77]}..."
+        shown = quoted(first.get("input"), 80)
         detail = f"{path_of(first['loc']) or 'the file'} = {shown}: {first['msg']}"
         raise _damaged(path, "is not what a training writes", detail) from error
 

@@ -72,7 +72,7 @@ def test_a_pace_that_was_long_not_reached_is_forgotten(tmp_path):
         assert Pace(tmp_path).best_ns == float("inf")
 
 
-@pytest.mark.parametrize("text", ["", "fast"])
+@pytest.mark.parametrize("text", ["", "fast", "0", "-5", "nan", "-inf", "1e-300", "9" * 200])
 def test_a_spoilt_pace_file_is_ignored(tmp_path, text):
     pace = Pace(tmp_path)
     pace.remember()

@@ -1,6 +1,8 @@
 """A launch: what it refuses, what it stores, and a real search end to end."""
 
 import json
+import os
+import stat
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from nas.errors import Conflict, OutOfReach, UsageError
-from nas.running import driver
+from nas.running import driver, measuring
 from nas.running import stop_control as control
 from nas.running.driver import Launch
 from nas.running.placement import resolve_device
@@ -67,6 +69,53 @@ def test_a_search_trains_its_budget_and_measures_the_front_once_more(tmp_path, c
     assert record.data["floors"]["val"]["2-gram"]["loss"] > 0
     assert not is_running(tmp_path / "study")
     assert open_study(tmp_path / "study").to_frame().shape[0] == len(record.trials)
+
+
+def test_weights_stay_while_a_later_measurement_may_still_bring_the_front(tmp_path, corpus, monkeypatch):
+    """Others disturb each measurement, which puts the trial over its limit; a later launch measures it at rest."""
+    times = ["prefill_ms", "decode_ms_per_token"]
+    busy = {"contended": 1.0, **dict.fromkeys(times, 7.0), **{f"{name}_best": 1.4 for name in times}}
+    quiet = {"contended": 0.0, **dict.fromkeys(times, 0.1)}
+    objectives = 'objectives=[{metric="val_loss"},{metric="decode_ms_per_token"}]'
+    limit = 'constraints=[{metric="decode_ms_per_token",max=0.5}]'
+    file = tiny(corpus, objectives, limit, "search.trials=1")
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(busy))
+    study = driver.run(file, tmp_path / "study", SERIAL).study
+    weights = study.trial_folder(0) / "model.safetensors"
+    assert (study.front(), weights.exists()) == ((), True)
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(quiet))
+    study = driver.run(file, tmp_path / "study", SERIAL).study
+    assert ([trial.number for trial in study.front()], weights.exists()) == ([0], True)
+
+
+def test_a_checkpoint_that_is_cut_off_is_told_and_training_starts_anew(tmp_path, corpus):
+    file, folder, events = tiny(corpus, *EXACT, "search.trials=1"), tmp_path / "study", []
+    whole = losses(driver.run(file, tmp_path / "whole", SERIAL).study)
+
+    def stop_at_the_first_rung(event):
+        if event["type"] == "rung":
+            request_stop(folder, now=True)
+
+    assert driver.run(file, folder, SERIAL, stop_at_the_first_rung).end is None
+    checkpoint = folder / "trials" / "0" / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    again = driver.run(file, folder, SERIAL, events.append).study
+    (told,) = [event for event in events if event["type"] == "restarted"]
+    assert told["trial"] == 0
+    assert str(checkpoint) in told["why"]
+    assert losses(again) == whole
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_weights_are_readable_by_whom_the_umask_says(tmp_path, corpus, umask):
+    before = os.umask(umask)
+    try:
+        study = driver.run(tiny(corpus, *EXACT, "search.trials=1"), tmp_path / "study", SERIAL).study
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in study.trial_folder(0).iterdir()}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {0o666 & ~umask}
 
 
 def test_deterministic_objectives_repeat_exactly_interrupted_or_not(tmp_path, corpus):
