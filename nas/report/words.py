@@ -225,7 +225,7 @@ def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str
 
 
 def lost(data: Mapping[str, Any], context: int) -> str:
-    """Tells which parts of the examples models do not see, or hold unknown symbols; empty where there are none."""
+    """Tells which parts of the examples models do not see, or cannot encode; empty where there are none."""
     told = {
         f"Longer than the context of {context:,} tokens": "too_long",
         "Answers cut off with that": "answers_cut_off",
