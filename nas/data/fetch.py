@@ -7,6 +7,7 @@ in the cache. A connection that breaks loses nothing: the next try goes on where
 import gzip
 import hashlib
 import io
+import logging
 import os
 import shutil
 import zlib
@@ -22,6 +23,7 @@ from nas import bounds, files
 from nas.data.catalogue import Dataset
 from nas.data.normalise import pack
 from nas.errors import DataError, OutOfReach, nearest
+from nas.surroundings import logger_level
 
 CHUNK = 1 << 16
 NEIGHBOURS = 1000
@@ -182,10 +184,11 @@ def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> P
     import pooch
     import requests
 
-    pooch.get_logger().setLevel("WARNING")
     name = url.rsplit("/", 1)[1]
+    taking = _Resuming(folder / f"{name}.part", progress)
     try:
-        return Path(pooch.retrieve(url, None, name, folder, downloader=_Resuming(folder / f"{name}.part", progress)))
+        with logger_level("pooch", logging.WARNING):
+            return Path(pooch.retrieve(url, None, name, folder, downloader=taking))
     except (requests.RequestException, ConnectionError) as error:
         raise DataError(
             f"{dataset.name} is not here and cannot be downloaded",

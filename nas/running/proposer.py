@@ -7,7 +7,6 @@ from f(study seed, trial number, draw), so a resumed study proposes what the uni
 
 import hashlib
 import random
-import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.results import Constraint, Objective, Rung, rungs_of
@@ -64,8 +64,18 @@ def key_of(architecture_id: str, learning_rate: float | None) -> str:
     return architecture_id if learning_rate is None else f"{architecture_id}@{learning_rate!r}"
 
 
+def grouped_tpe(seed: int) -> TPESampler:
+    """TPESampler(multivariate=True, group=True, seed=seed), without its warning that `group` is experimental.
+
+    Proposals are made in a thread, where a warning cannot be ignored for a moment: filters belong to all threads.
+    """
+    sampler = TPESampler(multivariate=True, seed=seed)
+    sampler._group, sampler._group_decomposed_search_space = True, _GroupDecomposedSearchSpace(True)
+    return sampler
+
+
 STOCK: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(multivariate=True, group=True, seed=seed),
+    "tpe": grouped_tpe,
     "nsga2": lambda seed: NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: GPSampler(seed=seed, deterministic_objective=False),
     "random": lambda seed: RandomSampler(seed=seed),
@@ -208,12 +218,9 @@ class Proposer:
         return Choice(architecture, chooser.suggest_categorical("learning_rate", rates) if rates else None)
 
     def _draw(self, make: Callable[[], BaseSampler], redraws: int) -> Proposal:
-        with warnings.catch_warnings():
-            # Options that Optuna marks experimental; all have kept their meaning since 2.x.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._mirror.sampler = make()
-            trial = self._mirror.ask()
-            choice = self._suggest(trial)
+        self._mirror.sampler = make()
+        trial = self._mirror.ask()
+        choice = self._suggest(trial)
         frozen = self._trial(trial._trial_id)
         # Generations of a genetic sampler must survive a resume; TPE's own notes are of the moment.
         system = {k: v for k, v in frozen.system_attrs.items() if k.endswith(":generation")}

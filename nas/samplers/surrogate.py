@@ -14,13 +14,12 @@ Shapes: N observations, C candidates, D features.
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
@@ -115,9 +114,24 @@ def kernel(fitted: Observations) -> Any:
     shift = shift_of(fitted.y_N)
     t_N = np.log(fitted.y_N - shift)
     scale = _spread(t_N)
-    gp = GaussianProcessRegressor(start, alpha=(fitted.spread_N / (fitted.y_N - shift) / scale) ** 2 + 1e-9)
-    with warnings.catch_warnings():
-        # A parameter at its bound is an answer: no noise, or all of it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        gp.fit(fitted.features_ND, (t_N - t_N.mean()) / scale)
-    return gp.kernel_
+    noise_N = (fitted.spread_N / (fitted.y_N - shift) / scale) ** 2 + 1e-9
+    gp = GaussianProcessRegressor(start, alpha=noise_N, optimizer=None)
+    gp.fit(fitted.features_ND, (t_N - t_N.mean()) / scale)
+    return _likeliest(gp)
+
+
+def _likeliest(gp: GaussianProcessRegressor) -> Any:
+    """The kernel that scikit-learn's own optimiser finds, by the same steps.
+
+    That one warns of a parameter at its bound. Here this is an answer (no noise, or all of it), and a proposer's thread
+    cannot ignore a warning for a moment: filters belong to all threads of the program.
+    """
+
+    def unlikeliness(theta: Floats) -> tuple[float, Floats]:
+        likelihood, gradient = gp.log_marginal_likelihood(theta, eval_gradient=True, clone_kernel=False)
+        return -likelihood, -gradient
+
+    found = gp.kernel_
+    start, bounds = found.theta, found.bounds
+    found.theta = scipy.optimize.minimize(unlikeliness, start, method="L-BFGS-B", jac=True, bounds=bounds).x
+    return found

@@ -3,10 +3,12 @@
 import dataclasses
 import gzip
 import hashlib
+import logging
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pooch
 import pytest
 
 from nas.data import catalogue, fetch, normalise
@@ -87,6 +89,13 @@ def test_what_is_not_here_is_downloaded_once(dataset, server):
     assert server.asked == [None]
     assert sorted(path.name for path in fetch.cache().iterdir() if path.is_file()) == ["lines.lock", "lines.txt.gz"]
     assert list((fetch.cache() / "raw").iterdir()) == []
+
+
+def test_the_logger_of_pooch_has_its_level_again(dataset):
+    """It belongs to the program that uses nas."""
+    pooch.get_logger().setLevel("ERROR")
+    fetch.fetch(dataset)
+    assert pooch.get_logger().level == logging.ERROR
 
 
 def test_the_data_folder_comes_first_and_needs_no_network(dataset, server, tmp_path, monkeypatch):

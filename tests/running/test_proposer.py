@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.results import Constraint, Objective, Rung
-from nas.running.proposer import Proposal, Proposer
+from nas.running.proposer import Proposal, Proposer, grouped_tpe
 from nas.space.architecture_space import Space
 from tests.running.tables import RUNGS, Launcher, cheap, loss, settings
 
@@ -260,3 +261,14 @@ def test_learning_rates_are_chosen_with_the_architecture():
     proposals = rows.run(12)
     assert {proposal.learning_rate for proposal in proposals} == {0.01, 0.02}
     assert all(isinstance(p.distributions["learning_rate"], CategoricalDistribution) for p in proposals)
+
+
+def test_grouped_tpe_is_optunas_own():
+    """Built without the warning that Optuna gives of `group`; all that it is made of is as Optuna makes it."""
+    with pytest.warns(optuna.exceptions.ExperimentalWarning, match="group"):
+        theirs = vars(optuna.samplers.TPESampler(multivariate=True, group=True, seed=1))
+    ours = vars(grouped_tpe(1))
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        plain = isinstance(value, bool | int | float | str | None)
+        assert ours[name] == value if plain else type(ours[name]) is type(value), name
