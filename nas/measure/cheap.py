@@ -9,7 +9,7 @@ from nas.measure.contention import LoadWatch
 from nas.measure.energy import energy_mj
 from nas.measure.exclusive import machine_folder
 from nas.measure.hardware import checked_device
-from nas.measure.latency import Generation, Generator, Reader, Workload, latency, quiet
+from nas.measure.latency import Generation, Generator, Reader, Workload, latency, never, quiet
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import Pace
 from nas.models.seq2seq import Seq2Seq
@@ -28,6 +28,7 @@ def measure(
     device: str,
     training_step: Callable[[], object] | None = None,
     typical: tuple[int, int] | None = None,
+    should_stop: Callable[[], bool] = never,
 ) -> dict[str, float]:
     """Returns metrics by their names in `nas.results.METRICS`, with spreads beside the timed ones, and `contended` (1.0
     or 0.0). Where `contended` is 1.0, the fastest round is stored as NAME_best too.
@@ -35,7 +36,8 @@ def measure(
     The model is on `device` already, and the caller holds `DeviceLock.measuring()`. `training_step` does one forward
     and backward pass and one optimiser step on this very model, which changes it: measure a copy. Without it the model
     stays unchanged, and `peak_training_mib` is absent. `typical` gives the tokens that are read at once, and those then
-    written one by one; by default each is half of the context. A model that does not write reads them all.
+    written one by one; by default each is half of the context. A model that does not write reads them all. Raises
+    MeasuringStopped soon after `should_stop` says so.
     """
     generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
@@ -45,7 +47,7 @@ def measure(
     pace = Pace(machine_folder())
     with quiet(model, settings.threads):
         with LoadWatch(place) as load:
-            timed = latency(generator, workload, settings.repeats, pace)
+            timed = latency(generator, workload, settings.repeats, pace, should_stop=should_stop)
             energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median) if timed.decode_ms else None
         peak_inference = peak_inference_mib(model, workload)
     if not timed.slowed:

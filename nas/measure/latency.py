@@ -38,6 +38,14 @@ WARM_UP_BATCH = 5
 MOST_WARM_UP_BATCHES = 20
 
 
+class MeasuringStopped(Exception):
+    """The measurement was told to stop, and knows nothing yet."""
+
+
+def never() -> bool:
+    return False
+
+
 @runtime_checkable
 class Generator(Protocol):
     """A model that generates: the methods that measuring calls, besides those of every module."""
@@ -211,11 +219,12 @@ def latency(
     pace: Pace,
     seconds: float = MOST_SECONDS,
     clock: Callable[[], float] = time.monotonic,
+    should_stop: Callable[[], bool] = never,
 ) -> Latency:
     """Measures rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
 
     Where MOST_ROUNDS times as many rounds, or `seconds`, do not give enough of them, the rounds at the best pace count,
-    and `slowed` says so.
+    and `slowed` says so. Raises MeasuringStopped between two rounds once `should_stop` says so.
     """
     started = clock()
     generation = Generation(model, workload)
@@ -225,6 +234,8 @@ def latency(
     rounds: list[Round] = []
     loop_ns = pace.loop_ns()
     while True:
+        if should_stop():
+            raise MeasuringStopped
         before = loop_ns
         prefill_ms = generation.prefill_ms()
         decode_ms = tuple(generation.decode_ms() for _ in range(steps))

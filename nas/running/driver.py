@@ -233,10 +233,13 @@ def _measure_front(study: StoredStudy, task: Task, device: str, control: StopCon
     """Measures the front once more, now that nothing trains: see nas.running.front_measurement."""
     lock = DeviceLock(device)
 
-    def measurer(trial: TrialResult) -> LoneMeasurement:
-        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS)
+    def should_stop() -> bool:
+        return control.level() is not Level.GO
 
-    measure_again(study, measurer, observer, lambda: control.level() is not Level.GO)
+    def measurer(trial: TrialResult) -> LoneMeasurement:
+        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop)
+
+    measure_again(study, measurer, observer, should_stop)
 
 
 def _clean(study: StoredStudy) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nas import pareto
+from nas.measure.latency import MeasuringStopped
 from nas.measurement import at_best_pace
 from nas.results import METRICS, State, StudyRecord, TrialResult
 from nas.running.coordinator import Observer
@@ -64,7 +65,10 @@ def _measured(
     """Measures one trial. None when the device was not free in time, or the search is to stop."""
     started = clock()
     while not should_stop():
-        found = measurement.step()
+        try:
+            found = measurement.step()
+        except MeasuringStopped:
+            break
         if not isinstance(found, Waiting):
             return found
         observer(waiting(found.what, trial.number, found.since))

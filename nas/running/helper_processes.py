@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn, Self
 
 import psutil
@@ -37,9 +38,14 @@ def shielded() -> Iterator[None]:
 
 
 class HelperProcesses:
-    """All processes that were started while it was entered, and their children."""
+    """Holds the processes that a library started while this was entered, and their children.
 
-    def __init__(self) -> None:
+    Its programs lie in `package`, the library's folder. A program that uses nas may start children of its own
+    meanwhile, in another thread; those are left alone.
+    """
+
+    def __init__(self, package: Path) -> None:
+        self._package = f"{package}{os.sep}"
         self._before: set[psutil.Process] = set()
         self._children: dict[psutil.Process, str] = {}
 
@@ -49,7 +55,13 @@ class HelperProcesses:
 
     def __exit__(self, *error: object) -> None:
         started = [child for child in psutil.Process().children() if child not in self._before]
-        self._children = {child: _name(child) for child in started}
+        self._children = {child: _name(child) for child in started if self._is_theirs(child)}
+
+    def _is_theirs(self, child: psutil.Process) -> bool:
+        try:
+            return any(part.startswith(self._package) for part in child.cmdline())
+        except psutil.Error:
+            return False
 
     def first_dead(self, *names: str) -> str:
         """Returns the first process of these names that has ended; empty while all live."""

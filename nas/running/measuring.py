@@ -12,6 +12,7 @@ import torch
 from nas.architecture import Architecture
 from nas.measure import DeviceLock, measure
 from nas.measure.exclusive import DeviceBusy
+from nas.measure.latency import never
 from nas.running.events import Waiting
 from nas.settings.study_file import StudyFile
 from nas.tasks import Task, model_of
@@ -45,11 +46,15 @@ class LoneMeasurement:
         device: str,
         lock: DeviceLock,
         seconds: float = float("inf"),
+        should_stop: Callable[[], bool] = never,
     ) -> "LoneMeasurement":
-        return cls(lambda: _measure(architecture, task, file, device), lock, seconds)
+        return cls(lambda: _measure(architecture, task, file, device, should_stop), lock, seconds)
 
     def step(self) -> Mapping[str, float] | Waiting:
-        """Returns the metrics once they are undisturbed, or the tries are used up; before that, the wait."""
+        """Returns the metrics once they are undisturbed, or the tries are used up; before that, the wait.
+
+        Raises MeasuringStopped soon after `should_stop` of `of` says so.
+        """
         try:
             with self._lock.measuring(PATIENCE_SECONDS):
                 metrics = self._take()
@@ -72,7 +77,9 @@ def measure_alone(
     return dict(found)
 
 
-def _measure(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
+def _measure(
+    architecture: Architecture, task: Task, file: StudyFile, device: str, should_stop: Callable[[], bool]
+) -> dict[str, float]:
     model = model_of(architecture, task).to(device)
     metrics = measure(
         model,
@@ -82,6 +89,7 @@ def _measure(architecture: Architecture, task: Task, file: StudyFile, device: st
         device,
         _training_step(model, task, file, device),
         typical=task.typical,
+        should_stop=should_stop,
     )
     if device.startswith("cuda"):
         torch.cuda.empty_cache()

@@ -65,7 +65,7 @@ def key_of(architecture_id: str, learning_rate: float | None) -> str:
 
 
 def grouped_tpe(seed: int) -> TPESampler:
-    """TPESampler(multivariate=True, group=True, seed=seed), without its warning that `group` is experimental.
+    """Makes TPESampler(multivariate=True, group=True, seed=seed) without its warning that `group` is experimental.
 
     Proposals are made in a thread, where a warning cannot be ignored for a moment: filters belong to all threads.
     """

@@ -68,7 +68,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
         help = 'call ray.shutdown() first, or search with executor="serial"'
         raise Conflict("this program has started Ray for itself, and can have only one", code="ray-in-use", help=help)
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(placement.slots)}
-    helpers = HelperProcesses()
+    helpers = HelperProcesses(Path(ray.__file__).parent)
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
     with (
         no_second_ray(),

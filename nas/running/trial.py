@@ -12,6 +12,7 @@ from nas import files
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock
+from nas.measure.latency import MeasuringStopped
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
 from nas.running.events import (
@@ -95,7 +96,8 @@ class TrialRun:
 
     @cached_property
     def _measurement(self) -> LoneMeasurement:
-        return LoneMeasurement.of(self.architecture, _task(self.file.task), self.file, self.device, self.lock)
+        task, stop = _task(self.file.task), self.should_stop
+        return LoneMeasurement.of(self.architecture, task, self.file, self.device, self.lock, should_stop=stop)
 
     def _train(self) -> Event:
         if self._trainer is None:
@@ -141,7 +143,7 @@ class TrialRun:
 def event_of(error: BaseException) -> Event:
     """Returns the event of a trial that ends in this exception."""
     match error:
-        case TrainingInterrupted():
+        case TrainingInterrupted() | MeasuringStopped():
             return Interrupted()
         case Diverged():
             return Failed(Reason.NAN, error.render())

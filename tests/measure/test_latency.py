@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nas.errors import UsageError
-from nas.measure.latency import Generation, Workload, latency, quiet
+from nas.measure.latency import Generation, MeasuringStopped, Workload, latency, quiet
 
 
 class Recorder:
@@ -83,6 +83,14 @@ def test_rounds_that_begin_or_end_slow_do_not_count():
 def test_a_machine_that_stays_slow_is_told_and_its_best_rounds_are_kept():
     timed = latency(Recorder(), workload(), repeats=3, pace=ScriptedPace(180))
     assert (timed.prefill_ms.count, timed.slowed) == (3, True)
+
+
+def test_a_request_to_stop_is_heard_between_two_rounds():
+    asked = iter([False, False, True])
+    model = Recorder()
+    with pytest.raises(MeasuringStopped):
+        latency(model, workload(), repeats=100, pace=ScriptedPace(100), should_stop=lambda: next(asked))
+    assert next(asked, None) is None
 
 
 @pytest.mark.parametrize("prompt", [0, 6, 7])

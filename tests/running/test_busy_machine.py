@@ -5,13 +5,15 @@ from contextlib import contextmanager
 import pytest
 
 from nas.measure.exclusive import DeviceBusy, DeviceLock
+from nas.measure.latency import MeasuringStopped
 from nas.results import Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
-from nas.running.events import Completed, Measured, Waiting
+from nas.running.events import Completed, Interrupted, Measured, Waiting
 from nas.running.front_measurement import MEMBER_SECONDS, measure_again
 from nas.running.measuring import TRIES, LoneMeasurement
 from nas.running.stop_control import StopControl
+from nas.running.trial import event_of
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
 from tests.running.tables import settings
@@ -161,6 +163,28 @@ def test_a_request_to_stop_ends_the_second_measurement(tmp_path):
     events = again(study, {0: [reading(0.2)], 1: [reading(0.1)]}, should_stop=lambda: next(asked))
     assert len([e for e in events if e["type"] == "remeasured"]) <= 1
     study.store.close()
+
+
+def test_a_signal_within_a_measurement_ends_it_and_nothing_is_kept(tmp_path):
+    """It is heard between two rounds, as one measurement may take ten seconds, or wait half a minute."""
+    study, _ = searched(tmp_path, [reading(0.2), reading(0.12)])
+    asked, events = [], []
+
+    def stopped():
+        asked.append(True)
+        raise MeasuringStopped
+
+    def measurer(trial):
+        return LoneMeasurement(stopped, Machine(), MEMBER_SECONDS)
+
+    measure_again(study, measurer, events.append, lambda: bool(asked))
+    assert asked == [True]
+    assert [e["type"] for e in events] == ["waiting"]
+    study.store.close()
+
+
+def test_a_trial_that_is_stopped_while_it_is_measured_is_interrupted():
+    assert event_of(MeasuringStopped()) == Interrupted()
 
 
 def test_a_measurement_goes_step_by_step_and_tells_what_it_waits_for():

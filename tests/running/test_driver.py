@@ -176,6 +176,16 @@ def test_the_stored_total_stays_until_trials_or_a_larger_number_in_the_file_chan
         driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=1))
 
 
+def test_a_lower_total_is_told(tmp_path, corpus):
+    """Nothing is trained yet: the time of the first launch is over when it starts."""
+    driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=3, seconds=0))
+    events: list[dict[str, Any]] = []
+    again = driver.run(tiny(corpus, *EXACT), tmp_path / "study", Launch(executor="serial", trials=1), events.append)
+    assert {"type": "budget", "budget": 1, "before": 3} in events
+    record = again.study.record()
+    assert (record.budget, record.trained_count()) == (1, 1)
+
+
 @pytest.mark.parametrize("refused", ["floors", "settings"])
 def test_a_study_that_cannot_be_made_whole_leaves_nothing_that_looks_like_one(tmp_path, corpus, monkeypatch, refused):
     def full(*arguments):
