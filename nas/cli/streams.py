@@ -100,10 +100,14 @@ def go_on_without() -> None:
 
 
 def written() -> None:
-    """Writes what is left. Raises as the module says; after `go_on_without` for a full disk alone."""
+    """Writes what is left. Raises as the module says; after `go_on_without` for a full disk alone.
+
+    What was lost before is told here only where the command went on without it; else it is told already.
+    """
     sys.stdout.flush()
-    if isinstance(sys.stdout, Outlet) and sys.stdout.lost and not isinstance(sys.stdout.lost, BrokenPipeError):
-        raise cannot_write(sys.stdout.lost)
+    lost = sys.stdout.lost if isinstance(sys.stdout, Outlet) and sys.stdout.forgiving else None
+    if lost and not isinstance(lost, BrokenPipeError):
+        raise cannot_write(lost)
 
 
 def _fill_closed() -> None:

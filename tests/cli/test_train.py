@@ -172,16 +172,16 @@ def test_options_that_cannot_be_are_usage_errors(nas, runs, options):
     assert not (runs / "demo" / "trained").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_at_step, monkeypatch, number, code):
     whole = nas("train", "demo", 0, "--out", tmp_path / "whole")
-    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with monkeypatch.context():
         signal_at_step(4, number)
         cut = nas("train", "demo", 0)
     assert (cut.code, cut.out) == (code, "")
     assert "Saved at step 4 of 6" in cut.err
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     rest = nas("train", "demo", 0)
     assert "Going on from step 4 of 6." in rest.err
     assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))

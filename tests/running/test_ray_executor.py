@@ -87,7 +87,7 @@ class Endless:
 def test_an_error_in_a_report_ends_the_search_with_every_row_to_be_claimed_again(tmp_path, objective, writes, error):
     file = settings(f'objectives=[{{metric="{objective}"}}]', "constraints.0.max=100")
     made = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
-    store = FullDisk(made.study)
+    store = FullDisk(made.study._storage, file.name)
     store.left = writes
     coordinator = Coordinator(store, file, owner="test", budget=4, prefetch=True)
     # A folder that cannot hold the request to stop, as on a full disk.

@@ -1,7 +1,8 @@
 """Optuna's own conformance tests for samplers (optuna.testing.pytest_samplers).
 
-`SingleOnlySamplerTestCase` is left out: it demands that a sampler refuses several objectives, as the opposite of
-`MultiObjectiveSamplerTestCase`.
+`SingleOnlySamplerTestCase` is left out: it is for samplers that take one objective alone. Optuna gives it no docstring;
+its one test is called `test_raise_error_for_samplers_during_multi_objectives`, and demands a ValueError of a study with
+two directions, which `MultiObjectiveSamplerTestCase` demands to be sampled.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,6 @@ from optuna.testing.pytest_samplers import (
 )
 
 import nas
-
-pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.slow
 
