@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+import nas as nas_package
 from nas.api import checking
 from nas.data import fetch
-from nas.running import measuring
+from nas.running import events, measuring
+from nas.running.events import Interrupted, Restarted
+from tests.running.tables import Launcher
+from tests.running.tables import settings as table_settings
+from tests.running.test_busy_machine import again, reading, searched
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 OPTIONAL = {"waiting": {"trial"}}
-NOT_HERE = {"released", "waiting", "stopping", "budget", "remeasured"}
+NOT_HERE = {"released", "waiting", "stopping", "budget", "remeasured", "restarted"}
 """Events that a short undisturbed search with exact objectives has no reason for."""
 
 
@@ -67,6 +72,56 @@ def test_events_of_a_search(nas, exact):
     assert {kind for kind, _ in told} == EVENTS.keys() - NOT_HERE
     for kind, found in told:
         assert found == EVENTS[kind], kind
+
+
+def rare_events(folder: Path) -> list[dict]:
+    """Those of a search that waits, is interrupted, and has the front measured again."""
+    told = [events.waiting("ray"), events.notice(Restarted("why"), 0), events.waiting("device", 0)]
+    coordinator = Launcher(folder, table_settings()).coordinator(1, observer=told.append)
+    coordinator.report(coordinator.next_job(), Interrupted())
+    coordinator.close()
+    study, _ = searched(folder, [reading(0.2)])
+    told += again(study, {0: [reading(0.2)]})
+    study.store.close()
+    return told
+
+
+def test_events_that_a_short_search_has_no_reason_for(tmp_path):
+    told = rare_events(tmp_path)
+    assert {event["type"] for event in told} >= NOT_HERE - {"budget", "stopping"}
+    for event in told:
+        keys_of_it = event.keys() - {"type"}
+        assert EVENTS[event["type"]] - OPTIONAL.get(event["type"], set()) <= keys_of_it <= EVENTS[event["type"]], event
+
+
+def test_events_of_the_end_of_the_time_and_of_a_smaller_budget(nas, exact):
+    ran = nas("search", exact, "--json", "--executor", "serial", "--trials", "3", "--time", "0.001s")
+    assert ("stopping", EVENTS["stopping"]) in emitted(ran.out)
+    ran = nas("search", exact, "--json", "--executor", "serial", "--trials", "1")
+    assert ("budget", EVENTS["budget"]) in emitted(ran.out)
+
+
+def test_keys_of_the_front(nas):
+    (documented,) = re.findall(r"`json` is a list of\s+`{([a-z_, ]+)}`", PAGE)
+    for member in json.loads(nas("front", "demo", "--format", "json").out):
+        assert member.keys() == set(documented.split(", "))
+
+
+def test_keys_of_a_replay(nas, tmp_path):
+    """The benchmark that takes no time; the others' keys are told with their tables."""
+    (tmp_path / "table.csv").write_text("p,a,b\n" + "".join(f"{n},{n},{9 - n}\n" for n in range(9)))
+    options = ["--params", "p", "--objectives", "a:min,b:min", "--samplers", "random", "--trials", 3, "--seeds", 1]
+    ((kind, found),) = emitted(nas("bench", "samplers", "table.csv", *options, "--jobs", 1, "--json").out)
+    section = PAGE[PAGE.index("## nas bench samplers") :]
+    listed = section[section.index("The keys of `--json`") :].split("```")[0]
+    heads = {
+        name.split(".")[0] for line in re.findall(r"^- (.*?):", listed, re.M) for name in re.findall(r"`(.*?)`", line)
+    }
+    assert (kind, found) == ("result", heads | {"cut_short"})
+
+
+def test_version(nas):
+    assert nas("--version").out == f"nas {nas_package.__version__}\n"
 
 
 @pytest.mark.parametrize(
