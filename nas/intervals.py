@@ -1,11 +1,18 @@
 """Computes with spans of time, (start, end) in Unix seconds: how long work took without its pauses."""
 
 import math
+import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
 Span = tuple[float, float]
+
+
+def steady_clock() -> Callable[[], float]:
+    """Returns a clock of Unix seconds, set once: setting the machine's clock meanwhile changes no duration."""
+    start, base = time.time(), time.monotonic()
+    return lambda: start + time.monotonic() - base
 
 
 def union(spans: Iterable[Span]) -> list[Span]:

@@ -7,7 +7,7 @@ result (the budget, the resources, a time limit) may differ.
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import UsageError
+from nas.intervals import steady_clock
 from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
 from nas.results import State, TrialResult
@@ -92,7 +93,8 @@ def run(
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task, observer)
-        work = WorkLog(store)
+        clock = steady_clock()
+        work = WorkLog(store, clock)
         try:
             control = StopControl(
                 folder,
@@ -103,7 +105,7 @@ def run(
             control.on_look = work.beat
             study = StoredStudy(folder, store)
             with control.signals():
-                end = _search(study, file, launch, placement, control, observer, task, own)
+                end = _search(study, file, launch, placement, control, observer, task, own, clock)
                 if end is not None and task:
                     _measure_front(study, task, placement.device, control, observer)
             if end is not None:
@@ -123,6 +125,7 @@ def _search(
     observer: Observer,
     task: Task | None,
     own: OwnBody | None,
+    clock: Callable[[], float],
 ) -> End | None:
     store = study.store
     coordinator = Coordinator(
@@ -132,6 +135,7 @@ def _search(
         budget=store.attributes()["budget"],
         prefetch=launch.executor == "ray",
         max_fail_rate=launch.max_fail_rate,
+        clock=clock,
         observer=observer,
         describe=Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics if task else None,
     )

@@ -1,5 +1,6 @@
 """Applies limits to stored trials: which of them may stand on the front under METRIC<=NUMBER, as `--where` gives it."""
 
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -7,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from nas.errors import NothingFeasible, UsageError, nearest
 from nas.results import StudyRecord, TrialResult
+
+OPERATOR = re.compile("(<=|>=|==|<|>)")
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,19 @@ def _filter(trials: tuple[TrialResult, ...], limits: Iterable[Limit]) -> tuple[T
 
 
 def _parse(text: str, metrics: Iterable[str]) -> Limit:
-    match = re.fullmatch(r"\s*(\S.*?)\s*(<=|>=|==|<|>)\s*([^\s<>=]+)\s*", text)
+    _, operator, number = ["", "", *OPERATOR.split(text)][-3:]
+    metric = text[: len(text) - len(operator) - len(number)].strip() if operator else ""
     try:
-        bound = float(match[3]) if match else None
+        bound = float(number)
     except ValueError:
-        bound = None
-    if match is None or bound is None or bound != bound:
+        bound = math.nan
+    if not metric or math.isnan(bound):
         help = 'for example "decode_ms_per_token<=0.8"; operators: <=, <, >=, >, =='
         raise UsageError(f"expected METRIC OPERATOR NUMBER, got '{text}'", where="where", help=help)
-    if match[1] not in metrics:
-        help = nearest(match[1], metrics)
-        raise UsageError(f"unknown metric '{match[1]}'", code="unknown-metric", where="where", help=help)
-    return Limit(match[1], match[2], bound)
+    if metric not in metrics:
+        help = nearest(metric, metrics)
+        raise UsageError(f"unknown metric '{metric}'", code="unknown-metric", where="where", help=help)
+    return Limit(metric, operator, bound)
 
 
 def _nothing(eligible: tuple[TrialResult, ...], limits: list[Limit]) -> NothingFeasible:

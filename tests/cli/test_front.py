@@ -122,3 +122,26 @@ def test_a_study_without_a_feasible_trial(nas, settings, tmp_path, monkeypatch, 
     ran = nas("front", "demo")
     assert ran.code == 3
     assert "no trial of study 'demo' is complete and feasible" in ran.err
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "params" + " " * 50_000 + "x",
+        "params" + " " * 50_000 + "<=x",
+        " " * 50_000,
+        "a " * 25_000 + "<" * 50_000,
+        "x" * 50_000,
+        "params<=nan",
+        "params<=",
+        "<=1",
+        "params<=1 2",
+        "params<==1",
+    ],
+    ids=range(10),
+)
+def test_a_limit_that_cannot_be_read_is_told_at_once(nas, where):
+    """A limit of 50,000 spaces once took a minute: the pattern tried every way to divide them."""
+    ran = nas("front", "demo", "--where", where)
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.err) < 3000

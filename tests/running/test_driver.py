@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,6 +105,21 @@ def test_a_checkpoint_that_is_cut_off_is_told_and_training_starts_anew(tmp_path,
     assert told["trial"] == 0
     assert str(checkpoint) in told["why"]
     assert losses(again) == whole
+
+
+@pytest.mark.parametrize("shift", [-1e6, 1e6])
+def test_a_clock_that_is_set_meanwhile_changes_no_time_of_the_search(tmp_path, corpus, monkeypatch, shift):
+    now = time.time
+
+    def set_the_clock(event):
+        if event["type"] == "rung":
+            monkeypatch.setattr(time, "time", lambda: now() + shift)
+
+    study = driver.run(tiny(corpus, *EXACT, "search.trials=2"), tmp_path / "study", SERIAL, set_the_clock).study
+    (worked,) = study.record().worked
+    assert 0 < worked[1] - worked[0] < 1e5
+    started = [trial.attempts[0][0] for trial in study.trials()]
+    assert all(worked[0] <= moment <= worked[1] for moment in started)
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
