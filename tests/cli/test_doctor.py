@@ -7,6 +7,7 @@ from importlib import metadata
 import pytest
 
 from nas.api import machine as doctor
+from nas.measure.contention import LoadWatch
 from nas.running import gpu_doctor
 from nas.running.gpu_doctor import GpuFinding
 
@@ -31,6 +32,22 @@ def test_a_sound_machine(findings):
     assert found["torch"]["text"] == metadata.version("torch")
     assert {found[name]["level"] for name in ("python", "torch", "ray", "optuna", "cpu", "runs")} == {"ok"}
     assert found["python-docs"]["text"].endswith("characters")
+
+
+@pytest.mark.parametrize(
+    ("contended", "level", "told"),
+    [
+        (True, "warn", "other programs keep 1.5 cores busy: times are marked as contended"),
+        (False, "ok", "no other program"),
+    ],
+)
+def test_a_busy_machine_is_told(findings, monkeypatch, contended, level, told):
+    monkeypatch.setattr(LoadWatch, "contended", contended, raising=False)
+    monkeypatch.setattr(LoadWatch, "foreign_cores", 1.5, raising=False)
+    monkeypatch.setattr(LoadWatch, "__exit__", lambda *_: None)
+    found = findings()["load"]
+    assert found["level"] == level
+    assert found["text"].startswith(told)
 
 
 def test_for_people(nas):

@@ -204,6 +204,13 @@ def test_an_unknown_device(nas, runs):
     assert "unknown device 'tpu'" in ran.err
 
 
+def test_an_unknown_device_where_all_is_trained_already(nas, runs):
+    nas("train", "demo", 0)
+    ran = nas("train", "demo", 0, "--device", "xla")
+    assert ran.code == 2
+    assert "unknown device 'xla'" in ran.err
+
+
 def test_the_log_handlers_do_not_pile_up(nas, runs):
     before = list(logging.getLogger("nas").handlers)
     nas("train", "demo", 0, "-v")
