@@ -118,13 +118,13 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         elif isinstance(place, dict) and isinstance(place.setdefault(part, {}), (dict, list)):
             place = place[part]
         else:
-            raise UsageError(f"'{key}' leads nowhere: '{part}' is not a table", where=where)
+            raise UsageError(f"'{key}' does not exist: '{part}' is not a table", where=where)
     if isinstance(place, list) and _is_index(last, place):
         place[int(last)] = parsed
     elif isinstance(place, dict):
         place[last] = parsed
     else:
-        raise UsageError(f"'{key}' leads nowhere: expected an index below {len(place)}", where=where)
+        raise UsageError(f"'{key}' does not exist: expected an index below {len(place)}", where=where)
 
 
 def _value(text: str, where: str) -> Any:

@@ -80,7 +80,7 @@ def test_the_documentation_tells_every_bound():
         (f"space={'[' * 500}{']' * 500}", "at most 16 deep in each other"),
         (f"space={'{a=' * 500}1{'}' * 500}", "at most 16 deep in each other"),
         (f"{'a.' * 50000}b=1", "expected a key of at most 16 names"),
-        (f"objectives.{'1' * 5000}.metric=params", "leads nowhere"),
+        (f"objectives.{'1' * 5000}.metric=params", "does not exist"),
         (f"train.steps={'1' * 5000}", "expected whole numbers up to 9,223,372,036,854,775,807"),
         (f"train.steps=0x{'f' * 5000}", "expected whole numbers up to 9,223,372,036,854,775,807"),
         (f"task.corpus={'x' * 5000}", "should have at most 4096 characters"),

@@ -77,7 +77,7 @@ def _hardware() -> Iterator[Finding]:
         yield Finding("memory", "ok", f"{memory:g} GiB")
     gpus = [f"{gpu['name']}, {gpu['memory_gib']:g} GiB" for gpu in machine["gpus"]]
     if not gpus and shutil.which("nvidia-smi"):
-        yield Finding("gpu", "warn", "there is one, but torch does not see it", "install the CUDA build of torch")
+        yield Finding("gpu", "warn", "a GPU is present, but torch does not see it", "install the CUDA build of torch")
     else:
         yield Finding("gpu", "ok", "; ".join(gpus) or "none: studies run on the CPU")
 
@@ -134,13 +134,13 @@ def _data() -> Iterator[Finding]:
 
     folder = os.environ.get("NAS_DATA_DIR")
     if folder and not Path(folder).is_dir():
-        yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name a folder that is there, or unset it")
+        yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name an existing folder, or unset it")
     else:
         yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
     yield Finding("python-docs", "ok", f"{len(text.load('python-docs').text):,} characters")
     for name, dataset in DATASETS.items():
         if not fetch.present(dataset):
-            yield Finding(name, "ok", "not here yet: the first study that uses it downloads it")
+            yield Finding(name, "ok", "not on this machine yet: the first study that uses it downloads it")
             continue
         try:
             fetch.content(dataset)

@@ -201,7 +201,7 @@ def _deliver(outcome: Outcome) -> None:
     try:
         signal.raise_signal(outcome.signal or 0)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"What ran is saved: nas.resume({outcome.study.address!r}) goes on.")
+        interrupt.add_note(f"Running trials are saved: nas.resume({outcome.study.address!r}) continues.")
         raise
 
 

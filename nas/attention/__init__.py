@@ -82,7 +82,7 @@ def build(
     if causal and "causal" not in spec.forms:
         raise InvalidArchitecture(f"attention.kind={spec.kind!r} cannot be causal; it sees all tokens or none")
     if not causal and not {"bidirectional", "cross"} & set(spec.forms):
-        raise InvalidArchitecture(f"attention.kind={spec.kind!r} is causal alone; it sees no later tokens")
+        raise InvalidArchitecture(f"attention.kind={spec.kind!r} is only causal; it sees no later tokens")
     if context < 1:
         raise UsageError(f"context={context} must be at least 1 token")
     return MODULES[type(spec)](spec, hidden, context, causal, position or spec.positions[0])

@@ -162,7 +162,7 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
             accuracy = fixed(row["val_accuracy"], 3)
             say(f"{count} of {len(planned)}: {name}, seed {seed}, rate {rate:g}: accuracy {accuracy}")
     except (KeyboardInterrupt, SystemExit):
-        say("What is done is kept; the same command goes on with the rest.")
+        say("Finished parts are kept; the same command continues with the rest.")
         raise
     order = list(settings.kinds)
     return [done[one] for one in sorted(planned, key=lambda one: (order.index(one[0]), one[2], one[1]))]

@@ -19,7 +19,7 @@ def driver(
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Instead: asks after N finished trials, no stock."
+            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure instead a proposal after N finished trials."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -76,7 +76,7 @@ def latency(
         int, typer.Option("--architectures", metavar="N", max=bounds.RUNS, min=3, help="How many to measure.")
     ] = 12,
     trainers: Annotated[
-        int, typer.Option("--trainers", metavar="N", max=bounds.RUNS, min=1, help="Processes that train beside.")
+        int, typer.Option("--trainers", metavar="N", max=bounds.RUNS, min=1, help="Processes that train meanwhile.")
     ] = 2,
     file: Annotated[
         Path, typer.Option("--file", metavar="FILE", help="The study file whose space they are drawn from.")
@@ -110,20 +110,20 @@ def latency(
 def attention(
     kinds: Annotated[
         str | None,
-        typer.Option("--kinds", metavar="A,B", help="Which to measure, as in 'softmax, window window=256'; else all."),
+        typer.Option("--kinds", metavar="A,B", help="Kinds to measure, as in 'softmax, window window=256'."),
     ] = None,
     contexts: Annotated[
         str, typer.Option("--contexts", metavar="128,...", help="Tokens of a sequence.")
     ] = "128,256,512,1024,2048,4096",
     hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 128,
     heads: Annotated[
-        int, typer.Option("--heads", metavar="N", max=bounds.HEADS, min=1, help="Of every kind that has heads.")
+        int, typer.Option("--heads", metavar="N", max=bounds.HEADS, min=1, help="Heads of every kind that has them.")
     ] = 4,
     threads: Annotated[int, typer.Option("--threads", metavar="N", max=bounds.THREADS, min=1, help="CPU threads.")] = 1,
     repeats: Annotated[
-        int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="The most readings of a time.")
+        int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="Most readings of each time.")
     ] = 200,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write table and figure.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
         "reports/benchmarks/attention"
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -151,7 +151,7 @@ def attention(
             console.print(f"{row['kind']} at {row['context']:,}: {row['skipped']}")
     if result["contended"]:
         console.print(
-            f"{percent(result['contended'])} of the rounds ran beside other load: measure again when it is idle"
+            f"{percent(result['contended'])} of the rounds ran beside other load: measure again on an idle machine"
         )
     typer.echo(out)
 
@@ -160,7 +160,7 @@ def attention(
 def recall(
     kinds: Annotated[
         str | None,
-        typer.Option("--kinds", metavar="A,B", help="Which, as in 'softmax, window window=8'; else states that grow."),
+        typer.Option("--kinds", metavar="A,B", help="Kinds to measure, as in 'softmax, window window=8'."),
     ] = None,
     vocabulary: Annotated[
         int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Keys and values.")
@@ -168,31 +168,31 @@ def recall(
     context: Annotated[
         int, typer.Option("--context", metavar="N", max=bounds.CONTEXT, help="Tokens of an example.")
     ] = 64,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", max=bounds.CONTEXT, help="To be remembered.")] = 8,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", max=bounds.CONTEXT, help="Pairs to remember.")] = 8,
     hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 64,
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", max=bounds.STEPS, min=1, help="Of each training.")
+        int, typer.Option("--steps", metavar="N", max=bounds.STEPS, min=1, help="Steps of each training.")
     ] = 2000,
-    optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="Of every training.")] = "muon",
+    optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="The optimiser.")] = "muon",
     rates: Annotated[str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")] = "0.02",
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Trainings at each rate.")
     ] = 3,
     random_gaps: Annotated[
-        bool, typer.Option("--random-gaps", help="Any tokens between the queries, instead of one that means nothing.")
+        bool, typer.Option("--random-gaps", help="Random tokens between the queries, instead of a blank.")
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to train in; else one a CPU."),
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to train in; default: all CPUs."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write table and figure.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
         "reports/benchmarks/recall"
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Measure associative recall of each kind of attention.
 
-    Accuracy over the decode state. Takes about an hour; started again, it goes on where it ended.
+    Accuracy over the decode state. Takes about an hour; started again, it continues where it ended.
     """
     from nas.bench.attention import parse_kinds
     from nas.bench.recall import KINDS, Settings, claim, compare, parse_rates, task_of
@@ -232,15 +232,15 @@ def search(
     ] = 1,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, help="Of these side by side; default: as in the runs."),
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, help="Trainings side by side; default: as in the runs."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to keep runs and results.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder for runs and results.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Compare whole searches with stock Ray Tune.
 
-    Each searches the same study for the same time, stock Ray Tune with OptunaSearch. Started again, it goes on where it
-    ended.
+    Each searches the same study for the same time, stock Ray Tune with OptunaSearch. Started again, it
+    continues where it ended.
     """
     from nas.bench.search import Settings, compare, default_folder
     from nas.cli import bench_tables
@@ -257,7 +257,7 @@ def search(
     answers().print(bench_tables.searches(result))
     if result["contended"]:
         console.print(
-            f"{percent(result['contended'])} was measured again beside other load: do it again when it is idle"
+            f"{percent(result['contended'])} was measured again beside other load: repeat it on an idle machine"
         )
     typer.echo(folder)
 
@@ -275,11 +275,11 @@ def samplers(
     ] = None,
     objectives: Annotated[
         str | None,
-        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap where known untrained."),
+        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap if known untrained."),
     ] = None,
-    cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="What a training costs.")] = None,
+    cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="Column with the cost.")] = None,
     names: Annotated[
-        str, typer.Option("--samplers", metavar="A,B", help="Which to compare.")
+        str, typer.Option("--samplers", metavar="A,B", help="Samplers to compare.")
     ] = "pareto,gp,tpe,nsga2,random",
     trials: Annotated[
         int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")
@@ -287,7 +287,7 @@ def samplers(
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Runs of a sampler.")] = 10,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to run them in; else one a CPU."),
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to run in; default: all CPUs."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:

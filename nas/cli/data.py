@@ -13,9 +13,9 @@ data = typer.Typer(no_args_is_help=True, help="The data sets known by name: list
 def list_(json: Json = False) -> None:
     """List the data sets known by name.
 
-    For each: task, size, licence, source, and whether it is here.
+    For each: task, size, licence, source, and whether it is on this machine.
 
-    What is here lies in NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
+    Data sets are kept in NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
 
     Exit code 0.
     """
@@ -42,7 +42,7 @@ def fetch(
 ) -> None:
     """Download a data set into the cache and check it.
 
-    A download that broke off goes on where it ended. What is here already is only checked.
+    A broken download continues where it ended. Complete data is only checked.
 
     Exit codes: 0; 2 for an unknown name, no network, or data that is not what was published; 5 when the disk is full.
     """

@@ -7,13 +7,13 @@ import typer
 
 from nas.cli.options import Json
 
-Gpu = Annotated[bool, typer.Option("--gpu", help="Try instead what needs a GPU, each check apart; under ten minutes.")]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead; under ten minutes.")]
 
 
 def doctor(gpu: Gpu = False, json: Json = False) -> None:
     """Check this machine.
 
-    Python, packages, processor, memory, GPUs, the folder of runs, the data at hand: each is ok, warn or fail, with
+    Python, packages, processor, memory, GPUs, the folder of runs, the data sets: each is ok, warn or fail, with
     what to do about it.
 
     Exit codes: 0; 1 when something fails; 2 for --gpu without a GPU.

@@ -25,8 +25,8 @@ Where = Annotated[
 def front(study: StudyName, where: Where = None, format: Format = "table") -> None:
     """List the front of a study.
 
-    Its members are the feasible trials that no other beats: none is as good in every objective and better in one.
-    Limits come first: the front is taken of the feasible trials within all of them.
+    Its members are the feasible trials that no other dominates: none is as good in every objective and better
+    in one. Limits come first: the front is computed from the feasible trials that meet all of them.
 
     Exit codes: 0; 2 for an unknown metric or study; 3 when no trial is within the limits.
     """
@@ -34,7 +34,9 @@ def front(study: StudyName, where: Where = None, format: Format = "table") -> No
     from nas.study.limits import within
 
     if format == "parquet" and sys.stdout.isatty():
-        raise UsageError("parquet is not for a terminal", where="--format", help="redirect it: ... > front.parquet")
+        raise UsageError(
+            "parquet cannot be shown on a terminal", where="--format", help="redirect it: ... > front.parquet"
+        )
     stored = open_study(study)
     with naming_options():
         record = within(stored.record(), where or [])
@@ -81,4 +83,4 @@ def _print_table(record: "StudyRecord") -> None:
     console.print(shown)
     console.print("\n* the knee: nearest to the best of every objective at once")
     if any(trial.contended for trial in members):
-        console.print("~ measured while something else ran on the machine")
+        console.print("~ measured while other programs used the machine")

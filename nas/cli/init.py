@@ -10,15 +10,13 @@ from nas.cli.options import naming_options
 
 def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")] = Path("study.toml"),
-    task: Annotated[
-        str, typer.Option("--task", metavar="NAME", help="The task that it is for.")
-    ] = "language_modelling",
+    task: Annotated[str, typer.Option("--task", metavar="NAME", help="The task of the file.")] = "language_modelling",
 ) -> None:
     """Write a study file to start from.
 
-    Every part has its comment. Prints the path. The tasks are those of docs/study_file.md.
+    Every part has a comment. Prints the path. The tasks are those of docs/study_file.md.
 
-    Exit codes: 0; 2 for a task that there is not; 4 when the file exists, which stays as it is; 5 when it cannot be
+    Exit codes: 0; 2 for an unknown task; 4 when the file exists, which stays unchanged; 5 when it cannot be
     written.
     """
     from nas.api.starter import write_starter

@@ -7,7 +7,8 @@ from nas.formatting import moment
 def list_studies(json: Json = False) -> None:
     """List the studies under runs/.
 
-    How far each is, the size of its front, whether it is running. One that cannot be read is listed with its error.
+    Shows the progress of each, the size of its front, and whether it is running. A study that cannot be read is listed
+    with its error.
 
     Exit code 0.
     """

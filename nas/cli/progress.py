@@ -86,7 +86,7 @@ class Progress:
             case "released":
                 self.running.pop(event["trial"], None)
             case "restarted":
-                self._say(f"trial {event['trial']}: training starts anew: {event['why']}")
+                self._say(f"trial {event['trial']}: training starts again: {event['why']}")
             case "stopping":
                 self.note = STOPPING[event["level"]]
                 self._say(self.note)

@@ -12,7 +12,7 @@ def report(
     study: StudyName,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", parser=out_folder, help="Where to write it; default: reports/STUDY."),
+        typer.Option("--out", metavar="DIR", parser=out_folder, help="The folder to write; default: reports/STUDY."),
     ] = None,
     open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:

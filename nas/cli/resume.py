@@ -13,7 +13,7 @@ def resume(
     study: StudyName,
     trials: Trials = None,
     retry: Annotated[
-        str | None, typer.Option("--retry", metavar="failed", help="Run trials that failed once more, first.")
+        str | None, typer.Option("--retry", metavar="failed", help="First run the failed trials once more.")
     ] = None,
     time: Time = None,
     cpus: Cpus = None,
@@ -24,9 +24,9 @@ def resume(
     no_progress: NoProgress = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Go on with a stored study.
+    """Continue a stored study.
 
-    Finished trials stay. Trials that were running go on from their last checkpoint.
+    Finished trials stay. Trials that were running continue from their last checkpoint.
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """

@@ -48,9 +48,9 @@ def search(
 ) -> None:
     """Search a study's space and write the Pareto report.
 
-    Where the study exists, the search goes on from there, if the file is unchanged. The first Ctrl-C lets the running
-    trials finish. The second makes them save and stop. The third kills everything; `nas resume` goes on from what the
-    trials last saved.
+    If the study exists and the file is unchanged, the search continues it. The first Ctrl-C lets the running trials
+    finish. The second makes them save and stop. The third kills everything; `nas resume` continues from the last
+    checkpoints.
     """
     from nas.settings import study_file
 
@@ -122,7 +122,9 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
     page = reports.write(record, report_folder(record.name)) if record.trained_count() else None
-    ended = str(outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; what ran is saved")
+    ended = str(
+        outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; running trials are saved"
+    )
     if json:
         counts = {"trained": record.trained_count(), "budget": record.budget, "front": [t.number for t in front]}
         emit("result", study=record.name, end=ended, report=str(page) if page else None, **counts)
@@ -132,7 +134,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
         again = "nas search FILE" if record.body else f"nas resume {outcome.study.address}"
-        console.print(f"Go on with: {again}")
+        console.print(f"Continue with: {again}")
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
     if outcome.signal is not None:

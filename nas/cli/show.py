@@ -20,7 +20,7 @@ MOST_COLUMNS = 6
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     """Show everything about one trial.
 
-    Its architecture block by block, its metrics and rungs, what became of it, its trained models, and the commands that
+    Its architecture block by block, its metrics and rungs, how it ended, its trained models, and the commands that
     use it.
 
     Exit codes: 0; 2 when there is no such study or trial.

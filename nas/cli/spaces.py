@@ -6,7 +6,7 @@ from pathlib import Path
 def spaces() -> None:
     """List the study files in search_spaces/.
 
-    How many architectures each holds, its objectives and its task. A broken file is listed with its error.
+    Shows how many architectures each holds, its objectives and its task. A file with an error is listed with it.
 
     Exit code 0.
     """

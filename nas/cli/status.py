@@ -18,7 +18,7 @@ Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seco
 
 
 def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
-    """Show where a study stands.
+    """Show the progress of a study.
 
     Its trials by state and reason, how much of the budget is trained and how many of these were stopped at a rung, its
     front, and the best value of each objective.

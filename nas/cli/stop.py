@@ -28,4 +28,4 @@ def stop(
         raise Conflict(f"study '{folder.name}' is not running", code="not-running", help=f"nas resume {folder.name}")
     request_stop(folder, now)
     how = "save and stop now" if now else "finish, and no new one starts"
-    people().print(f"Asked: running trials {how}.")
+    people().print(f"The search was asked to stop: running trials {how}.")

@@ -37,10 +37,10 @@ def train(
 
     Tests it, keeps its weights, and prints the folder that holds them. With the study's own settings and the trial's
     seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01, or task.split. Ctrl-C
-    saves; the same command goes on from there.
+    saves; the same command continues from there.
 
-    Exit codes: 0; 1 when training diverges; 2 for a trial or a key that there is not; 4 when the data or the folder is
-    another's; 130 and 143 interrupted, saved.
+    Exit codes: 0; 1 when training diverges; 2 for an unknown trial or key; 4 when the data or the folder is
+    another one; 130 and 143 interrupted, saved.
     """
     from nas.api.study import open_study
     from nas.cli.output import logged, people, tell
@@ -95,9 +95,9 @@ class _Shown:
             case "loaded":
                 self.console.print("Trained already.")
             case "restarted":
-                self.console.print(f"Training starts anew: {event['why']}", soft_wrap=True)
+                self.console.print(f"Training starts again: {event['why']}", soft_wrap=True)
             case "begun" if step:
-                self.console.print(f"Going on from step {step} of {steps}.")
+                self.console.print(f"Continuing from step {step} of {steps}.")
             case "step":
                 self.bar.update(self.task, completed=step, total=steps)
                 if self.bar.disable and time.monotonic() - self.told > AGAIN_SECONDS:
@@ -107,7 +107,7 @@ class _Shown:
                 loss, seconds = number(event["metrics"]["val_loss"]), event["seconds"]
                 self.console.print(f"step {step} of {steps}: val_loss {loss}, {duration(seconds)} of training")
             case "interrupted":
-                self.console.print(f"Saved at step {step} of {steps}; the same command goes on from there.")
+                self.console.print(f"Saved at step {step} of {steps}; the same command continues from there.")
 
 
 def _print(trained: Mapping[str, Any], console: "Console") -> None:

@@ -116,7 +116,7 @@ def path_of(corpus: str) -> Path:
         return Path(corpus).expanduser()
     except RuntimeError as error:
         raise DataError(
-            f"'{corpus}' leads nowhere",
+            f"'{corpus}' names no folder",
             code="corpus-missing",
             where="task.corpus",
             detail=str(error),
@@ -136,7 +136,7 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
-            "not a whole gzip file",
+            "not a complete gzip file",
             code="corpus-not-text",
             where=str(path),
             detail=str(error),
@@ -191,16 +191,16 @@ def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> P
             return Path(pooch.retrieve(url, None, name, folder, downloader=taking))
     except (requests.RequestException, ConnectionError) as error:
         raise DataError(
-            f"{dataset.name} is not here and cannot be downloaded",
+            f"{dataset.name} is not on this machine and cannot be downloaded",
             code="corpus-unreachable",
             where=url,
             detail=str(error),
-            help="connect to the network, and what is here of it is kept; or set NAS_DATA_DIR to a folder that holds\n"
+            help="connect to the network (a downloaded part is kept); or set NAS_DATA_DIR to a folder that holds\n"
             f"{dataset.file}; corpus = 'python-docs' needs neither",
         ) from error
     except OSError as error:
         raise OutOfReach(
-            f"{dataset.name} cannot be kept",
+            f"{dataset.name} cannot be stored",
             code="disk",
             where=str(folder),
             detail=error.strerror or str(error),
@@ -250,7 +250,7 @@ def _normalised(dataset: Dataset, downloaded: list[Path]) -> bytes:
 
 def _changed(dataset: Dataset) -> DataError:
     return DataError(
-        f"what was downloaded of {dataset.name} is not what was published",
+        f"the downloaded {dataset.name} is not the published data",
         code="corpus-checksum",
         where=dataset.urls[0],
         detail=f"expected sha256 {dataset.sha256} of the normalised file",

@@ -37,7 +37,7 @@ def content(path: Path, known: Iterable[str]) -> bytes:
             f"'{path}' is no table",
             code="corpus-format",
             where="task.corpus",
-            help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz behind), a data set ({', '.join(known)}),"
+            help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz added), a data set ({', '.join(known)}),"
             f" or {HUGGING_FACE}NAME",
         )
     return fetch.read_named(path, known)
@@ -157,7 +157,7 @@ def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Plac
             code="bad-row",
             where=str(path),
             detail=str(error),
-            help="it may be cut off, or two columns have one name, or its values are none of Python: write it again",
+            help="it may be cut off, or two columns have one name, or it has values that Python lacks: write it again",
         ) from None
     yield from _placed(rows, names, "")
 
@@ -207,7 +207,7 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
         ) from error
     if not placed:
         raise DataError(
-            f"Hugging Face's data set '{name}' has no rows that have a use",
+            f"Hugging Face's data set '{name}' has no usable rows",
             code="corpus-empty",
             where="task.corpus",
             detail="parts: " + ", ".join(parts),

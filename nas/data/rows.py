@@ -257,5 +257,5 @@ def _bad_rows(corpus: str, wrong: Sequence[tuple[str, str]]) -> DataError:
         code="bad-row",
         where=corpus,
         detail=listed + (f"\nand {more:,} more" if more > 0 else ""),
-        help="correct these rows, or take them out",
+        help="correct or remove these rows",
     )

@@ -54,7 +54,7 @@ def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, h
             raise UsageError(f"a model of the family '{architecture.family}' does not copy; an encoder_decoder does")
         return CopyingEncoderDecoder(architecture, vocabulary, context)
     if architecture.family != "encoder":
-        raise UsageError(f"a model of the family '{architecture.family}' tells no {head.kind}; an encoder does")
+        raise UsageError(f"a model of the family '{architecture.family}' predicts no {head.kind}; an encoder does")
     if head.kind == "span":
         return SpanReader(architecture, vocabulary, context)
     return Classifier(architecture, vocabulary, context, len(head.classes))

@@ -76,7 +76,7 @@ def _refuse_foreign(target: Path) -> None:
     if names and not foreign and not _is_marked(target / PAGE):
         foreign = names
     if foreign:
-        text = "the folder holds something else than a report, and a report replaces its folder"
+        text = "the folder holds something other than a report, and a report replaces its folder"
         raise _conflict(target, text, f"found: {', '.join(foreign[:5])}")
 
 

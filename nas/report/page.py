@@ -101,7 +101,7 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     record, study = summary.record, _study(summary)
     go_on = "nas search FILE" if record.body else f"nas resume {study}"  # a stored study never runs code
     steps = {
-        "go on where it stopped": go_on if record.trained_count() < record.budget else "",
+        "continue where it stopped": go_on if record.trained_count() < record.budget else "",
         "run failed trials once more": f"{go_on} --retry failed"
         if summary.with_role(Role.FAILED) and not record.body
         else "",

@@ -199,7 +199,7 @@ def energy(device: str) -> Figures:
         raise NotCounted("nothing counts energy here, or lets it be read; energy_mj_per_token is then absent")
     watts = spent / 1000 / ENERGY_SECONDS
     if not LEAST_WATTS < watts < MOST_WATTS:
-        raise CheckFailed(f"{watts:.1f} W are no plausible power", help="look at nvidia-smi")
+        raise CheckFailed(f"{watts:.1f} W is not a plausible power", help="look at nvidia-smi")
     return {"watts": watts}
 
 
@@ -235,7 +235,7 @@ def two_trials(device: str) -> Figures:
     if ended.count("COMPLETE") < study.search.trials:
         raise CheckFailed(f"of {study.search.trials} trials ended {', '.join(ended) or 'none'}")
     if most < 2:
-        raise CheckFailed("never were two trials under way at once")
+        raise CheckFailed("two trials never ran at once")
     return {"trials": len(ended), "most_at_once": most, "seconds": round(outcome.seconds, 1)}
 
 
@@ -268,7 +268,7 @@ def _refused(device: str) -> None:
         checked_device(device)
     except UsageError:
         return
-    raise CheckFailed(f"the device '{device}' is accepted, and there is none")
+    raise CheckFailed(f"the device '{device}' is accepted, but does not exist")
 
 
 def _close(what: str, apart: float) -> None:

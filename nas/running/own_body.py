@@ -61,10 +61,10 @@ def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[S
         own = OwnBody(_named(body))
     elif file.trial and file.trial.beside is None:
         raise Conflict(
-            f"study '{file.name}' is trained by a body of its own, '{file.trial.body}', and stored code is not run",
+            f"study '{file.name}' has a body of its own, '{file.trial.body}', and a stored study never runs code",
             code="body-missing",
             where="trial.body",
-            help="nas search FILE   goes on with the study file that names it; in Python, give body=",
+            help="nas search FILE   continues with the study file that names it; in Python, give body=",
         )
     elif file.trial:
         own = OwnBody(file.trial.body, beside=str(file.trial.beside))

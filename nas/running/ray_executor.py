@@ -56,7 +56,7 @@ OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR",
 """These environment variables tell of a cluster or a job in which this program itself may run."""
 WATCH_SECONDS, DISCONNECT_SECONDS, END_SECONDS = 0.2, 1.0, 10.0
 SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
-RESUME = "nas resume   goes on; running trials were put back, and keep their last checkpoint"
+RESUME = "nas resume   continues; running trials were put back, and keep their last checkpoint"
 
 
 def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, placement: Placement) -> None:
@@ -66,7 +66,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
     """
     if ray.is_initialized():
         help = 'call ray.shutdown() first, or search with executor="serial"'
-        raise Conflict("this program has started Ray for itself, and can have only one", code="ray-in-use", help=help)
+        raise Conflict("this program has started a Ray of its own, and can have only one", code="ray-in-use", help=help)
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(placement.slots)}
     helpers = HelperProcesses(Path(ray.__file__).parent)
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
@@ -138,7 +138,7 @@ def _fit(bridge: "_Bridge", factory: BodyFactory, folder: Path, helpers: HelperP
             bridge.close()
             raise bridge.error or OutOfReach(f"Ray's process '{dead}' has ended", code="ray", help=RESUME)
         if loop.is_alive() and patience.is_over():
-            log.warning("trials did not stop in time; they go on from their last checkpoint")
+            log.warning("trials did not stop in time; they continue from their last checkpoint")
             bridge.close()
             return
     if bridge.error or ended[0]:

@@ -36,9 +36,9 @@ def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
     for name in tables:
         ending = next((ending for ending in SPREADS if name.endswith(ending)), None)
         if name in METRICS or name in RESERVED or ending:
-            text = f"'{name}' is built in and cannot be declared anew" if name in METRICS else f"'{name}' is reserved"
+            text = f"'{name}' is built in and cannot be declared again" if name in METRICS else f"'{name}' is reserved"
             raise InvalidStudyFile(
-                f"names that end in {ending} tell a metric's spread" if ending else text,
+                f"names that end in {ending} hold a metric's spread" if ending else text,
                 code="metric-name",
                 where=f"metrics.{name}",
                 detail=_meaning(METRICS[name]) if name in METRICS else "",

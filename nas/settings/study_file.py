@@ -205,7 +205,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
         text = files.read_bytes(path, bounds.FILE_BYTES).decode("utf-8-sig")  # some editors put a mark at the front
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        found = "found there: " + ", ".join(near) if near else "`nas spaces` lists the study files at hand"
+        found = "found there: " + ", ".join(near) if near else "`nas spaces` lists study files"
         raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
     except (OSError, ValueError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None

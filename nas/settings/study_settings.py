@@ -63,7 +63,7 @@ class ConstraintSettings(Table):
         if self.max is None and self.min is None:
             raise ValueError("expected `max`, `min` or both")
         if self.max is not None and self.min is not None and self.min > self.max:
-            raise ValueError("nothing is above `min` and below `max`: `min` is the larger")
+            raise ValueError("`min` must not be above `max`")
         return self
 
 

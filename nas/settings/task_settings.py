@@ -103,7 +103,7 @@ def _pairs(value: Any) -> Any:
     if isinstance(value, tuple):
         return value
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
-        raise ValueError('input should be a table of names, as { text = "tweet" }')
+        raise ValueError('input should be a table of names, for example { text = "tweet" }')
     if len(value) > bounds.COLUMNS:
         raise ValueError(f"expected at most {bounds.COLUMNS} columns, got {len(value):,}")
     return tuple(value.items())
@@ -196,7 +196,7 @@ class ListOps(Table):
     @model_validator(mode="after")
     def _room(self) -> Self:
         if self.longest > 4000:
-            raise ValueError(f"longest = {self.longest} must be at most 4000: trees so large hardly ever grow")
+            raise ValueError(f"longest = {self.longest} must be at most 4000: larger expressions are too rare")
         if self.longest < self.shortest + 5:
             raise ValueError(f"longest = {self.longest} must be at least 5 above shortest = {self.shortest}")
         return self

@@ -151,7 +151,7 @@ def check_entry(entry: Choices, kinds: Sequence[str], where: str) -> None:
         raise InvalidStudyFile(f"unknown attention kind {kind!r}", where=f"{where}.kind", help=help)
     if kind not in kinds:
         help = f"use one of {', '.join(kinds)}"
-        raise InvalidStudyFile(f"attention kind {kind!r} cannot stand here", where=f"{where}.kind", help=help)
+        raise InvalidStudyFile(f"attention kind {kind!r} is not allowed here", where=f"{where}.kind", help=help)
     fields = ATTENTION_SPECS[kind].model_fields
     for name in set(entry) - set(fields):
         raise InvalidStudyFile(f"unknown key '{name}'", where=f"{where}.{name}", help=nearest(name, fields))

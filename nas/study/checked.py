@@ -189,11 +189,12 @@ def damaged(place: str, name: str, value: object, wanted: str, help: str = "") -
     shown = value if isinstance(value, str) else repr(value)
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
     raise Conflict(
-        f"what is stored is damaged, or of another version: {name}",
+        f"the stored data is damaged, or from another version: {name}",
         code="damaged",
         where=place,
         detail=f"found {shown!r}" if isinstance(value, str) else f"found {shown}",
-        help=help or f"it should be: {wanted}\nrestore a copy of the study's folder, or search anew under another name",
+        help=help
+        or f"it should be: {wanted}\nrestore a copy of the study's folder, or search again under another name",
     )
 
 
@@ -221,7 +222,7 @@ def _placed(place: str, version: str) -> Iterator[None]:
         where = f"{place}: {error.where}" if isinstance(error, NasError) and error.where else place
         told = f"it was stored by nas {version}" if version else "it does not say which version of nas stored it"
         text = "the stored settings are damaged, or of another version of nas"
-        help = "use the version that made the study, or search anew under another name"
+        help = "use the version that made the study, or search again under another name"
         raise Conflict(text, code="damaged", where=where, detail=f"{said}\n{told}", help=help) from error
 
 

@@ -91,7 +91,7 @@ def create(folder: Path, name: str, objectives: Sequence[Objective], attributes:
 def _take_the_place(temporary: Path, path: Path) -> None:
     """Replaces a study whose creation was cut short. Its journal is first written back into it, and is then gone."""
     if is_whole(path):
-        raise Conflict("a study stands here already", code="study-exists", where=str(path))
+        raise Conflict("a study exists here already", code="study-exists", where=str(path))
     Store.open(file_url(path)).close()
     temporary.replace(path)
 
@@ -112,7 +112,7 @@ def refuse_strangers(folder: Path, settings: str) -> None:
         path = folder / name
         if os.path.lexists(path) and not (own is not None and _text(path) == own):
             raise Conflict(
-                "a file that nas did not write stands where the study's own belongs; it stays as it is",
+                "a file that nas did not write has the name of one of the study's files; it stays unchanged",
                 code="not-a-study",
                 where=str(path),
                 help=FOREIGN,

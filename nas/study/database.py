@@ -105,7 +105,7 @@ def _read_copy(path: Path, journal: Path) -> sqlite3.Connection:
 def refuse_foreign(path: Path) -> None:
     """Raises Conflict unless `nas` made this SQLite file, and OutOfReach when it cannot be read. Changes nothing."""
     if not is_whole(path):
-        raise Conflict("this study is not whole", code="half-created", where=os.fspath(path), help=UNMADE)
+        raise Conflict("this study is incomplete", code="half-created", where=os.fspath(path), help=UNMADE)
 
 
 def is_whole(path: Path) -> bool:

@@ -86,5 +86,5 @@ def _nothing(eligible: tuple[TrialResult, ...], limits: list[Limit]) -> NothingF
         f"none of {len(eligible)} feasible trials is within {' and '.join(map(str, limits))}",
         where="where",
         detail="\n".join(lines),
-        help="loosen a limit, or search on with it as a constraint",
+        help="loosen a limit, or search again with it as a constraint",
     )

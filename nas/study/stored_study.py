@@ -93,7 +93,7 @@ class StoredStudy:
         """Raises UsageError where trials ran a body of the user's own, from which `nas` cannot build a model."""
         if trial := self.file.trial:
             raise UsageError(
-                f"`{command}` knows the built-in training alone; study '{self.name}' has its own, '{trial.body}'",
+                f"`{command}` supports only the built-in training; study '{self.name}' has its own, '{trial.body}'",
                 code="own-training",
                 help=f"the folders of its front hold what that function saved: {self.folder}/trials/NUMBER",
             )

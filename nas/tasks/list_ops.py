@@ -121,11 +121,11 @@ class ListOpsTask(ClassTask):
         if sum(self._drawn(generator) is not None for _ in range(DRAWS)) < FEWEST_KEPT:
             shortest, longest = self.settings.shortest, self.settings.longest
             raise DataError(
-                f"hardly any expression has more than {shortest} and fewer than {longest} tokens",
+                f"too few expressions have more than {shortest} and fewer than {longest} tokens",
                 code="law-too-narrow",
                 where="task.shortest and task.longest",
                 detail=f"fewer than {FEWEST_KEPT} of {DRAWS:,} that were drawn",
-                help="leave more between them, or make both smaller; published are 500 and 2000",
+                help="choose them further apart, or both smaller; the published ones are 500 and 2000",
             )
 
     def _tree(self, generator: random.Random) -> tuple[Tree, int]:

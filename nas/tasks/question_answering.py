@@ -232,7 +232,7 @@ class QuestionAnswering(Evaluated):
                     f"the stories of the {split} split have lost all answers at a context of {self.context} tokens",
                     code="context-too-short",
                     where="task.context",
-                    help="raise task.context: of a story that is too long the beginning is cut off",
+                    help="raise task.context: a story that is too long loses its beginning",
                 )
 
     def _answer_starts(self) -> list[int]:

@@ -91,7 +91,7 @@ class Sentiment(ClassTask):
         known = set(self.classes)
         if len(known) < 2:
             raise DataError(
-                f"one class alone is nothing to tell apart: every training row has the label '{self.classes[0]}'",
+                f"a single class cannot be learned: every training row has the label '{self.classes[0]}'",
                 code="corpus-too-short",
                 where=self.data.table.name,
                 help='add rows with other labels; or name another column: task.columns = { label = "..." }',

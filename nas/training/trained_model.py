@@ -160,11 +160,11 @@ def _missing(folder: Path, error: Exception) -> DataError:
 
 
 def _damaged(path: Path, what: str, detail: str) -> DataError:
-    help = "train again: `nas train STUDY TRIAL` writes all files anew"
+    help = "train again: `nas train STUDY TRIAL` writes all files again"
     return DataError(f"{path.name} {what}", code="model-damaged", where=str(path), detail=detail, help=help)
 
 
 def _mismatch(folder: Path, detail: str) -> DataError:
-    help = "train again: `nas train STUDY TRIAL` writes all files anew"
+    help = "train again: `nas train STUDY TRIAL` writes all files again"
     text = "these weights belong to another architecture"
     return DataError(text, code="weights-mismatch", where=str(folder), detail=detail, help=help)

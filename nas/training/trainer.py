@@ -231,7 +231,7 @@ class Trainer:
 
     def _start_anew(self, why: str) -> None:
         self.anew = why
-        log.warning("training starts anew: %s", why)
+        log.warning("training starts again: %s", why)
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:
@@ -241,5 +241,5 @@ def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Confli
         code="checkpoint-conflict",
         where=str(path),
         detail="\n".join(f"{key}: stored {stored.get(key)}, now {now[key]}" for key in differing),
-        help="train with what is stored, or delete the checkpoint to start anew",
+        help="train with what is stored, or delete the checkpoint to start again",
     )

@@ -27,7 +27,7 @@ def refuse_foreign(folder: Path) -> None:
         foreign = names
     if foreign or (folder.exists() and not folder.is_dir()):
         raise Conflict(
-            "the folder holds something else than a training" if foreign else "a file stands where the folder belongs",
+            "the folder holds something other than a training" if foreign else "a file has the name of the folder",
             code="not-a-training",
             where=str(folder),
             detail=f"found: {', '.join(foreign[:5])}" if foreign else "",

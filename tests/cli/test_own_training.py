@@ -101,7 +101,7 @@ def test_what_needs_an_architecture_is_refused_by_name(place, monkeypatch, capsy
     called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "2")
     for command in ("train mine 0", "generate mine 0 --prompt x"):
         code, _, err = called(monkeypatch, capsys, *command.split())
-        assert (code, f"`nas {command.split()[0]}` knows the built-in training alone" in err) == (2, True)
+        assert (code, f"`nas {command.split()[0]}` supports only the built-in training" in err) == (2, True)
     code, _, err = called(monkeypatch, capsys, "resume", "mine", "--trials", "3")
     assert (code, "nas search FILE" in err) == (4, True)
     code, _, err = called(
@@ -133,7 +133,7 @@ def test_python_gives_the_function_itself_and_again_to_go_on(place):
     with pytest.raises(nas.Conflict):
         nas.resume("given", trials=3, executor="serial")
     assert nas.resume("given", trials=3, executor="serial", body=from_python).status()["trained"] == 3
-    with pytest.raises(nas.UsageError, match="knows the built-in training alone"):
+    with pytest.raises(nas.UsageError, match="supports only the built-in training"):
         study.train(0)
 
 

@@ -183,7 +183,7 @@ def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_a
     assert "Saved at step 4 of 6" in cut.err
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     rest = nas("train", "demo", 0)
-    assert "Going on from step 4 of 6." in rest.err
+    assert "Continuing from step 4 of 6." in rest.err
     assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))
 
 

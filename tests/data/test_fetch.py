@@ -163,7 +163,7 @@ def test_a_full_disk_is_no_matter_of_the_network(dataset, server, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pooch.retrieve", full)
-    with pytest.raises(OutOfReach, match="cannot be kept") as caught:
+    with pytest.raises(OutOfReach, match="cannot be stored") as caught:
         fetch.content(dataset)
     assert caught.value.exit_code == 5
 

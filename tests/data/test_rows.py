@@ -192,7 +192,7 @@ def test_parts_of_hugging_face_without_a_use_are_named(tmp_path):
 
 
 def test_a_user_that_there_is_not_and_a_pipe_are_told(tmp_path):
-    assert refused("~nobody-here/a.csv").message == "'~nobody-here/a.csv' leads nowhere"
+    assert refused("~nobody-here/a.csv").message == "'~nobody-here/a.csv' names no folder"
     os.mkfifo(tmp_path / "a.csv")
     assert refused(str(tmp_path / "a.csv")).detail == "it is no ordinary file"
     assert refused("a\0b.csv").code == "corpus-unreadable"

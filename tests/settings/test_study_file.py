@@ -193,7 +193,7 @@ def test_what_is_wrong_is_told_with_its_line(text, replacement, message, help):
 
 def test_limits_that_nothing_can_meet_are_told_with_their_line():
     content = TINY.read_text(encoding="utf-8").replace("max = 16", "max = 1\nmin = 10")
-    with pytest.raises(InvalidStudyFile, match="`min` is the larger") as caught:
+    with pytest.raises(InvalidStudyFile, match="`min` must not be above") as caught:
         study_file.parse(content, source="tiny.toml")
     line = content[: content.index("[[constraints]]")].count("\n") + 1
     assert caught.value.where == f"tiny.toml:{line}  constraints[0]"
@@ -295,8 +295,8 @@ def test_metrics_of_the_studys_own_are_objectives_and_limits_with_what_the_file_
 @pytest.mark.parametrize(
     ("table", "message", "help"),
     [
-        ("[metrics.val_loss]\ngoal = 'max'", "'val_loss' is built in and cannot be declared anew", "another name"),
-        ("[metrics.error_p90]\ngoal = 'max'", "names that end in _p90 tell a metric's spread", "another name"),
+        ("[metrics.val_loss]\ngoal = 'max'", "'val_loss' is built in and cannot be declared again", "another name"),
+        ("[metrics.error_p90]\ngoal = 'max'", "names that end in _p90 hold a metric's spread", "another name"),
         ("[metrics.contended]\ngoal = 'max'", "'contended' is reserved", "another name"),
         ("[metrics.error]\ngaol = 'max'", "unknown key 'gaol'", "did you mean 'goal'?"),
         ("[metrics.error]\nunit = 'ms'", "'metrics.error.goal' is missing", ""),

@@ -140,13 +140,13 @@ def test_choices_that_do_not_go_together_are_errors(more, message):
 @pytest.mark.parametrize(
     ("family", "keys", "message"),
     [
-        ("encoder", {"attention": [{"kind": "retention"}]}, "attention kind 'retention' cannot stand here"),
+        ("encoder", {"attention": [{"kind": "retention"}]}, "attention kind 'retention' is not allowed here"),
         ("encoder", {}, "'space.attention' is missing"),
         ("encoder_decoder", {"attention": [LINEAR], "encoder_depth": 1}, "'space.cross' is missing"),
         (
             "encoder_decoder",
             {"attention": [LINEAR], "encoder_depth": 1, "cross": [{"kind": "window"}]},
-            "attention kind 'window' cannot stand here",
+            "attention kind 'window' is not allowed here",
         ),
         ("recurrent", {"attention": [LINEAR]}, "'attention' does not belong to family 'recurrent'"),
         ("recurrent", {"encoder_depth": 1}, "'space.cross' is missing"),

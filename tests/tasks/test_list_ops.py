@@ -80,7 +80,7 @@ def test_a_window_that_holds_nothing_is_refused():
 
 
 def test_lengths_that_hardly_occur_are_refused():
-    with pytest.raises(DataError, match="hardly any expression has more than 3990 and fewer than 4000 tokens"):
+    with pytest.raises(DataError, match="too few expressions have more than 3990 and fewer than 4000 tokens"):
         open_task(ListOps(kind="list_ops", shortest=3990, longest=4000))
 
 

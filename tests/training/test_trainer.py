@@ -185,7 +185,7 @@ def test_a_broken_checkpoint_counts_as_none(
     path.write_bytes(damage(path.read_bytes()))
     again = trainer(checkpoint=path)
     assert (again.step, again.rungs) == (0, ())
-    assert "training starts anew" in caplog.text
+    assert "training starts again" in caplog.text
     assert losses(finish(again)) == losses(finish(trainer()))
 
 
