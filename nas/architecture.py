@@ -17,11 +17,10 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 
 from nas import bounds, files
-from nas.bounds import Hidden, Passes
 from nas.errors import InvalidArchitecture, nearest
 from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, having
 from nas.printable import quoted
-from nas.spec import Spec
+from nas.spec import Hidden, Passes, Spec
 
 Family = Literal["decoder", "encoder", "encoder_decoder", "recurrent"]
 FAMILIES: tuple[Family, ...] = get_args(Family)

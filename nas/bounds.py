@@ -4,10 +4,6 @@ They are far above what a small Transformer needs. So a typing error in a number
 built, and no value makes `nas` wait or fill the memory just to read a file.
 """
 
-from typing import Annotated
-
-from pydantic import Field
-
 HIDDEN = 16_384
 BLOCKS = 256
 """Blocks of one stack."""
@@ -71,10 +67,3 @@ TEXT_BYTES = 2**30
 """The most bytes of a corpus, unpacked."""
 ROWS = 2_000_000
 """The most rows of a table."""
-
-Size = Annotated[int, Field(gt=0, le=FEATURES)]
-Heads = Annotated[int, Field(gt=0, le=HEADS)]
-HeadSize = Annotated[int, Field(gt=0, le=HEAD_SIZE)]
-Tokens = Annotated[int, Field(gt=0, le=CONTEXT)]
-Hidden = Annotated[int, Field(gt=0, le=HIDDEN)]
-Passes = Annotated[int, Field(gt=0, le=REPEATED_BLOCKS)]

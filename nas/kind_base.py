@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nas.bounds import ALL_HEADS, Heads, HeadSize
-from nas.spec import Spec
+from nas.bounds import ALL_HEADS
+from nas.spec import Heads, HeadSize, Spec
 
 Form = Literal["causal", "bidirectional", "cross"]
 """Causal: a token sees itself and the past. Bidirectional: all tokens. Cross: the tokens of a memory."""

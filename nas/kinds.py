@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from nas.bounds import CONTEXT, CONV, Size, Tokens
+from nas.bounds import CONTEXT, CONV
 from nas.kind_base import EVERYWHERE, SCORED
 
 # Named again, so that whoever needs a kind finds all of it here.
@@ -20,6 +20,7 @@ from nas.kind_base import Headed as Headed
 from nas.kind_base import Kind as Kind
 from nas.kind_base import Position as Position
 from nas.kind_base import Problem as Problem
+from nas.spec import Size, Tokens
 
 
 class Softmax(Grouped):

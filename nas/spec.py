@@ -1,8 +1,17 @@
-"""Defines frozen values with a canonical form, from which architectures are made."""
+"""Defines frozen values with a canonical form, from which architectures are made, and the sizes that they hold."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas import bounds
+
+Size = Annotated[int, Field(gt=0, le=bounds.FEATURES)]
+Heads = Annotated[int, Field(gt=0, le=bounds.HEADS)]
+HeadSize = Annotated[int, Field(gt=0, le=bounds.HEAD_SIZE)]
+Tokens = Annotated[int, Field(gt=0, le=bounds.CONTEXT)]
+Hidden = Annotated[int, Field(gt=0, le=bounds.HIDDEN)]
+Passes = Annotated[int, Field(gt=0, le=bounds.REPEATED_BLOCKS)]
 
 
 class Spec(BaseModel):
