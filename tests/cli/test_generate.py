@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.api.model import load_model
+from nas.errors import DataError
 from nas.running import driver as search
 from nas.settings import study_file
 
@@ -117,3 +119,38 @@ def test_a_source_is_answered_and_who_only_reads_says_so(nas, tmp_path, corpus, 
     assert ran.code == code
     assert ("error[no-generation]: trial 0 is an encoder" in ran.err) == (code == 2)
     assert "<" not in ran.out
+
+
+DEEP, LONG = "[" * 500 + "]" * 500, "9" * 5000
+FOLDERS = {
+    "architecture.json": ['{"hidden": 16}', '{"hidden": 16, "blocks": []}', f'{{"hidden": {LONG}, "blocks": []}}'],
+    "vocabulary.json": [
+        '{"context": 8}',
+        '{"context": 131073, "symbols": ["a"]}',
+        '{"context": 8, "symbols": [1, 2]}',
+        '{"context": 8, "symbols": ["a", "a"]}',
+        '{"context": 8, "symbols": ["a"]}',
+        '{"context": 8, "coder": "subwords", "symbols": ["a"], "tokenizer": "x"}',
+        '{"context": 8, "head": {"kind": "classes", "classes": ["a"]}, "symbols": ["a"]}',
+    ],
+    "metrics.json": ['{"metrics": {"val_loss": "low"}}', '{"metrics": 1}', '{"val_loss": null}'],
+    "model.safetensors": [LONG],
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_damaged_in_any_way_is_told_with_its_file(nas, trained, name):
+    path, sound = trained / name, (trained / name).read_bytes()
+    odd = [text.encode() for text in ("", "{", "[]", "null", '"x"', "1", "NaN", DEEP, *FOLDERS[name])]
+    odd += [b"\xff\xfe", sound[:-3], sound[: len(sound) // 2], b"\x00" * 100, b"\xff" * 8 + sound[8:]]
+    for content in odd:
+        path.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            load_model(trained)
+        assert name in caught.value.render() or str(trained) in caught.value.where, content[:100]
+        assert len(caught.value.render()) < 2500
+    ran = nas("generate", "demo", 0, "--prompt", "the ")
+    assert (ran.code, ran.out) == (2, "")
+    path.unlink()
+    os.mkfifo(path)
+    assert nas("generate", "demo", 0, "--prompt", "the ").code == 2
