@@ -142,7 +142,7 @@ class HeadedAttention(Attention[AnyState]):
         return q_BTHE, k_BTKE, v_BTKE
 
     def _turn(self, qk_BTME: Tensor, start: int = 0) -> Tensor:
-        """By their positions, where those are rotary."""
+        """Turns them by their positions, where those are rotary."""
         if self.rotary is None:
             self._check_fits(start + qk_BTME.size(1))
             return qk_BTME

@@ -51,7 +51,7 @@ class LinformerAttention(HeadedAttention[State]):
     def weights(
         self, x_BTD: Tensor, memory_BSD: Tensor | None = None, padding_BT: Tensor | None = None
     ) -> Float[Tensor, "B H T S"]:
-        """Exactly what values are multiplied by, softmax · G: they may be negative, and do not sum to 1."""
+        """Returns the exact factors of the values, softmax · G: they may be negative, and do not sum to 1."""
         if memory_BSD is not None:
             return self.recall(x_BTD, self.remember(memory_BSD, padding_BT))
         q_BTHE, k_BTHE, _ = self._project_turned(x_BTD)

@@ -48,7 +48,7 @@ class PerformerAttention(KernelAttention):
         return q_BTHF, k_BTHF, q_BTHF, k_BTHF
 
     def _query_features(self, q_BTHE: Tensor) -> Tensor:
-        """Without |q'|²/2, which cancels as well."""
+        """Leaves out |q'|²/2, which cancels as well."""
         exponent_BTHF = self._along_directions(q_BTHE)
         return (exponent_BTHF - exponent_BTHF.detach().amax(-1, keepdim=True)).exp() + FLOOR
 

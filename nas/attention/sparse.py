@@ -82,7 +82,7 @@ class SparseAttention(HeadedAttention[RingCache]):
         return blocks * self.pattern.block * self.pattern.keys + overview
 
     def _attend(self, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, padding_BT: Tensor | None) -> Tensor:
-        """Within a whole sequence."""
+        """Attends within a whole sequence."""
         T, G = q_BTHE.size(1), self.pattern.leading
         if self.pattern.keys < T:
             y_BTD: Tensor = self.gathered(q_BTHE, k_BTKE, v_BTKE, self.alibi, padding_BT)

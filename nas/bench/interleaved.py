@@ -49,7 +49,7 @@ class Timed:
 
 
 def interleaved(calls: Mapping[Name, Call], most: int, lock: DeviceLock) -> dict[Name, Timed]:
-    """At most `most` readings of each call. Trainers on this machine pause in every round, and go on between rounds."""
+    """Takes at most `most` readings of each call. Trainings on this machine pause in every round."""
     if not calls:
         return {}
     readings: dict[Name, list[float]] = {name: [] for name in calls}
@@ -72,7 +72,7 @@ def repeats(ms: float, most: int) -> int:
 
 
 def warm_up_ms(call: Call) -> float:
-    """Until caches are full and the allocator knows the sizes; the shortest time is about what a call takes."""
+    """Repeats calls until caches are full and the allocator knows the sizes; returns about the time of a call."""
     shortest = call.ms()
     end = time.perf_counter() + WARM_UP_SECONDS
     while shortest < WARM_UP_SECONDS * 1000 and time.perf_counter() < end:

@@ -145,7 +145,7 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 
 def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object]) -> list[Row]:
-    """By kind, rate and seed; each is written to the path as soon as it is known, and those there are not repeated."""
+    """Returns rows by kind, rate and seed. Each is stored once it is known; stored ones are not repeated."""
     planned = [
         (name, seed, rate) for seed in range(settings.seeds) for rate in settings.rates for name in settings.kinds
     ]

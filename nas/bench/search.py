@@ -69,7 +69,7 @@ class Settings:
                 raise UsageError(f"{option} must be at least 1, got {count}", where=option)
 
     def studies(self) -> dict[str, StudyFile]:
-        """By row. Raises InvalidStudyFile."""
+        """Returns the studies by row. Raises InvalidStudyFile."""
         names = ROWS if self.rows else (OURS, STOCK)
         return {who: _without_baselines(study_file.load(self.file, ROWS[who])) for who in names}
 

@@ -217,7 +217,7 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
 
 
 def _placed(rows: Iterable[Mapping[str, Any]], names: Iterable[str], part: str) -> Iterator[Placed]:
-    """With None for the columns that were not read."""
+    """Puts None for the columns that were not read."""
     unread = dict.fromkeys(names)
     for number, row in enumerate(rows, start=1):
         yield f"{part}row {number}", {**unread, **row}

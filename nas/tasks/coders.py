@@ -105,7 +105,7 @@ class Subwords(Coder):
 
     @classmethod
     def learned(cls, texts: Iterable[str], size: int, own: Sequence[str]) -> "Subwords":
-        """At most `size` symbols in all, and no fewer than the bytes need."""
+        """Learns at most `size` symbols in all, and no fewer than the bytes need."""
         tokenizer = Tokenizer(models.BPE())
         cut = pre_tokenizers.Split(Regex(LONG), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -135,12 +135,12 @@ class Subwords(Coder):
         return found.ids, found.offsets
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Without a task's own symbols."""
+        """Leaves out a task's own symbols."""
         text: str = self._tokenizer.decode([token for token in tokens if token >= self._own], skip_special_tokens=False)
         return text
 
     def shown(self, token: int) -> str:
-        """With the space before a word; the bytes of half a character as they are named."""
+        """Shows the space before a word; the bytes of half a character as they are named."""
         text = self.decode([token]) if token >= self._own else ""
         return text if text and "\ufffd" not in text else self.symbols[token]
 

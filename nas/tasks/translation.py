@@ -31,7 +31,7 @@ class Translation(AnswerTask):
         return {"copy": list(sources)}
 
     def describe(self) -> dict[str, Any]:
-        """With sacrebleu's signatures, which say how the scores are reckoned."""
+        """Adds the signatures of sacrebleu, which say how the scores are computed."""
         return super().describe() | {"signatures": {name: _signature(name) for name in ("BLEU", "CHRF")}}
 
 
