@@ -131,7 +131,7 @@ def test_a_signal_saves_first_and_then_reaches_the_program(file):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as caught:
         nas.search(file, executor="serial", observer=interrupt)
-    assert "nas.resume('exact') goes on" in caught.value.__notes__[0]
+    assert "nas.resume('exact') continues" in caught.value.__notes__[0]
     assert signal.getsignal(signal.SIGINT) is before
     assert nas.open_study("exact").status()["states"] == {"WAITING": {"": 1}}
 

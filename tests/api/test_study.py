@@ -85,7 +85,7 @@ def test_beams_without_a_source_are_refused(study):
 def test_a_folder_of_something_else_is_not_overwritten(study, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(nas.Conflict, match="something else than a training"):
+    with pytest.raises(nas.Conflict, match="something other than a training"):
         study.train(0).save(tmp_path / "mine")
 
 
