@@ -45,7 +45,7 @@ ANSWERS = (
         )
     ),
 )
-PEOPLE = ("init", "report", "train")
+PEOPLE = ("init", "report", "train", "bench", "generate")
 """Commands that speak to people on the way."""
 TABLE = "p,a,b\n" + "".join(f"{n},{n},{9 - n}\n" for n in range(9))
 needs_a_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
