@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
+from nas.cli.output import tell
 from nas.formatting import fixed, number, percent
 
 bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on this machine.")
@@ -42,8 +43,8 @@ def driver(
         return
     for who in ("ours", "stock"):
         each, startup = result[f"{who}_seconds_per_trial"], result[f"{who}_startup_seconds"]
-        typer.echo(f"{who:6} {each:7.3f} s a trial   {startup:6.1f} s to start")
-    typer.echo(f"ratio  {result['ratio']:7.1f}")
+        tell(f"{who:6} {each:7.3f} s a trial   {startup:6.1f} s to start")
+    tell(f"ratio  {result['ratio']:7.1f}")
 
 
 def _driver_at_scale(trials: int, json: bool) -> None:
@@ -61,13 +62,11 @@ def _driver_at_scale(trials: int, json: bool) -> None:
     answers().print(bench_tables.waits(result, trials))
     asks, idle = result["asks"], result["workers"]
     read, recover, first = (number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask"))
-    typer.echo(
-        f"\n{number(result['database_mib'])} MiB: read in {read} s, recovered in {recover} s, first ask {first} s"
-    )
-    typer.echo(f"read again in {number(asks['read_again_seconds'] * 1e3)} ms")
+    tell(f"\n{number(result['database_mib'])} MiB: read in {read} s, recovered in {recover} s, first ask {first} s")
+    tell(f"read again in {number(asks['read_again_seconds'] * 1e3)} ms")
     waiting, at_start = percent(idle["idle"], 1), percent(idle["idle_at_start"], 1)
-    typer.echo(f"{idle['workers']} workers wait {waiting} of their time ({at_start} at first),")
-    typer.echo(f"{percent(result['workers_stopping']['idle'], 1)} where stopped trials make way for others")
+    tell(f"{idle['workers']} workers wait {waiting} of their time ({at_start} at first),")
+    tell(f"{percent(result['workers_stopping']['idle'], 1)} where stopped trials make way for others")
 
 
 @bench.command("latency")
@@ -97,13 +96,11 @@ def latency(
         return
     for name in (name for name in TIMED if f"{name}_spearman" in result):
         rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
-        typer.echo(f"{name:20} Spearman {fixed(rank, 3)}   median difference {percent(off, 1)}")
+        tell(f"{name:20} Spearman {fixed(rank, 3)}   median difference {percent(off, 1)}")
     if "parts_median_difference" in result:
         median, most = (percent(result[f"parts_{which}_difference"], 1) for which in ("median", "most"))
-        typer.echo(f"prefill and steps beside whole answers: median difference {median}, at most {most}")
-    typer.echo(
-        f"contended: {percent(result['contended_idle'])} idle, {percent(result['contended_busy'])} beside trainers"
-    )
+        tell(f"prefill and steps beside whole answers: median difference {median}, at most {most}")
+    tell(f"contended: {percent(result['contended_idle'])} idle, {percent(result['contended_busy'])} beside trainers")
 
 
 @bench.command("attention")
@@ -153,7 +150,7 @@ def attention(
         console.print(
             f"{percent(result['contended'])} of the rounds ran beside other load: measure again on an idle machine"
         )
-    typer.echo(out)
+    tell(str(out))
 
 
 @bench.command("recall")
@@ -211,7 +208,7 @@ def recall(
         emit("result", folder=str(out), **result)
         return
     answers().print(bench_tables.recall(result))
-    typer.echo(out)
+    tell(str(out))
 
 
 @bench.command("search")
@@ -259,7 +256,7 @@ def search(
         console.print(
             f"{percent(result['contended'])} was measured again beside other load: repeat it on an idle machine"
         )
-    typer.echo(folder)
+    tell(str(folder))
 
 
 @bench.command("samplers")
@@ -314,6 +311,6 @@ def samplers(
     if json:
         emit("result", **result)
         return
-    typer.echo(f"{opened.name}: {result['configurations']:,} of {result['space_size']:,} configurations have results")
-    typer.echo(f"share of the front's hypervolume, mean ± standard deviation (seeds: {seeds})\n")
+    tell(f"{opened.name}: {result['configurations']:,} of {result['space_size']:,} configurations have results")
+    tell(f"share of the front's hypervolume, mean ± standard deviation (seeds: {seeds})\n")
     answers().print(bench_tables.shares(result))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Json
+from nas.cli.output import tell
 
 Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead; under ten minutes.")]
 
@@ -51,23 +52,21 @@ def _gpu(json: bool) -> None:
         emit("machine", **found)
     else:
         card, versions = found["gpus"][0], found["versions"]
-        typer.echo(
-            f"{card['name']}, {card['memory_gib']:g} GiB, capability {found['capability']}, CUDA {found['cuda']}"
-        )
-        typer.echo(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; {found['os']}\n")
+        tell(f"{card['name']}, {card['memory_gib']:g} GiB, capability {found['capability']}, CUDA {found['cuda']}")
+        tell(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; {found['os']}\n")
     failed = 0
     for finding in examine_gpu():
         failed += finding.level == "fail"
         if json:
             emit("check", **asdict(finding))
             continue
-        typer.echo(f"{finding.level:4}  {finding.name:13} {finding.text} ({finding.seconds:.0f} s)")
+        tell(f"{finding.level:4}  {finding.name:13} {finding.text} ({finding.seconds:.0f} s)")
         figures = [
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in finding.figures.items()
         ]
         for line in filter(None, [", ".join(figures), finding.fix]):
-            typer.echo(f"      {line}")
+            tell(f"      {line}")
     if json:
         emit("result", failed=failed)
     if failed:

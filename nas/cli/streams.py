@@ -14,7 +14,19 @@ from typing import Any
 
 from nas.errors import OutOfReach
 
-PLAIN = {"×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "τ": "tau", "·": "*"}
+PLAIN = {
+    "×": "x",
+    "±": "+-",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "…": "...",
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "τ": "tau",
+    "·": "*",
+}
 """The plain form of a character that the output's encoding lacks. Others are shown by their number."""
 
 
