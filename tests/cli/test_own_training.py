@@ -153,14 +153,14 @@ def test_the_worked_example_trains_perceptrons_that_learn(place):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ray_runs_a_named_body_and_one_that_is_given(place):
-    assert nas.search("space/mine.toml", cpus=2, trials=3).status()["trained"] == 3
+    assert nas.search("space/mine.toml", cpus=1, trials=2).status()["trained"] == 2
     offset = 0.5  # a closure, which workers cannot import
 
     def closure(job):
         yield Measured({"size": 1.0})
         yield Finished({"error": offset + job.parameters["x"]})
 
-    given = nas.search("space/mine.toml", study="given", cpus=2, trials=3, body=closure)
+    given = nas.search("space/mine.toml", study="given", cpus=1, trials=2, body=closure)
     assert all(trial.metrics["error"] >= offset for trial in given.trials() if trial.state == "COMPLETE")
-    assert given.status()["trained"] == 3
+    assert given.status()["trained"] == 2
     assert sorted(path.name for path in given.folder.iterdir() if "pickle" in path.name or "pkl" in path.name) == []

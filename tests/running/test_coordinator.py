@@ -15,7 +15,7 @@ from nas.running.events import Blocked, Completed, Failed, Interrupted, Measured
 from nas.space.architecture_space import Space
 from tests.running.tables import Launcher, cheap, settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_proposals")]
 ROOMY = "constraints.0.max=100"
 """A limit that holds nothing back."""
 TO_THE_END = ("search.stopping=false", "search.skip=false")
@@ -28,10 +28,10 @@ def states(launcher: Launcher) -> Counter[str]:
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "auto"])
 def test_the_budget_is_reached_exactly_and_nothing_is_trained_twice(tmp_path, sampler):
     launcher = Launcher(tmp_path, settings(f"search.sampler={sampler}"))
-    coordinator = launcher.run(budget=40)
+    coordinator = launcher.run(budget=24)
     ids = [row.user_attrs["architecture_id"] for row in launcher.rows()]
     assert coordinator.end is End.BUDGET
-    assert coordinator.counts.trained == 40
+    assert coordinator.counts.trained == 24
     assert len(set(ids)) == len(ids)
     assert set(launcher.disk.trained.values()) == {1}
     assert states(launcher)["RUNNING"] == 0
@@ -72,7 +72,7 @@ def test_a_searched_learning_rate_tells_trials_of_one_architecture_apart(tmp_pat
 
 def test_what_is_over_a_limit_is_never_trained_and_costs_no_budget(tmp_path):
     launcher = Launcher(tmp_path, settings("constraints.0.max=6", *TO_THE_END))
-    launcher.run(budget=20)
+    launcher.run(budget=14)
     for row in launcher.rows():
         over = cheap(Architecture.model_validate(row.user_attrs["architecture"]))["weights_mib"] > 6
         assert (row.state is TrialState.PRUNED) == over
@@ -80,7 +80,7 @@ def test_what_is_over_a_limit_is_never_trained_and_costs_no_budget(tmp_path):
         if over:
             assert row.user_attrs["reason"] == "infeasible:weights_mib"
             assert row.number not in launcher.disk.rungs
-    assert sum(row.state is TrialState.COMPLETE for row in launcher.rows()) == 20
+    assert sum(row.state is TrialState.COMPLETE for row in launcher.rows()) == 14
 
 
 def test_too_few_feasible_proposals_end_the_search(tmp_path):
@@ -242,9 +242,9 @@ def test_no_job_beyond_the_budget_is_out_at_once(tmp_path):
 
 def test_prefetching_hands_out_distinct_architectures(tmp_path):
     launcher = Launcher(tmp_path, settings(ROOMY))
-    coordinator = launcher.run(budget=30, prefetch=True)
+    coordinator = launcher.run(budget=16, prefetch=True)
     ids = [row.user_attrs["architecture_id"] for row in launcher.rows()]
-    assert coordinator.counts.trained == 30
+    assert coordinator.counts.trained == 16
     assert len(set(ids)) == len(ids)
 
 

@@ -16,7 +16,7 @@ from nas.running.proposer import Proposal, Proposer, grouped_tpe
 from nas.space.architecture_space import Space
 from tests.running.tables import RUNGS, Launcher, cheap, loss, settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pools")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_proposals")]
 OBJECTIVES = (Objective("val_loss", "min"), Objective("decode_ms_per_token", "min"))
 BEGIN = datetime(2026, 1, 1)
 

@@ -29,11 +29,11 @@ def is_trained(row: FrozenTrial) -> bool:
     return row.state is TrialState.COMPLETE or (row.state is TrialState.PRUNED and "rungs" in row.user_attrs)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pools")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_proposals")]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, small_pools):
+def undisturbed(tmp_path_factory, quick_proposals):
     launcher = Launcher(tmp_path_factory.mktemp("study"), settings("constraints.0.max=20"))
     counts = launcher.run(BUDGET).counts
     assert counts.stopped, "some trials end at a rung"

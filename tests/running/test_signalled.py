@@ -13,7 +13,7 @@ import pytest
 
 from nas.results import State
 from nas.study import open_study
-from tests.running.test_killed import rungs, search
+from tests.running.test_killed import kill_after_a_new_rung, launch, lost_nothing, rungs, search
 
 pytestmark = pytest.mark.alone
 MANY_STEPS = 100_000
@@ -51,13 +51,17 @@ def ended(driver: subprocess.Popen, folder: Path, processes: list[psutil.Process
     return code, said
 
 
-def test_sigterm_to_a_whole_job_saves_and_reports_whatever_other_clusters_there_are(tmp_path):
-    """As from a batch system that runs on a Ray cluster of its own."""
+def test_a_killed_driver_and_sigterm_to_the_whole_job_lose_nothing_whatever_other_clusters_there_are(tmp_path):
+    """One study: its driver dies alone, the next is ended as by a batch system on a Ray cluster, the last finishes."""
     theirs = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("10.255.255.1:6379")
-    driver = search(tmp_path, "ray", RAY_ADDRESS="10.255.255.1:6379", RAY_NAMESPACE="theirs")
-    processes = wait_for(driver, lambda: rungs(tmp_path) > 6)
+    others = {"RAY_ADDRESS": "10.255.255.1:6379", "RAY_NAMESPACE": "theirs"}
+    folder = str(tmp_path / "runs" / "study")
+    kill_after_a_new_rung(tmp_path, search(tmp_path, "ray", **others), 0, whole_session=False)
+    known = rungs(tmp_path)
+    driver = launch(tmp_path, "resume", folder, "--executor", "ray", **others)
+    processes = wait_for(driver, lambda: rungs(tmp_path) > max(known, 6))
     for process in processes:
         process.send_signal(signal.SIGTERM)
     code, said = ended(driver, tmp_path, processes)
@@ -65,6 +69,9 @@ def test_sigterm_to_a_whole_job_saves_and_reports_whatever_other_clusters_there_
     assert code == 143, said
     assert "Report: " in said
     assert (tmp_path / "reports" / "study" / "index.html").exists()
+    driver = launch(tmp_path, "resume", folder, "--executor", "serial")
+    assert driver.wait() == 0, (tmp_path / "errors.txt").read_text()
+    lost_nothing(tmp_path)
 
 
 def test_sighup_while_workers_start_puts_their_trials_back(tmp_path):
