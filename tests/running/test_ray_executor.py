@@ -91,8 +91,7 @@ class Endless:
 def test_a_full_disk_ends_the_search_with_every_row_to_be_claimed_again(tmp_path):
     """As any error does that is raised where the coordinator takes a report."""
     file = settings("constraints.0.max=100")
-    made = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
-    store = FullDisk(made.study)
+    store = FullDisk.create(sqlite_url(tmp_path), file.name, file.objective_list())
     store.left = 6
     coordinator = Coordinator(store, file, owner="test", budget=4, prefetch=True)
     # A folder that cannot hold the request to stop, as on a full disk.
@@ -100,10 +99,12 @@ def test_a_full_disk_ends_the_search_with_every_row_to_be_claimed_again(tmp_path
         ray_tune.run(coordinator, Endless, StopControl(tmp_path / "absent"), place(file, cpus=2))
     coordinator.close()
     assert not coordinator.running
+    made = Store.open(sqlite_url(tmp_path), file.name)
     again = Coordinator(made, file, owner="test", budget=4)
     assert [again.next_job().number for _ in range(2)] == [0, 1]
     again.close()
     made.close()
+    store.close()
 
 
 @pytest.mark.parametrize(
