@@ -43,6 +43,12 @@ def over_limit(metric: str) -> str:
     return f"{Reason.INFEASIBLE}:{metric}"
 
 
+def cause_of(detail: str) -> str:
+    """Returns the last line of a stored detail, which is the exception itself where that is a traceback."""
+    lines = detail.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Says that a trial ends early: at which step (0: untrained), why, and over which limits."""

@@ -285,6 +285,12 @@ class StudyRecord:
         """Returns the training of the user's own, module:function; empty for the built-in one."""
         return str(self.settings.get("trial", {}).get("body", ""))
 
+    def go_on(self, study: str) -> str:
+        """Returns the command that continues the study, called `study` there. A stored study never runs code, so that
+        one with a training of the user's own needs its file.
+        """
+        return "nas search FILE" if self.body else f"nas resume {study}"
+
     @property
     def subject(self) -> str:
         """Names what the study chooses: architecture, or parameters."""

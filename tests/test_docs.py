@@ -276,7 +276,7 @@ def test_every_field_of_an_attention_entry_is_told():
 def test_every_metric_is_told_with_its_unit_and_goal():
     answer = {True: "yes", False: "no"}
     expected = [[f"`{m.name}`", m.unit, m.goal, answer[m.cheap], answer[m.exact]] for m in METRICS.values()]
-    assert [row[:-1] for row in rows(sections("study_file.md")["Metrics"])] == expected
+    assert [row[:-1] for row in rows(sections("study_file.md")["Built-in metrics"])] == expected
 
 
 def test_what_may_change_on_resume_is_told():

@@ -1,6 +1,6 @@
 """A trained model for Python users: it generates text, has its metrics, and can be saved as a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nas import bounds
 from nas.architecture import Architecture
 from nas.errors import DataError, UsageError
+from nas.measure.hardware import checked_device
 from nas.models import Decoder
 from nas.models.seq2seq import Seq2Seq
 from nas.training.model_folder import save_weights
@@ -58,7 +59,12 @@ class Model:
         """Returns the token ids of a text. Raises DataError for a character that is not in the vocabulary."""
         return self._trained.coder.encode(text)
 
-    def decode(self, tokens: list[int]) -> str:
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of token ids. Raises UsageError for an id outside the vocabulary."""
+        known = len(self._trained.coder.symbols)
+        for token in tokens:
+            if not 0 <= token < known:
+                raise UsageError(f"there is no token {token}", where="tokens", help=f"token ids are 0 to {known - 1}")
         return self._trained.coder.decode(tokens)
 
     def generate(
@@ -81,8 +87,10 @@ class Model:
         if self.architecture.family == "encoder":
             raise UsageError("an encoder does not generate", code="no-generation")
         for name, value, most in (("tokens", tokens, bounds.GENERATED), ("beams", beams, bounds.BEAMS)):
-            if not 0 <= value <= most:
-                raise UsageError(f"{name} must be at most {most:,}, got {value:,}", where=name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise UsageError(f"{name} must be a whole number from 0 to {most:,}, got {value!r:.80}", where=name)
+        if not isinstance(prompt, str):
+            raise UsageError(f"expected a text, got {prompt!r:.80}", where="prompt")
         device = next(self.module.parameters()).device
         prompt_1T = torch.tensor([self.encode(prompt)], dtype=torch.long, device=device)
         if isinstance(self.module, Seq2Seq):
@@ -90,6 +98,8 @@ class Model:
         if beams != 1:
             help = "leave it out: a text is drawn token by token"
             raise UsageError("beams are for models with a source", where="beams", help=help)
+        if not prompt:
+            raise UsageError("the prompt is empty", where="prompt", help="give at least one character to start from")
         generator = torch.Generator(device).manual_seed(seed)
         model = cast("Decoder", self.module)
         return self.decode(model.generate(prompt_1T, tokens, float(temperature), top_k, generator)[0].tolist())
@@ -128,6 +138,8 @@ class Model:
 def load_model(folder: Path | str, device: str = "cpu") -> Model:
     """Loads a model that `nas train`, `Study.train` or `Model.save` wrote, or that a search kept in `trials/NUMBER`.
 
-    Raises DataError when a file is missing or damaged, or belongs to another model.
+    `device` is cpu, cuda or cuda:N. Raises UsageError when there is no such device, and DataError when a file is
+    missing or damaged, or belongs to another model.
     """
+    checked_device(device)
     return Model(read_model(Path(folder), device), Path(folder))

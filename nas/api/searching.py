@@ -12,7 +12,8 @@ from nas import bounds, pareto
 from nas.api.study import Study
 from nas.body import BodyFunction
 from nas.errors import NasError, NothingFeasible, TooManyFailures, UsageError
-from nas.results import TrialResult
+from nas.reasons import cause_of
+from nas.results import StudyRecord, TrialResult
 from nas.running import driver
 from nas.running.budget import End
 from nas.running.driver import Launch, Outcome
@@ -209,20 +210,36 @@ def refuse_bad_end(outcome: Outcome) -> None:
     """Raises TooManyFailures or NothingFeasible where a search ended so, and NasError where every training failed."""
     record, study = outcome.study.record(), outcome.study.address
     failed = [t for t in record.trials if t.state == "FAIL"]
-    help = f"nas status {study}   shows them\nnas resume {study} --retry failed   runs them once more"
+    help, cause = _help(record, study, failed), _latest(failed)
     if outcome.end is End.FAILURES:
-        raise TooManyFailures(_told(failed), help=help)
+        raise TooManyFailures(_told(failed), detail=cause, help=help)
     trained = [t for t in record.trials if t.trained]
     if outcome.end is not None and failed and not trained:
-        raise NasError(f"no trial was trained to its end, and {_told(failed)}", code="all-failed", help=help)
+        text = f"no trial was trained to its end, and {_told(failed)}"
+        raise NasError(text, code="all-failed", detail=cause, help=help)
     if outcome.end is not None and not pareto.front_of(record):
         limits = [f"constraints: {'; '.join(map(str, record.constraints))}"] if record.constraints else []
         detail = "\n".join([*limits, *([_told(failed)] if failed else [])])
         disturbed = sum(trial.contended and not trial.feasible for trial in record.trials)
-        unsure = f"other programs disturbed {disturbed} measurements: nas resume {record.name}   takes them again"
+        unsure = f"other programs disturbed {disturbed} measurements: {record.go_on(study)}   takes them again"
         raise NothingFeasible(
             "no trial was trained to its end within the constraints", detail=detail, help=unsure if disturbed else ""
         )
+
+
+def _help(record: StudyRecord, study: str, failed: Sequence[TrialResult]) -> str:
+    """Tells how to see the failures, and how to run them once more."""
+    retried = f"nas resume {study} --retry failed"
+    if record.body:
+        retried = f"nas.resume({study!r}, body=..., retry_failed=True)   in Python"
+    shown = f"nas show {study} {failed[-1].number}   shows the last one\n" if failed else ""
+    return f"{shown}{retried}   runs them once more"
+
+
+def _latest(failed: Sequence[TrialResult]) -> str:
+    """Tells what the last trial failed of; empty where it left no message."""
+    cause = cause_of(failed[-1].detail) if failed else ""
+    return f"trial {failed[-1].number}: {cause}" if cause else ""
 
 
 def _told(failed: Sequence[TrialResult]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import pareto
-from nas.errors import Conflict, NasError
+from nas.errors import Conflict, NasError, UsageError
 from nas.report.folder import report_folder
 from nas.results import StudyRecord, TrialResult
 from nas.running.stop_control import request_stop
@@ -91,7 +91,7 @@ class Study:
         search is running.
         """
         if not is_running(self.folder):
-            help = f"nas resume {self._stored.address}"
+            help = f"{self.record().go_on(self._stored.address)}   goes on with it"
             raise Conflict(f"study '{self.name}' is not running", code="not-running", help=help)
         request_stop(self.folder, now)
 
@@ -174,4 +174,9 @@ def _row(folder: Path) -> dict[str, Any]:
 
 def _listed(where: Iterable[str]) -> list[str]:
     """Returns the limits as a list; a lone string is one limit, not a sequence of letters."""
-    return [where] if isinstance(where, str) else list(where)
+    limits = [where] if isinstance(where, str) or not isinstance(where, Iterable) else list(where)
+    for limit in limits:
+        if not isinstance(limit, str):
+            help = 'for example ["decode_ms_per_token<=0.8"]'
+            raise UsageError(f"expected limits as texts, got {limit!r:.80}", where="where", help=help)
+    return limits

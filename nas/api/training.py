@@ -1,6 +1,5 @@
 """Trains the architecture of a stored trial by itself, as `Study.train` and `nas train` do."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from nas import files
 from nas.api.model import Model, load_model
 from nas.errors import UsageError
 from nas.measure import DeviceLock
+from nas.measure.hardware import checked_device
 from nas.results import TrialResult
 from nas.running.events import waiting
 from nas.running.held_signals import held_signals
@@ -38,8 +38,8 @@ def train(
     """Trains one architecture: see `nas.api.study.Study.train`."""
     chosen = stored.trial(number)
     stored.require_built_in("nas train")
-    if device is not None and not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
-        raise UsageError(f"unknown device '{device[:80]}'", where="device", help="one of cpu, cuda, cuda:N")
+    if device is not None:
+        checked_device(device)
     if steps is not None and steps < 1:
         raise UsageError(f"steps must be at least 1, got {steps}", where="steps")
     seed = seed_of(stored.file.search.seed, number) if seed is None else seed

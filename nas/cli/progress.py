@@ -15,7 +15,8 @@ from nas.cli.live_panel import LivePanel
 from nas.cli.output import emit, people
 from nas.cli.waits import Waits
 from nas.formatting import duration, number
-from nas.printable import printable
+from nas.printable import on_one_line, printable
+from nas.reasons import cause_of
 from nas.results import one_line
 from nas.settings.study_file import StudyFile
 
@@ -24,7 +25,8 @@ STOPPING = {
     "NOW": "Saving and stopping. Ctrl-C now kills everything at once (nothing is lost).",
 }
 
-
+LONGEST_CAUSE = 200
+"""Only so many characters of what a trial failed of are shown while the search runs."""
 OVER_FOR_NOW = "is over its limit, but others disturbed the measurement: trained all the same, measured again later"
 
 
@@ -107,6 +109,8 @@ class Progress:
             self.front.add([metrics[o.metric] for o in self.objectives])
             self._told_front = None
         shown = "  ".join(f"{o.metric} {number(metrics[o.metric])}" for o in self.objectives if o.metric in metrics)
+        if event["state"] == "FAIL":
+            shown = "  ".join(filter(None, (shown, on_one_line(cause_of(event["detail"]))[:LONGEST_CAUSE])))
         self._say(f"[{self.trained}/{self.budget}] trial {trial} {outcome}  {shown}  ({architecture})")
 
     def _say(self, line: str) -> None:

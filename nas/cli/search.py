@@ -133,8 +133,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     summary = f"{record.trained_count()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
-        again = "nas search FILE" if record.body else f"nas resume {outcome.study.address}"
-        console.print(f"Continue with: {again}")
+        console.print(f"Continue with: {record.go_on(outcome.study.address)}", soft_wrap=True)
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
     if outcome.signal is not None:

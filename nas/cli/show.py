@@ -34,30 +34,37 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     found = stored.trial(trial)
     front = found.number in {member.number for member in stored.front()}
     models = trained_models(stored, trial)
-    commands = [] if record.body else _commands(stored.address, found, models)
+    proposals = _proposals(stored.address, found, models, record)
     if json:
+        commands = [command for command, _ in proposals]
         emit("result", study=stored.name, on_front=front, commands=commands, models=models, **asdict(found))
     else:
-        _print(found, front, commands, models, record)
+        _print(found, front, proposals, models, record)
 
 
-def _commands(address: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lists commands: one trains the trial, another writes text with it where there are weights for that."""
+def _proposals(
+    address: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]], record: "StudyRecord"
+) -> list[tuple[str, str]]:
+    """Lists commands and what they do: one trains the trial, another writes text where there are weights for that."""
     from shlex import quote
 
+    from nas.report.next_training import NextTraining
     from nas.study.trained_models import prompt_for
 
-    where = f"{quote(address)} {trial.number}"
-    commands = [f"nas train {where}"]
+    training = NextTraining.of(trial, record.settings)
+    if training is None:
+        return []
+    proposals = [(training.command(quote(address)), str(training))]
     if models and trial.model.family != "encoder":
-        commands.append(f"nas generate {where} --prompt {quote(prompt_for(Path(models[0]['folder'])))}")
-    return commands
+        prompt = quote(prompt_for(Path(models[0]["folder"])))
+        proposals.append((f"nas generate {quote(address)} {trial.number} --prompt {prompt}", "Write text with it"))
+    return proposals
 
 
 def _print(
     trial: "TrialResult",
     front: bool,
-    commands: list[str],
+    proposals: Sequence[tuple[str, str]],
     models: Sequence[Mapping[str, Any]],
     record: "StudyRecord",
 ) -> None:
@@ -72,7 +79,8 @@ def _print(
         console.print("", _rungs(trial), sep="\n")
     if models:
         console.print("", _models(models), sep="\n")
-    console.print("", *commands, sep="\n", soft_wrap=True)
+    for command, what in proposals:
+        console.print(f"\n{what}:\n  {command}", soft_wrap=True)
 
 
 def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]") -> "Table":

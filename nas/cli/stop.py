@@ -17,15 +17,9 @@ def stop(
 
     Exit code 0 when the driver was asked, 4 when the study is not running.
     """
+    from nas.api.study import open_study
     from nas.cli.output import people
-    from nas.errors import Conflict
-    from nas.running.stop_control import request_stop
-    from nas.study import open_study
-    from nas.study.stored_study import is_running
 
-    folder = open_study(study).folder
-    if not is_running(folder):
-        raise Conflict(f"study '{folder.name}' is not running", code="not-running", help=f"nas resume {folder.name}")
-    request_stop(folder, now)
+    open_study(study).stop(now)
     how = "save and stop now" if now else "finish, and no new one starts"
     people().print(f"The search was asked to stop: running trials {how}.")

@@ -43,7 +43,7 @@ def checked_device(name: str) -> torch.device:
     """Returns the torch device of that name. Raises UsageError for one that is unknown or absent."""
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UsageError(f"unknown device '{name}'", code="device", where="device", help="one of cpu, cuda, cuda:N")

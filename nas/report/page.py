@@ -99,7 +99,7 @@ def _study(summary: Summary) -> str:
 def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     """Lists (purpose, command)."""
     record, study = summary.record, _study(summary)
-    go_on = "nas search FILE" if record.body else f"nas resume {study}"  # a stored study never runs code
+    go_on = record.go_on(study)
     steps = {
         "continue where it stopped": go_on if record.trained_count() < record.budget else "",
         "run failed trials once more": f"{go_on} --retry failed"

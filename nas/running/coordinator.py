@@ -21,7 +21,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.errors import NasError, OutOfReach, UsageError
+from nas.errors import NasError, OutOfReach
 from nas.reasons import Reason, over_limit
 from nas.results import Rung
 from nas.running.architecture_features import Describe
@@ -30,7 +30,7 @@ from nas.running.early_endings import EarlyEndings
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Notice, Reached, notice
 from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import ProposerThread
-from nas.running.running_trial import RunningTrial
+from nas.running.running_trial import RunningTrial, unmeasured
 from nas.running.trial_queue import TrialQueue
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_space import Design
@@ -232,11 +232,7 @@ class Coordinator:
         trial.metrics |= metrics
         for wanted in self.file.judged():
             if wanted.means.cheap and wanted.metric not in trial.metrics:
-                raise UsageError(
-                    f"'{wanted.metric}' cannot be measured on this machine",
-                    code="not-measurable",
-                    help="leave it out of objectives and constraints, or run where the hardware counts it",
-                )
+                raise unmeasured(wanted.metric, self.file.trial is not None)
         self._proposals.measured(number, trial.metrics)
         # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
         cheap = [constraint for constraint in self.constraints if constraint.means.cheap]
@@ -300,7 +296,8 @@ class Coordinator:
             self.failures.add(state)
         self._early_endings.ended(trial, state, all(violation <= 0 for violation in violations.values()))
         del self.running[number]
-        outcome = {"state": state.name, "reason": reason, "metrics": trial.metrics, "violations": violations}
+        outcome: dict[str, Any] = {"state": state.name, "reason": reason, "detail": detail[-2000:]}
+        outcome |= {"metrics": trial.metrics, "violations": violations}
         self._notify("finished", number, **outcome, counts=asdict(self.counts))
 
     def _release(self, trial: RunningTrial) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from nas.errors import UsageError
 from nas.measurement import at_best_pace
 from nas.reasons import Verdict
 from nas.results import Constraint, Rung, rungs_of
@@ -74,3 +75,18 @@ class RunningTrial:
         one.
         """
         return bool(self.metrics.get("contended")) and constraint.means.cheap and not constraint.means.exact
+
+
+def unmeasured(metric: str, own: bool) -> UsageError:
+    """Returns the error for a metric that has to be known before training, and is not. `own` means a training of the
+    user's own, which has to yield it.
+    """
+    if own:
+        text = f"the body told no '{metric}' before training, though it is known then"
+        help = (
+            f'yield Measured({{"{metric}": ...}}) first; without `cheap = true`, Finished may tell a metric of your own'
+        )
+    else:
+        text = f"'{metric}' cannot be measured on this machine"
+        help = "leave it out of objectives and constraints, or run where the hardware counts it"
+    return UsageError(text, code="not-measurable", help=help)

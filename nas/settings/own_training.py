@@ -1,9 +1,10 @@
 """Reads `[trial]`, a training of your own in a study file, and checks which keys apply to a space of parameters."""
 
+import re
 from collections.abc import Set
 from pathlib import Path
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from nas.errors import InvalidStudyFile
 from nas.toml_table import Table
@@ -21,8 +22,15 @@ OWN_TRAIN_KEYS = ("steps", "rungs", "time_limit")
 class TrialSettings(Table):
     """Names the function that runs a trial in place of the built-in training."""
 
-    body: str = Field(pattern=r"^[\w.]+:[\w.<>]+$", max_length=200)
+    body: str = Field(max_length=200)
     _beside: Path | None = PrivateAttr(default=None)
+
+    @field_validator("body")
+    @classmethod
+    def _names_a_function(cls, body: str) -> str:
+        if not re.fullmatch(r"[\w.]+:[\w.<>]+", body):
+            raise ValueError('expected module:function, as in "digits_training:train"')
+        return body
 
     @property
     def beside(self) -> Path | None:

@@ -24,6 +24,7 @@ from nas import bounds, files
 from nas.architecture import Architecture, Family, first_error, path_of
 from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, nearest
 from nas.results import Constraint, Metric, Objective, metric
+from nas.settings.absent_file import which_file
 from nas.settings.baseline import BaselineSettings
 from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
 from nas.settings.own_training import ARCHITECTURES_ALONE, OWN_TRAIN_KEYS, TrialSettings, check_parameter_study
@@ -204,9 +205,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), preset: str | None = N
     try:
         text = files.read_bytes(path, bounds.FILE_BYTES).decode("utf-8-sig")  # some editors put a mark at the front
     except FileNotFoundError:
-        near = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        found = "found there: " + ", ".join(near) if near else "`nas spaces` lists study files"
-        raise InvalidStudyFile("no such study file", where=str(path), help=found) from None
+        raise InvalidStudyFile("no such study file", where=str(path), help=which_file(path)) from None
     except (OSError, ValueError) as error:
         raise InvalidStudyFile(f"cannot be read as text: {error}", where=str(path)) from None
     file = parse(text, overrides, source=str(path), preset=preset, folder=path.parent)

@@ -77,6 +77,35 @@ def test_what_training_cannot_do_is_refused(study, options, told):
         study.train(0, **options)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"tokens": -1}, "tokens must be a whole number from 0 to"),
+        ({"tokens": "10"}, "tokens must be a whole number from 0 to"),
+        ({"prompt": 5}, "expected a text, got 5"),
+        ({"prompt": ""}, "the prompt is empty"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(study, arguments, told):
+    with pytest.raises(nas.UsageError, match=told):
+        study.train(0).generate(**({"prompt": "the"} | arguments))
+
+
+def test_tokens_and_devices_that_are_not_there_are_refused(study):
+    model = study.train(0)
+    with pytest.raises(nas.UsageError, match="there is no token 9999"):
+        model.decode([9999])
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(nas.UsageError, match=f"device '{device}'"):
+            nas.load_model(model.folder, device)
+
+
+@pytest.mark.parametrize("where", [3, [3], [None], None])
+def test_limits_are_texts(study, where):
+    with pytest.raises(nas.UsageError, match="expected limits as texts"):
+        study.front(where=where)
+
+
 def test_beams_without_a_source_are_refused(study):
     with pytest.raises(nas.UsageError, match="beams are for models with a source"):
         study.train(0).generate("the", beams=3)

@@ -145,3 +145,10 @@ def test_a_limit_that_cannot_be_read_is_told_at_once(nas, where):
     ran = nas("front", "demo", "--where", where)
     assert (ran.code, ran.out) == (2, "")
     assert len(ran.err) < 3000
+
+
+@pytest.mark.parametrize("where", ["val_loss=<2", "val_loss=2", "val_loss<<2", "val_loss", "<=2", "val_loss<=two"])
+def test_what_is_no_limit_is_told_the_form(nas, where):
+    ran = nas("front", "demo", "--where", where)
+    assert ran.code == 2
+    assert f"expected METRIC OPERATOR NUMBER, got '{where}'" in ran.err

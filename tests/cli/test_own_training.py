@@ -119,6 +119,36 @@ def test_a_body_that_is_not_there_is_told_with_its_place(place, monkeypatch, cap
     assert not (place / "runs" / "mine" / "study.db").exists()
 
 
+def test_what_trials_fail_of_is_told_with_what_runs_them_once_more(place, monkeypatch, capsys):
+    module = next((place / "space").glob("*.py"))
+    module.write_text("def train(job):\n    raise ValueError('no data')\n    yield\n")
+    code, _, err = called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress")
+    assert code == 6
+    assert "trial 0 error  ValueError: no data  (" in err
+    assert "      trial 4: ValueError: no data" in err
+    assert "nas.resume('mine', body=..., retry_failed=True)" in err
+    assert "nas resume" not in err
+
+
+def test_a_metric_that_the_body_does_not_tell_in_time_is_named(place, monkeypatch, capsys):
+    module = next((place / "space").glob("*.py"))
+    module.write_text("from nas import Finished\ndef train(job):\n    yield Finished({'error': 0.5, 'size': 1})\n")
+    code, _, err = called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress")
+    assert (code, "the body told no 'size' before training" in err) == (2, True)
+    assert 'yield Measured({"size": ...}) first' in err
+
+
+def test_stopping_what_does_not_run_names_the_command_that_goes_on(place, monkeypatch, capsys):
+    called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "2")
+    code, _, err = called(monkeypatch, capsys, "stop", "mine")
+    assert (code, "nas search FILE   goes on with it" in err) == (4, True)
+
+
+def test_a_body_that_is_no_module_and_function_is_told_the_form(place, monkeypatch, capsys):
+    code, _, err = called(monkeypatch, capsys, "check", "space/mine.toml", "-s", "trial.body=mine.train")
+    assert (code, 'expected module:function, as in "digits_training:train"' in err) == (2, True)
+
+
 def from_python(job: Job):
     yield Measured({"size": 1 + job.parameters["x"]})
     yield Reached(job.rungs[0], {"error": job.parameters["x"]})
