@@ -194,6 +194,7 @@ def events(tmp_path, monkeypatch, capsys) -> list[dict[str, Any]]:
 def test_every_event_is_told_with_its_keys(events):
     table = rows(sections("commands.md")["Output"])
     told = {spans(kind)[0]: set(spans(keys)) for kind, keys, _ in table}
+    del told["restarted"]  # of a damaged checkpoint alone: see tests/cli/test_json_contract.py
     assert {event["type"]: set(event) - {"type"} for event in events} == told
     counts = next(event["counts"] for event in events if "counts" in event)
     assert set(counts) == set(spans(sections("commands.md")["Output"].rpartition("`counts` holds")[2]))

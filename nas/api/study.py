@@ -91,7 +91,7 @@ class Study:
         search is running.
         """
         if not is_running(self.folder):
-            help = f"{self.record().go_on(self._stored.address)}   goes on with it"
+            help = f"{self.record().go_on(self._stored.address)}   continues it"
             raise Conflict(f"study '{self.name}' is not running", code="not-running", help=help)
         request_stop(self.folder, now)
 

@@ -61,7 +61,7 @@ def _parse(text: str, metrics: Iterable[str]) -> Limit:
         bound = float(number)
     except ValueError:
         bound = math.nan
-    if not metric or set(metric) & set("<=>") or math.isnan(bound):
+    if not metric or math.isnan(bound) or (metric not in metrics and metric.endswith(("<", "=", ">"))):
         help = 'for example "decode_ms_per_token<=0.8"; operators: <=, <, >=, >, =='
         raise UsageError(f"expected METRIC OPERATOR NUMBER, got '{text}'", where="where", help=help)
     if metric not in metrics:

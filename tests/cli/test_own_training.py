@@ -141,7 +141,7 @@ def test_a_metric_that_the_body_does_not_tell_in_time_is_named(place, monkeypatc
 def test_stopping_what_does_not_run_names_the_command_that_goes_on(place, monkeypatch, capsys):
     called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "2")
     code, _, err = called(monkeypatch, capsys, "stop", "mine")
-    assert (code, "nas search FILE   goes on with it" in err) == (4, True)
+    assert (code, "nas search FILE   continues it" in err) == (4, True)
 
 
 def test_a_body_that_is_no_module_and_function_is_told_the_form(place, monkeypatch, capsys):
