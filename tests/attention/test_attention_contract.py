@@ -318,7 +318,7 @@ def test_refuses_the_form_and_the_position_that_it_lacks(spec):
         with pytest.raises(InvalidArchitecture, match="cannot be causal"):
             build(spec, HIDDEN, CONTEXT)
     if not {"bidirectional", "cross"} & set(spec.forms):
-        with pytest.raises(InvalidArchitecture, match="is causal alone"):
+        with pytest.raises(InvalidArchitecture, match="is only causal"):
             build(spec, HIDDEN, CONTEXT, causal=False)
     for position in {"rope", "alibi"} - set(spec.positions):
         with pytest.raises(InvalidArchitecture, match=f"takes no position='{position}'; use one of"):

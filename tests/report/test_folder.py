@@ -69,7 +69,7 @@ def test_a_page_of_somebody_else_is_no_report_whatever_the_names(record, tmp_pat
     for name in files:
         (folder / name).write_text("<title>mine · architecture search</title>")
     before = contents(folder)
-    with pytest.raises(Conflict, match="something else"):
+    with pytest.raises(Conflict, match="something other than a report"):
         report.write(record, folder)
     assert contents(folder) == before
 
@@ -78,7 +78,7 @@ def test_a_page_of_somebody_else_is_no_report_whatever_the_names(record, tmp_pat
 def test_what_somebody_added_to_a_report_is_not_deleted(record, tmp_path, name):
     folder = report.write(record, tmp_path / "report").parent
     (folder / name).write_text("mine")
-    with pytest.raises(Conflict, match="something else") as caught:
+    with pytest.raises(Conflict, match="something other than a report") as caught:
         report.write(record, folder)
     assert name in caught.value.detail
     assert (folder / name).read_text() == "mine"
@@ -97,7 +97,7 @@ def test_a_folder_with_something_else_in_it_is_refused(record, tmp_path, strange
 
 def test_pictures_without_a_report_are_refused_too(record, tmp_path):
     (tmp_path / "holiday.png").write_text("mine")
-    with pytest.raises(Conflict, match="something else"):
+    with pytest.raises(Conflict, match="something other than a report"):
         report.write(record, tmp_path)
 
 
