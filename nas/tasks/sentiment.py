@@ -87,7 +87,7 @@ class Sentiment(ClassTask):
         return (tokens_BT, padding_BT), self.labels[split][numbers]
 
     def _check_labels(self) -> None:
-        """Raises DataError for one class alone, and for one that training does not show."""
+        """Raises DataError for a single class, and for a class that no training row shows."""
         known = set(self.classes)
         if len(known) < 2:
             raise DataError(

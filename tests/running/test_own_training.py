@@ -164,7 +164,7 @@ def test_a_cheap_metric_that_is_not_measured_ends_the_search_with_its_name(tmp_p
     def body(job: Job):
         yield Finished({"error": 1.0, "size": 2.0})
 
-    with pytest.raises(UsageError, match="'size' cannot be measured"):
+    with pytest.raises(UsageError, match="the body told no 'size' before training"):
         run(tmp_path / "own", body)
 
 

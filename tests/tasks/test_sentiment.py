@@ -191,7 +191,7 @@ def test_a_class_that_training_lacks_is_told_with_its_row(tmp_path):
 def test_one_class_alone_is_refused(tmp_path):
     path = tmp_path / "texts.csv"
     path.write_text("text,label,split\na,1,train\nb,1,val\nc,1,test\n")
-    with pytest.raises(DataError, match="one class alone"):
+    with pytest.raises(DataError, match="a single class cannot be learned"):
         open_task(TableTask(kind="sentiment", corpus=str(path)))
 
 
