@@ -91,7 +91,7 @@ def test_a_floor_of_one_split_alone_is_shown_with_a_dash(nas, runs):
     ran = nas("train", "demo", 0)
     assert (ran.code, ran.out) == (0, f"{folder}\n")
     told = [line.split()[-3:] for line in ran.err.splitlines() if "exact_match" in line]
-    assert told == [["exact_match:b", "0.25", "–"], ["exact_match:[/c]", "–", "0.75"]]
+    assert told == [["exact_match:b", "0.2500", "–"], ["exact_match:[/c]", "–", "0.7500"]]
 
 
 def test_steps_seed_and_folder_can_be_chosen(nas, runs, tmp_path):
