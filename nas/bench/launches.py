@@ -123,7 +123,7 @@ def _tail(folder: Path) -> str:
 
 
 def _main(folder: Path) -> None:
-    """In the process of its own."""
+    """Runs one launch in a process of its own."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     file, started = StudyFile.model_validate(job["settings"]), job["started"]
     if job["who"] == STOCK:

@@ -36,7 +36,7 @@ def uniform(task: Task) -> dict[str, float]:
 
 
 def reference(objectives: Sequence[Objective], task: Task, largest: Mapping[str, float]) -> dict[str, float]:
-    """For each objective: the uniform score where there is one, else what the largest architecture costs."""
+    """Returns, for each objective, the uniform score where there is one, else the largest architecture's cost."""
     guessed = uniform(task)
     return {o.metric: guessed.get(o.metric, largest.get(o.metric, math.nan)) for o in objectives}
 

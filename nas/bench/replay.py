@@ -96,7 +96,7 @@ class Curve:
 
 
 def joined(line: Sequence[Finish], scale: Scale) -> list[bool]:
-    """For each finish of the line, in order of time, whether it was on the running front when it came, as told."""
+    """Tells for each finish, in order of time, whether it was on the front of that moment, by the values then told."""
     front: list[list[float]] = []
     found = []
     for finish in line:

@@ -57,7 +57,7 @@ class Shelf:
         return {**entry["measured"], **means}
 
     def measure(self, keys: Iterable[str], file: StudyFile, task: Task, device: str, say: Say) -> None:
-        """Those that are not measured yet, one after another."""
+        """Measures the architectures that are not measured yet, one after another."""
         lock, left = DeviceLock(device), [key for key in keys if self.entries[key]["measured"] is None]
         for i, key in enumerate(left, start=1):
             say(f"measuring {i} of {len(left)}, idle")
@@ -66,7 +66,7 @@ class Shelf:
             self.save()
 
     def train(self, keys: Iterable[str], seeds: int, file: StudyFile, device: str, jobs: int, say: Say) -> None:
-        """Those seeds of these that are not trained yet. Raises NasError when a process dies of it."""
+        """Trains the seeds of these architectures that are not trained yet. Raises NasError when a process dies."""
         left = [(key, seed) for key in keys for seed in range(seeds) if str(seed) not in self.entries[key]["trained"]]
         work = partial(_train, file=file, device=device)
         calls = [((key, seed), self.entries[key]) for key, seed in left]

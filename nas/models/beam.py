@@ -93,7 +93,7 @@ def _extend(
 
 
 def _rows(text_BJU: Tensor, index_BK: Tensor) -> Tensor:
-    """Those K of the J texts of each sequence, in that order."""
+    """Picks K of the J texts of each sequence, in the order of the indexes."""
     return text_BJU.gather(1, index_BK[..., None].expand(-1, -1, text_BJU.size(2)))
 
 

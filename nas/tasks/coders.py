@@ -130,7 +130,7 @@ class Subwords(Coder):
         return [found.ids for part in parts for found in self._tokenizer.encode_batch(list(part))]
 
     def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """And of each token [start, end) in characters of the text, without the space before a word."""
+        """Encodes a text, and gives each token's [start, end) in its characters, without the space before a word."""
         found = self._tokenizer.encode(text)
         return found.ids, found.offsets
 
