@@ -1,7 +1,7 @@
-"""Attention mechanisms: one file a kind, one table.
+"""Holds the attention mechanisms: one file a kind, and one table, `MODULES`.
 
-To add a kind: a spec in `nas.kinds`, a module in a file here, a line in `MODULES`. The contract tests, the benchmarks
-and the documentation go through the table.
+A new kind needs a spec in `nas.kinds`, a module in a file here and a line in `MODULES`. The contract tests, the
+benchmarks and the documentation go through the table.
 """
 
 from typing import Any
@@ -68,10 +68,11 @@ MODULES: dict[type[Kind], type[Attention[Any]]] = {
 def build(
     spec: Kind, hidden: int, context: int, causal: bool = True, position: Position | None = None
 ) -> Attention[Any]:
-    """The module of a spec, for sequences of up to `context` tokens. Raises InvalidArchitecture when it cannot be.
+    """Builds the module of a spec for sequences of up to `context` tokens.
 
-    `position`: how it knows the order of tokens; by default the kind's own. Learned and sinusoidal ones are added by
-    the model to what it reads, not here.
+    `position` says how the module knows the order of tokens; the default is the kind's own. The model adds learned and
+    sinusoidal positions to its input, so they have no part here. Raises InvalidArchitecture for a spec that does not
+    fit `hidden`, `causal` or `position`, and UsageError for a context below 1.
     """
     if problem := spec.problem(hidden, position):
         text, fix = problem

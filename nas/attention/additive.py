@@ -1,4 +1,4 @@
-"""Additive attention: queries and keys are compared by a small network in place of a product.
+"""Defines additive attention: a small network, not a product, compares queries with keys.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, E head size, Q queries of a block.
 """
@@ -18,25 +18,26 @@ from nas.attention.state import KeyValueCache, Memory
 from nas.kinds import Additive, Position
 
 BLOCK_VALUES = 2**20
-"""The size of the largest tensor: there is a value for each query, key and hidden unit, for so many queries at once as
-fit here.
+"""Limits the largest tensor, which has a value for each query of a block, each key and each hidden unit.
 
 Forward and backward at T = 512, hidden 128, on one core: 2^18 53 ms, 2^20 37 ms, 2^22 59 ms.
 """
 
 LARGEST = 40.0
-"""At which a query's or key's value is held: e^(2·40) is finite in fp32, and tanh is ±1 long before."""
+"""Bounds the values of queries and keys: e^(2·40) is finite in fp32, and tanh is ±1 long before."""
 
 
 class AdditiveAttention(HeadedAttention[KeyValueCache]):
-    """softmax_s(a · tanh(q_t + k_s)) v_s with a learned vector a per head (Bahdanau et al. 2015, arXiv:1409.0473).
+    """y_t = softmax_s(a · tanh(q_t + k_s)) v_s, with a learned per head (Bahdanau et al. 2015, arXiv:1409.0473).
 
-    Ours: the scores of several heads, and the keys and the values are two views of what is attended to. a starts at
-    N(0, 1.4²/E), where scores have a variance of 1. As tanh(x) = 1 − 2/(1 + e^2x) and e^2(q + k) = e^2q · e^2k, a pair
-    takes a product and a division; exponentials are taken of single tokens. The 1 cancels in the softmax.
+    Where we differ: there are several heads, and keys and values come from separate matrices. a starts at N(0, 1.4²/E),
+    which gives scores a variance of 1.
 
-    Time O(T²·D), a division each; memory O(T²·H), as no tensor of T² by D is made, forwards or backwards. Decode state
-    2·C·H·E values.
+    tanh(x) = 1 − 2/(1 + e^2x) and e^2(q + k) = e^2q · e^2k. So a pair takes a product and a division, and exponentials
+    are computed for single tokens only. The 1 cancels in the softmax.
+
+    Time O(T²·D), with one division for each query, key and value; memory O(T²·H), since no pass makes a tensor of T² by
+    D. Decode state 2·C·H·E values.
     """
 
     def __init__(self, spec: Additive, hidden: int, context: int, causal: bool, position: Position) -> None:
@@ -81,7 +82,10 @@ class AdditiveAttention(HeadedAttention[KeyValueCache]):
         return torch.cat([F.pad(block_BHQS, (0, S - block_BHQS.size(3))) for block_BHQS in shares], dim=2)
 
     def flops(self, tokens: int, source: int | None = None) -> int:
-        """a · tanh(…), and weights times values. Of a single sequence: in a batch, smaller blocks see less in vain."""
+        """Counts the products in a · tanh(…) and in weights times values, for a single sequence.
+
+        In a batch, blocks are smaller and compute fewer masked scores.
+        """
         pairs = tokens * (tokens if source is None else source)
         if source is None and self.causal:
             rows = _queries_at_once(tokens * self.width)
@@ -98,7 +102,7 @@ class AdditiveAttention(HeadedAttention[KeyValueCache]):
     def _mix(
         self, q_BTHE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, start: int | None, visible_B11S: Tensor | None
     ) -> Tensor:
-        """The output, from what `_shares` takes and the values."""
+        """Computes the output from the arguments of `_shares` and the values."""
         shares = self._shares(q_BTHE, k_BHSE, start, visible_B11S)
         y_BHTE = torch.cat([block_BHQS @ v_BHSE[:, :, : block_BHQS.size(3)] for block_BHQS in shares], dim=2)
         return self._join(y_BHTE.transpose(1, 2).flatten(2))
@@ -106,9 +110,9 @@ class AdditiveAttention(HeadedAttention[KeyValueCache]):
     def _shares(
         self, q_BTHE: Tensor, k_BHSE: Tensor, start: int | None, visible_B11S: Tensor | None
     ) -> Iterator[Tensor]:
-        """The weights (B, H, Q, S) of one block of queries after another, S up to the last token that it may see.
+        """Yields the weights (B, H, Q, S) block of queries by block; S ends at the last token that the block may see.
 
-        `start` is the position of the first query among the keys, None where those are of a memory.
+        `start` is the position of the first query among the keys, or None where the keys belong to a memory.
         """
         q_BHTE = q_BTHE.transpose(1, 2)
         up_q_BHTE, up_k_BHSE = _up(q_BHTE), _up(k_BHSE)
@@ -130,9 +134,9 @@ class AdditiveAttention(HeadedAttention[KeyValueCache]):
 
 
 class _Scores(torch.autograd.Function):
-    """a · tanh(q_t + k_s) − Σ a, (B, H, Q, S), from e^2q and e^2k; gradients go to q and k themselves.
+    """Computes a · tanh(q_t + k_s) − Σ a, (B, H, Q, S), from e^2q and e^2k; gradients go to q and k themselves.
 
-    The largest tensor is made again for the gradients, not kept.
+    The backward pass computes the largest tensor again instead of keeping it.
     """
 
     @staticmethod
@@ -155,26 +159,26 @@ class _Scores(torch.autograd.Function):
 
 
 def _up(x_BHTE: Tensor) -> Tensor:
-    """e^2x, in order in memory."""
+    """Computes e^2x in contiguous memory."""
     return (2 * x_BHTE.detach().clamp(-LARGEST, LARGEST)).exp().contiguous()
 
 
 def _low(up_q_BHQE: Tensor, up_k_BHSE: Tensor) -> Tensor:
-    """½ (1 − tanh(q + k)) = 1 / (1 + e^2q · e^2k) of every pair, (B, H, Q, S, E)."""
+    """Computes ½ (1 − tanh(q + k)) = 1 / (1 + e^2q · e^2k) for every pair, (B, H, Q, S, E)."""
     return (up_q_BHQE[:, :, :, None] * up_k_BHSE[:, :, None]).add_(1).reciprocal_()
 
 
 def _softmax(scores_BHQS: Tensor, visible: Tensor | None) -> Tensor:
-    """Over the visible keys; zeros for a query that sees none."""
+    """Takes the softmax over the visible keys; a query that sees none gets zeros."""
     if visible is None:
         return scores_BHQS.softmax(-1)
-    # The lowest number, as −∞ alone in a row would give NaN.
+    # A row of −∞ alone would give NaN; the lowest finite number does not.
     lowest = torch.finfo(scores_BHQS.dtype).min
     return scores_BHQS.masked_fill(~visible, lowest).softmax(-1) * visible
 
 
 def _queries_at_once(key_values: int) -> int:
-    """Returns how many queries are compared at once with all keys, which have so many values."""
+    """Returns how many queries one block compares with all keys; `key_values` counts the values of all keys."""
     return max(1, BLOCK_VALUES // key_values)
 
 

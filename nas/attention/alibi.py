@@ -1,4 +1,4 @@
-"""ALiBi positions: a score is lowered in proportion to the distance, at a slope of its own in each head.
+"""Defines ALiBi positions: each head lowers a score in proportion to the distance, at its own slope.
 
 Shapes: T tokens, S tokens attended to, H heads.
 """
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 def slopes(heads: int) -> list[float]:
-    """2^(−8/n), 2^(−16/n), … for the n = 2^k heads that are no more than `heads`; then every other one of 2·n.
+    """Returns the slopes 2^(−8/n), 2^(−16/n), … for the largest n = 2^k ≤ `heads`, then every other slope of 2·n.
 
-    Press et al. 2022 (arXiv:2108.12409), as its authors' code does for other numbers than powers of two.
+    Press et al. 2022 (arXiv:2108.12409); for head counts that are no power of two, the rule of its authors' code.
     """
     whole = 2 ** math.floor(math.log2(heads))
     first = [2.0 ** (-8 * (h + 1) / whole) for h in range(whole)]
@@ -21,7 +21,7 @@ def slopes(heads: int) -> list[float]:
 
 
 class Alibi(nn.Module):
-    """−m_h · |t − s| for each head h, to be added to its scores; without causality, distances count both ways."""
+    """Computes −m_h · |t − s|, added to the scores of each head h. Without causality, distances count both ways."""
 
     slope_H11: Tensor
 
@@ -30,6 +30,6 @@ class Alibi(nn.Module):
         self.register_buffer("slope_H11", torch.tensor(slopes(heads))[:, None, None], persistent=False)
 
     def forward(self, queries_T: Tensor, keys_S: Tensor) -> Tensor:
-        """(H, T, S) for tokens at these positions. Leading dimensions, such as blocks, come before H in the result."""
+        """Returns (H, T, S) for tokens at these positions. Leading dimensions, such as blocks, come before H."""
         distance = (queries_T[..., :, None] - keys_S[..., None, :]).abs()
         return -self.slope_H11 * distance[..., None, :, :]

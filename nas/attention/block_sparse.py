@@ -1,4 +1,4 @@
-"""Block-sparse attention: near blocks of tokens and every s-th before them, at a cost linear in the context.
+"""Defines block-sparse attention: near blocks and every s-th block before them, at a cost linear in the context.
 
 Shapes: B batch, S tokens attended to, H heads, K heads of keys and values, E head size, C context, R keys in reach of a
 block.
@@ -17,7 +17,10 @@ from nas.kinds import BlockSparse, Position
 
 @dataclass(frozen=True)
 class Strided:
-    """t sees s when their blocks of b tokens are d apart, d ≤ 1 or d = s·m for m up to n. Causal: of the past."""
+    """Lets t see s when their blocks of b tokens are d apart, for d ≤ 1 or d = s·m with m up to n.
+
+    The causal rule shows the past alone.
+    """
 
     block: int
     stride: int
@@ -31,11 +34,11 @@ class Strided:
 
 
 class BlockSparseAttention(SparseAttention):
-    """softmax(q kᵀ / √E) v over blocks of b tokens: a query's own i, i − 1, and i − s·m for m = 1 … n, up to its place.
+    """y = softmax(q kᵀ / √E) v over blocks of b tokens: the query's own block i, i − 1, and i − s·m for m = 1 … n.
 
-    After the strided pattern of Child et al. 2019 (arXiv:1904.10509); GQA as in softmax. Ours: whole blocks for single
-    tokens, both parts in every head, and of the strided part the n nearest alone, which bounds what a query sees.
-    Without causality the same blocks behind its own are seen as well.
+    After the strided pattern of Child et al. 2019 (arXiv:1904.10509); shared keys and values as in softmax. Where we
+    differ: blocks replace single tokens, every head has both parts, and the strided part ends after n blocks, which
+    bounds what a query sees. Without causality a query also sees the mirrored blocks behind its own.
 
     Time O(T·b·n·D); decode state 2·min((s·n + 1)·b, C)·K·E values in a ring, of which a token reads the n + 2 blocks
     that it sees.

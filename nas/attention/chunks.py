@@ -1,4 +1,4 @@
-"""Long sequences in pieces: chunks, whose tokens are compared with each other directly, and segments of many chunks.
+"""Cuts long sequences into chunks, whose tokens are compared directly, and into segments of many chunks.
 
 Shapes: B batch, T tokens, H heads, E values of each, N chunks of c tokens.
 """
@@ -15,15 +15,15 @@ fresh memory for a whole sequence costs more than its arithmetic: linear attenti
 
 
 def segments(tokens: int) -> Iterator[slice]:
-    """The pieces of a sequence, in order; all but the last are SEGMENT long."""
+    """Yields the pieces of a sequence in order; all but the last have SEGMENT tokens."""
     return (slice(start, min(start + SEGMENT, tokens)) for start in range(0, tokens, SEGMENT))
 
 
 def chunked(tokens_BTHE: Tensor, chunk: int) -> Tensor:
-    """(B, N, H, c, E), with zeros behind the last token."""
+    """Returns (B, N, H, c, E), with zeros behind the last token."""
     missing = -tokens_BTHE.size(1) % chunk
     if missing:
         tokens_BTHE = F.pad(tokens_BTHE, (0, 0, 0, 0, 0, missing))
     B, T, H, E = tokens_BTHE.shape
-    # In the order in which products take it, or each of them would copy it.
+    # In the order in which products take it; otherwise each product would copy it.
     return tokens_BTHE.reshape(B, T // chunk, chunk, H, E).transpose(2, 3).contiguous()

@@ -1,4 +1,4 @@
-"""The gated delta rule: a state in which what a key stood for is replaced, not added to.
+"""Computes the gated delta rule: a state in which a key's old value is replaced, not added to.
 
 Shapes: B batch, T tokens, H heads, E head size, F values of a token, N chunks of c tokens, P = B·H pairs of a sequence
 and a head.
@@ -22,7 +22,7 @@ LOWEST_LOG_DECAY = -30.0
 
 @register_flop_formula(torch.ops.aten.linalg_solve_triangular)
 def solve_flops(a_shape: torch.Size, b_shape: torch.Size, *_: object, **__: Any) -> int:
-    """Half of the products of a full c×c matrix with b: entries above the diagonal are not read."""
+    """Counts half of the products of a full c×c matrix with b: entries above the diagonal are not read."""
     return b_shape.numel() * a_shape[-1]
 
 
@@ -34,11 +34,12 @@ def apply_rule(
     beta_BTH: Float[Tensor, "B T H"],
     before_BHEF: Float[Tensor, "B H E F"] | None = None,
 ) -> tuple[Float[Tensor, "B T H F"], Float[Tensor, "B H E F"]]:
-    """y_t = S_tᵀ q_t / √E, S_t = α_t (I − β_t k_t k_tᵀ) S_{t−1} + β_t k_t v_tᵀ, α = exp(log_decay), from S = `before`
-    or 0; and the last S. Keys must be no longer than 1.
+    """y_t = S_tᵀ q_t / √E with S_t = α_t (I − β_t k_t k_tᵀ) S_{t−1} + β_t k_t v_tᵀ and α = exp(log_decay).
 
-    The chunkwise form of Yang et al. 2025 (arXiv:2412.06464, §3.3). With Γ_t the product of α since the chunk began
-    and S the state there, S_t = Γ_t S + Σ_{s ≤ t} Γ_t/Γ_s k_s u_sᵀ: the rule adds new values u in place of v.
+    S starts at `before`, or at 0. Returns y (B, T, H, F) and the last S. Keys must be no longer than 1.
+
+    This is the chunkwise form of Yang et al. 2025 (arXiv:2412.06464, §3.3). With Γ_t the product of α since the chunk
+    began and S the state there, S_t = Γ_t S + Σ_{s ≤ t} Γ_t/Γ_s k_s u_sᵀ: the rule adds new values u in place of v.
 
     Time O(T·(c + E)·(E + F)) a head.
     """
@@ -69,7 +70,7 @@ def apply_to_one(
     beta_B1H: Float[Tensor, "B 1 H"],
     state_BHEF: Float[Tensor, "B H E F"],
 ) -> Float[Tensor, "B 1 H F"]:
-    """The rule for one token; the state is changed in place."""
+    """Applies the rule to one token and changes the state in place."""
     q_BH1E, k_BH1E, v_BH1F = (t.transpose(1, 2) for t in (q_B1HE, k_B1HE, v_B1HF))
     decay_BH11, beta_BH11 = log_decay_B1H.exp().mT[..., None], beta_B1H.mT[..., None]
     state_BHEF.mul_(decay_BH11)
@@ -78,7 +79,7 @@ def apply_to_one(
 
 
 def rule_flops(tokens: int, heads: int, size: int) -> int:
-    """Matrix products of `apply_rule` with values of the heads' size."""
+    """Counts the FLOPs of the matrix products of `apply_rule`, with values of the heads' size."""
     chunk = min(tokens, CHUNK)
     return -(-tokens // chunk) * heads * chunk * size * (8 * chunk + 6 * size)
 
@@ -86,12 +87,12 @@ def rule_flops(tokens: int, heads: int, size: int) -> int:
 def _solve(
     k_NPcE: Tensor, v_NPcF: Tensor, beta_NPc1: Tensor, since_NPc1: Tensor, decay_NPcc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """U and W of all chunks, before any S is known: the new values are U − W S, the rows of which solve
+    """Computes U and W of all chunks before any S is known. The new values are U − W S; their rows solve
 
-    u_t + β_t Σ_{s < t} Γ_t/Γ_s (k_t · k_s) u_s = β_t v_t − β_t Γ_t Sᵀ k_t.
+        u_t + β_t Σ_{s < t} Γ_t/Γ_s (k_t · k_s) u_s = β_t v_t − β_t Γ_t Sᵀ k_t.
 
-    By substitution: an inverse by blocks is no faster on a CPU, and one as a product of powers of the matrix loses
-    digits where keys are alike.
+    It substitutes. An inverse by blocks is no faster on a CPU, and an inverse as a product of powers of the matrix
+    loses digits where keys are alike.
     """
     weighed_NPcE = beta_NPc1 * k_NPcE
     right = torch.cat((beta_NPc1 * v_NPcF, since_NPc1 * weighed_NPcE), dim=-1)
@@ -105,10 +106,10 @@ def _solve(
 def _carry(
     state_PEF: Tensor, u_NPcF: Tensor, w_NPcE: Tensor, k_NPEc: Tensor, decay_NP11: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """S at the start of each chunk, the new values u − W S of all tokens, and the last S.
+    """Returns S at the start of each chunk, the new values u − W S of all tokens, and the last S.
 
-    A loop over chunks, as each S needs the one before. Chunks could be combined pairwise, but only as E×E matrices,
-    whose products cost more than the loop.
+    A loop runs over chunks, since each S needs the one before. Chunks could be combined pairwise, but only as E×E
+    matrices, whose products cost more than the loop.
     """
     carried, values = [], []
     for u_PcF, w_PcE, k_PEc, decay_P11 in zip(*(t.unbind() for t in (u_NPcF, w_NPcE, k_NPEc, decay_NP11)), strict=True):
@@ -119,7 +120,7 @@ def _carry(
 
 
 def _chunks(tokens_BTHE: Tensor, chunk: int) -> Tensor:
-    """(N, P, c, E), with zeros behind the last token: β = 0 and log α = 0 leave the state as it is."""
+    """Returns (N, P, c, E), with zeros behind the last token: β = 0 and log α = 0 leave the state unchanged."""
     missing = -tokens_BTHE.size(1) % chunk
     if missing:
         tokens_BTHE = F.pad(tokens_BTHE, (0, 0, 0, 0, 0, missing))

@@ -1,7 +1,7 @@
-"""Differential attention: what two maps have in common is taken off.
+"""Defines differential attention: a second attention map is subtracted from the first.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads of queries, keys and values, M = 2·H, E head size,
-J = E / 2 half a head.
+Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads of queries, keys and values, M = 2·H, E head size, J
+= E / 2 half a head.
 """
 
 import math
@@ -17,11 +17,11 @@ from nas.kinds import Differential, Position
 
 
 class DifferentialAttention(DotProductAttention):
-    """(1 − λ₀) · gain · rmsnorm((A₁ − λ A₂) v) in each head, A_i = softmax(q_i k_iᵀ / √(E/2)) of half i of q and k.
+    """y = (1 − λ₀) · gain · rmsnorm((A₁ − λ A₂) v) per head, A_i = softmax(q_i k_iᵀ / √(E/2)) of half i of q and k.
 
     Ye et al. 2024 (arXiv:2410.05258). λ = exp(a₁ · b₁) − exp(a₂ · b₂) + λ₀, with learned vectors a_i and b_i of size
-    E/2 in each layer, drawn from N(0, 0.1²). One gain of size E serves all heads. Ours: λ₀ is a field, the same at
-    every depth, where the paper has 0.8 − 0.6 · exp(−0.3 · depth). Rotary positions turn each half by itself.
+    E/2 in each layer, drawn from N(0, 0.1²). One gain of size E serves all heads. Where we differ: λ₀ is a field, equal
+    at every depth, where the paper has 0.8 − 0.6 · exp(−0.3 · depth). Rotary positions turn each half by itself.
 
     Time O(T²·D), twice that of softmax; decode state 2·C·H·E values.
     """
@@ -41,7 +41,7 @@ class DifferentialAttention(DotProductAttention):
     def weights(
         self, x_BTD: Tensor, memory_BSD: Tensor | None = None, padding_BT: Tensor | None = None
     ) -> Float[Tensor, "B H T S"]:
-        """A₁ − λ A₂: some are below 0, and those of a query sum to 1 − λ."""
+        """Returns A₁ − λ A₂: some weights are below 0, and those of a query sum to 1 − λ."""
         maps_BMTS = super().weights(x_BTD, memory_BSD, padding_BT)
         return self._subtract(maps_BMTS[:, ::2], maps_BMTS[:, 1::2])
 
@@ -70,14 +70,14 @@ class DifferentialAttention(DotProductAttention):
         return self._join(F.rms_norm(y_BTHE, (self.head_size,), gain_E, eps=1e-5).flatten(2))
 
     def _in_halves(self, q_BTHE: Tensor) -> Tensor:
-        """[q₁, 0] and [0, q₂] of each head, (B, T, M, E): two queries that share a whole key, so that one call serves.
+        """Returns [q₁, 0] and [0, q₂] of each head, (B, T, M, E), so that one call serves both halves.
 
-        A quarter of all products is with zeros, but halves by themselves are narrower than the values, which the fused
+        A quarter of all products is with zeros. But halves by themselves are narrower than the values, which the fused
         kernel does not take: 512 tokens of 4 heads of 32 took 26 ms forward and backward on one CPU thread, these 17.
         """
         return (q_BTHE[..., None, :] * self.half_2E).flatten(2, 3)
 
     def _subtract(self, first: Tensor, second: Tensor) -> Tensor:
-        """first − λ · second."""
+        """Computes first − λ · second."""
         exp_2 = (self.vectors_22J[:, 0] * self.vectors_22J[:, 1]).sum(-1).exp()
         return first - (exp_2[0] - exp_2[1] + self.subtracted) * second

@@ -1,4 +1,4 @@
-"""Attention by dot products, over torch's fused kernels.
+"""Computes attention by dot products with torch's fused kernels.
 
 Shapes: B batch, T queries, S keys, H heads, K heads of keys and values (H/K queries share one), E head size.
 """
@@ -19,10 +19,10 @@ def attend(
     causal: bool = False,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """softmax(scale · q kᵀ + bias) v over the visible keys, heads side by side: (B, T, H·E).
+    """y = softmax(scale · q kᵀ + bias) v over the visible keys, with heads side by side: (B, T, H·E).
 
-    `visible` is True where a query may look, of a shape that broadcasts to (B, H, T, S), as does `bias`; a query that
-    sees nothing gives zeros. `causal` (T = S, no `visible`, no `bias`) needs no mask in memory.
+    `visible` is True where a query may look. It and `bias` broadcast to (B, H, T, S). A query that sees nothing gives
+    zeros. `causal` (T = S, no `visible`, no `bias`) needs no mask in memory.
     """
     y_BHTE = F.scaled_dot_product_attention(
         q_BTHE.transpose(1, 2),
@@ -41,7 +41,7 @@ def attend_one(
 ) -> Tensor:
     """Attends with a single query that sees every key: (B, 1, H·E).
 
-    The queries that share a key head stand in a row in place of tokens, so nothing is masked, moved or expanded.
+    The queries that share a key head take the place of tokens, so nothing is masked, moved or expanded.
     """
     B, _, H, E = q_B1HE.shape
     K = k_BKSE.size(1)
@@ -59,7 +59,7 @@ def explicit_weights(
     visible: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """The weights that `attend` multiplies values by, (B, H, T, S); zeros for a query that sees nothing."""
+    """Returns the weights that `attend` multiplies values by, (B, H, T, S); zeros for a query that sees nothing."""
     k_BSHE = k_BSKE.repeat_interleave(q_BTHE.size(2) // k_BSKE.size(2), dim=2)
     scores_BHTS = torch.einsum("bthe,bshe->bhts", q_BTHE, k_BSHE) * (
         1 / math.sqrt(q_BTHE.size(3)) if scale is None else scale
@@ -72,12 +72,12 @@ def explicit_weights(
 
 
 def mask_of(visible: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """Returns the mask that the kernel takes: True where visible, or a number to add, −∞ where not."""
+    """Returns the mask that the kernel takes: True where visible, or a number to add, −∞ where hidden."""
     if bias is None or visible is None:
         return visible if bias is None else bias
     return torch.where(visible, bias, -torch.inf)
 
 
 def lower_triangle(tokens: int, seen: int, device: torch.device) -> Tensor:
-    """True where query t, at position seen + t, may look: (T, seen + T)."""
+    """Returns (T, seen + T), True where query t, at position seen + t, may look."""
     return torch.ones(tokens, seen + tokens, dtype=torch.bool, device=device).tril(seen)

@@ -1,4 +1,4 @@
-"""The fused form of attention to few keys, for GPUs: one kernel that skips tiles of keys which no query of a tile sees.
+"""Computes attention to few keys with one fused GPU kernel, which skips tiles of keys that no query of a tile sees.
 
 Shapes: B batch, T tokens, H heads, K heads of keys and values, E head size, N tiles of 128 tokens.
 """
@@ -26,8 +26,10 @@ silently compute the whole square instead."""
 
 
 def pays(q_BTHE: Tensor, pattern: Pattern) -> bool:
-    """Tells whether this form is faster than the gathered one: on a GPU, for long sequences of which a query sees
-    little."""
+    """Tells whether this form is faster than the gathered one.
+
+    It is on a GPU, for long sequences of which a query sees little.
+    """
     _, T, _, E = q_BTHE.shape
     # Triton's products take at least 16 values, and the kernel knows no doubles.
     fits = E >= 16 and q_BTHE.dtype != torch.float64 and q_BTHE.is_cuda and find_spec("triton") is not None
@@ -42,7 +44,7 @@ def attend_fused(
     alibi: Alibi | None = None,
     padding_BT: Tensor | None = None,
 ) -> Tensor:
-    """softmax(q kᵀ / √E + alibi) v over what `sees` shows, heads side by side: (B, T, H·E)."""
+    """y = softmax(q kᵀ / √E + alibi) v over what `sees` shows, with heads side by side: (B, T, H·E)."""
     q_BHTE, k_BKTE, v_BKTE = (t.transpose(1, 2) for t in (q_BTHE, k_BTKE, v_BTKE))
     y_BHTE: Tensor = _kernel(q_BTHE.is_cuda)(
         q_BHTE,
@@ -56,9 +58,9 @@ def attend_fused(
 
 
 def _changed(slope_H: Tensor | None, padding_BT: Tensor | None) -> Callable[..., Tensor] | None:
-    """Scores, lowered by distance and −∞ at keys to ignore.
+    """Returns the kernel's change of scores: lowered by distance, and −∞ at keys to ignore; None where nothing changes.
 
-    These are not in the block mask, as it would have to be made anew for every batch.
+    The block mask does not hold the ignored keys, since it would have to be made again for every batch.
     """
     if slope_H is None and padding_BT is None:
         return None
@@ -77,14 +79,14 @@ def _changed(slope_H: Tensor | None, padding_BT: Tensor | None) -> Callable[...,
 def block_mask(sees: Rule, tokens: int, device: torch.device) -> "BlockMask":
     """Tells which tiles of keys each tile of queries sees, and whether it sees all of them.
 
-    Made one row of tiles after another, in time O(T²) once, so that the square is never in memory.
+    It is made row of tiles by row of tiles, once, in time O(T²), so that the square is never in memory.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
     def rule(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return sees(t, s)
 
-    # It is kept, and what is made in inference mode could not be used in training later.
+    # The mask is kept, and tensors made in inference mode cannot be used in training later.
     with torch.inference_mode(False), torch.no_grad():
         key_S = torch.arange(tokens + -tokens % TILE, device=device)
         seen = []
@@ -110,7 +112,10 @@ def _ordered(tiles_NN: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _kernel(compiled: bool) -> Callable[..., Any]:
-    """Compiled for every shape and rule; on a CPU, where its meaning is tested, the definition that it fuses."""
+    """Returns the kernel, compiled for every shape and rule.
+
+    Without `compiled` it is the plain definition, with which tests run on a CPU.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
     if not compiled:

@@ -1,7 +1,7 @@
-"""Gated DeltaNet: linear attention that replaces what a key stood for, and forgets as the data tell it to.
+"""Defines Gated DeltaNet: linear attention that replaces a key's old value and forgets at rates read from the data.
 
-Shapes: B batch, T tokens, D hidden, H heads, E head size, W = 3·H·E values of queries, keys and values together,
-n tokens of the short convolution, r = n − 1 of them before the present one.
+Shapes: B batch, T tokens, D hidden, H heads, E head size, W = 3·H·E values of queries, keys and values together, n
+tokens of the short convolution, r = n − 1 of them before the present one.
 """
 
 import math
@@ -23,25 +23,27 @@ EPSILON = 1e-6
 
 LARGEST_DECAY = 16.0
 FIRST_STEPS = (0.001, 0.1)
-"""A, and softplus(b), start anywhere up to the one and between the others: those of Mamba-2 (arXiv:2405.21060)."""
+"""A starts between 0 and LARGEST_DECAY, softplus(b) within FIRST_STEPS, as in Mamba-2 (arXiv:2405.21060)."""
 
 
 @dataclass
 class DeltaState(State):
-    """S, and what the convolution reads of the last r tokens. Of one size, whatever the context."""
+    """Holds S, and the convolution's inputs at the last r tokens. Its size does not depend on the context."""
 
     products_BHEE: Tensor
     recent_BrW: Tensor
 
 
 class GatedDeltaAttention(HeadedAttention[DeltaState]):
-    """W_out (norm(y_t) ⊙ silu(W_gate x_t)), y_t = S_tᵀ q_t / √E, S_t = α_t (I − β_t k_t k_tᵀ) S_{t−1} + β_t k_t v_tᵀ.
+    """y_t = W_out (norm(z_t) ⊙ silu(W_gate x_t)), with the gated delta rule for z_t.
 
-    Yang et al. 2025 (arXiv:2412.06464). q, k, v = silu(conv(W x)): a weighted sum over the last n tokens, with weights
-    of its own for each value; then q and k are brought to length 1. In each head β_t = sigmoid(w_β x_t) is the share
-    of the old value under k_t that is replaced, α_t = exp(−A softplus(w_α x_t + b)) what is left of the state, with
-    A > 0 learned in log space. norm(y) = g ⊙ y / √(mean(y²) + ε), with one gain g for all heads. Ignored tokens leave
-    the state as it is, and are zeros to the convolution.
+        z_t = S_tᵀ q_t / √E,  S_t = α_t (I − β_t k_t k_tᵀ) S_{t−1} + β_t k_t v_tᵀ
+
+    Yang et al. 2025 (arXiv:2412.06464). q, k, v = silu(conv(W x)), a weighted sum over the last n tokens with separate
+    weights for each value; then q and k are brought to length 1. In each head β_t = sigmoid(w_β x_t) is the share of
+    the old value under k_t that is replaced, and α_t = exp(−A softplus(w_α x_t + b)) is the share of the state that is
+    kept, with A > 0 learned in log space. norm(z) = g ⊙ z / √(mean(z²) + ε), with one gain g for all heads. Ignored
+    tokens leave the state unchanged, and the convolution reads zeros in their place.
 
     Where we differ: values are as wide as keys, not twice.
 
@@ -103,7 +105,7 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
             raise self._has_no("cross form: its tokens have no place in another sequence")
         q_BTHE, k_BTHE, _ = self._convolve(self._recent(x_BTD, padding_BT))
         B, T, H, _ = q_BTHE.shape
-        # y is linear in the values: with the identity in their place it is the weights themselves.
+        # y is linear in the values: with the identity in their place, y holds the weights.
         one_BTHS = torch.eye(T, dtype=x_BTD.dtype, device=x_BTD.device)[:, None].expand(B, T, H, T)
         weight_BTHS, _ = apply_rule(q_BTHE, k_BTHE, one_BTHS, *self._rates(x_BTD, padding_BT))
         return F.normalize(weight_BTHS, p=1, dim=-1, eps=torch.finfo(x_BTD.dtype).tiny).transpose(1, 2)
@@ -122,7 +124,7 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
         return DeltaState(context, products_BHEE, self._new(batch, self.before, 3 * self.width))
 
     def _recent(self, x_BTD: Tensor, padding_BT: Tensor | None, held_BrW: Tensor | None = None) -> Tensor:
-        """W x of the r tokens held before, zeros at the start of a sequence, and of the T new ones."""
+        """Computes W x of the T new tokens, behind W x of the r tokens before them (zeros before the sequence)."""
         made_BTW: Tensor = self.qkv(x_BTD)
         if padding_BT is not None:
             made_BTW = made_BTW.masked_fill(padding_BT[..., None], 0)
@@ -131,7 +133,7 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
         return torch.cat((held_BrW, made_BTW), dim=1)
 
     def _convolve(self, recent_BTW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys of length 1, and values, (B, T, H, E), of all tokens but the first r.
+        """Returns queries and keys of length 1, and values, (B, T, H, E), of all tokens but the first r.
 
         The sum of n products takes half the time of a depthwise convolution on a CPU.
         """
@@ -148,7 +150,7 @@ class GatedDeltaAttention(HeadedAttention[DeltaState]):
         return q_BTHE, k_BTHE, v_BTHE
 
     def _rates(self, x_BTD: Tensor, padding_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        """log α and β, (B, T, H); both 0 at ignored tokens."""
+        """Returns log α and β, (B, T, H); both are 0 at ignored tokens."""
         replace_BTH, forget_BTH = self.rates(x_BTD).chunk(2, dim=-1)
         log_decay_BTH = -self.log_decay_H.exp() * F.softplus(forget_BTH + self.step_bias_H)
         beta_BTH = replace_BTH.sigmoid()

@@ -1,4 +1,4 @@
-"""Gated linear attention: a state that forgets as the data tell it to.
+"""Defines gated linear attention: a state that forgets at rates read from the data.
 
 Shapes: B batch, T tokens, D hidden, H heads, E head size.
 """
@@ -13,17 +13,17 @@ RANK = 16
 """The rank of the matrix that makes the gates, as in the paper."""
 
 TEMPERATURE = 16
-"""The root taken of each gate, as in the paper: a half-open one still remembers for some 20 tokens."""
+"""The root taken of each gate, as in the paper: a half-open gate still remembers for some 20 tokens."""
 
 
 class GatedLinearAttention(DecayingAttention):
     """S_t = diag(α_t) S_{t−1} + k_t v_tᵀ, y_t = S_tᵀ q_t / √E, then W_out (swish(W_gate x_t) ⊙ norm(y_t)).
 
-    Yang et al. 2024 (arXiv:2312.06635): each of a head's E features forgets at a rate computed from the token,
-    α_t = sigmoid(W_2 W_1 x_t + b)^(1/16) with 16 rows in W_1. Ignored tokens add nothing and forget nothing.
+    Yang et al. 2024 (arXiv:2312.06635): each of a head's E features forgets at a rate computed from the token, α_t =
+    sigmoid(W_2 W_1 x_t + b)^(1/16) with 16 rows in W_1. Ignored tokens add nothing and forget nothing.
 
     Where we differ: keys are as wide as values, not half; α_t ≥ exp(−2.5), so that no exponential overflows within a
-    chunk; norm(y) = y / √(mean(y²) + ε) in each head without a gain, which W_out can hold; no bias in W_gate.
+    chunk; norm(y) = y / √(mean(y²) + ε) has no gain, since W_out can hold it; W_gate has no bias.
 
     Time O(T·(c + E)·D), in chunks of c tokens; decode state H·E² values, whatever the context.
     """

@@ -1,7 +1,7 @@
-"""Kernel attention: products of features in place of a softmax, so that a state of fixed size remembers every token.
+"""Defines kernel attention: products of features replace the softmax, so a state of fixed size remembers every token.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, M = 2·H heads of queries and keys side by side,
-E head size, F features of a query or key, N chunks of c tokens.
+Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, M = 2·H heads of queries and keys side by side, E
+head size, F features of a query or key, N chunks of c tokens.
 """
 
 from abc import abstractmethod
@@ -22,7 +22,7 @@ CHUNK = 64
 class KernelAttention(HeadedAttention[Sums]):
     """y_t = Σ_s (ψ(q_t) · ψ(k_s)) v_s / Σ_s φ(q_t) · φ(k_s), over s ≤ t where causal.
 
-    φ makes positive features; ψ are the same features with positions. Both sums over the past are kept, not the past.
+    φ makes positive features; ψ makes the same features with positions. Both sums over the past are kept, not the past.
 
     Time O(T·(c + F)·D), in chunks of c tokens; decode state H·F·(E + 1) values, whatever the context.
     """
@@ -50,7 +50,7 @@ class KernelAttention(HeadedAttention[Sums]):
         return self._divide(_weigh_all(placed_q_BTHF, placed_k_BTHF, v_BTHE), q_BTHF, k_BTHF.sum(1, keepdim=True))
 
     def _mix_past(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Tensor:
-        """The causal form, segment by segment, each with the sums over those before it."""
+        """Computes the causal form segment by segment, each with the sums over the segments before it."""
         parts: list[Tensor] = []
         products_BHFE: Tensor | None = None
         before_B1HF: Tensor | float = 0.0
@@ -127,9 +127,9 @@ class KernelAttention(HeadedAttention[Sums]):
     def _read(
         self, x_BTD: Tensor, start: int = 0, padding_BT: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """ψ of queries and of keys, φ of queries and of keys, and values, of tokens from position `start` on.
+        """Returns ψ(q), ψ(k), φ(q), φ(k) and the values of tokens from position `start` on.
 
-        Values, and the keys that are divided by, are 0 at ignored tokens.
+        Values, and the φ(k) of the divisor, are 0 at ignored tokens.
         """
         qk_BTME, v_BTHE = self._project(x_BTD)
         placed_q_BTHF, placed_k_BTHF, q_BTHF, k_BTHF = self._placed_features(qk_BTME, start)
@@ -140,18 +140,18 @@ class KernelAttention(HeadedAttention[Sums]):
 
     @abstractmethod
     def _placed_features(self, qk_BTME: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """ψ(q), ψ(k), φ(q), φ(k), (B, T, H, F) each."""
+        """Returns ψ(q), ψ(k), φ(q), φ(k), (B, T, H, F) each."""
 
     @abstractmethod
     def _query_features(self, q_BTHE: Tensor) -> Tensor:
-        """φ(q), up to a factor of its own for each query, which cancels."""
+        """Returns φ(q), up to one factor for each query, which cancels."""
 
     @abstractmethod
     def _key_features(self, k_BSHE: Tensor) -> Tensor:
-        """φ(k), up to one factor for all keys, which cancels."""
+        """Returns φ(k), up to one factor for all keys, which cancels."""
 
     def _feature_flops(self, vectors: int) -> int:
-        """To make the features of so many queries and keys, in all heads."""
+        """Counts the FLOPs of making the features of so many queries and keys, in all heads."""
         return 0
 
     def _divide(self, weighed_BTHE: Tensor, q_BTHF: Tensor, sum_BTHF: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class KernelAttention(HeadedAttention[Sums]):
 
 
 def _weigh_all(q_BTHF: Tensor, k_BSHF: Tensor, v_BSHE: Tensor) -> Tensor:
-    """Σ_s (q_t · k_s) v_s over all s: (B, T, H, E)."""
+    """Computes Σ_s (q_t · k_s) v_s over all s: (B, T, H, E)."""
     q_BHTF, k_BHSF, v_BHSE = (t.transpose(1, 2) for t in (q_BTHF, k_BSHF, v_BSHE))
     return (q_BHTF @ (k_BHSF.mT @ v_BHSE)).transpose(1, 2)
 
@@ -169,14 +169,14 @@ def _weigh_all(q_BTHF: Tensor, k_BSHF: Tensor, v_BSHE: Tensor) -> Tensor:
 def _weigh_past(
     q_BTHF: Tensor, k_BTHF: Tensor, v_BTHE: Tensor, before_BHFE: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Σ_s (q_t · k_s) v_s over s ≤ t, and over the tokens whose k vᵀ are summed in `before`: (B, T, H, E).
+    """Computes Σ_s (q_t · k_s) v_s over s ≤ t and over the tokens whose k vᵀ are summed in `before`: (B, T, H, E).
 
-    And that sum after these tokens, which a sequence of one chunk does without.
+    Returns that sum after these tokens too; for a sequence of one chunk it is not needed.
     """
     T = q_BTHF.size(1)
     chunk = min(T, CHUNK)
     q_BNHcF, k_BNHcF, v_BNHcE = (chunked(t, chunk) for t in (q_BTHF, k_BTHF, v_BTHE))
-    # In place where a product is nobody else's: over long sequences fresh memory costs more than the sums.
+    # In place, where nobody else reads the product: over long sequences new memory costs more than the sums.
     y_BNHcE = (q_BNHcF @ k_BNHcF.mT).tril_() @ v_BNHcE
     if chunk == T and before_BHFE is None:
         return y_BNHcE.transpose(2, 3).flatten(1, 2), None

@@ -1,8 +1,8 @@
-"""Multi-head latent attention: one short vector a token is all that decoding keeps.
+"""Defines multi-head latent attention: decoding keeps one short vector a token.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden, C context, H heads, E head size, L latent size, R size of
-the part that positions turn (0 where they are not rotary), F = E + R query and key size, G = L + R kept of a token,
-N = H + 1 what is turned.
+Shapes: B batch, T tokens, S tokens attended to, D hidden, C context, H heads, E head size, L latent size, R size of the
+part that positions turn (0 where they are not rotary), F = E + R query and key size, G = L + R kept of a token, N = H +
+1 heads that are turned.
 """
 
 import math
@@ -23,28 +23,27 @@ from nas.kinds import Latent, Position
 
 @dataclass
 class LatentCache(State):
-    """Keeps the latent and the turned key of all tokens so far, in order. To the absorbed form they are one head of
-    keys."""
+    """Keeps the latent and the turned key of all tokens so far, in order. The absorbed form reads one key head."""
 
     tokens_B1CG: Tensor
 
     def append(self, start: int, kept_BTG: Tensor) -> Tensor:
-        """Store T tokens from position `start` on and return all S = start + T, (B, 1, S, G), uncopied."""
+        """Stores T tokens from position `start` on and returns all S = start + T, (B, 1, S, G), uncopied."""
         T = kept_BTG.size(1)
         self.tokens_B1CG.narrow(2, start, T).copy_(kept_BTG[:, None])
         return self.tokens_B1CG.narrow(2, 0, start + T)
 
 
 class LatentAttention(Attention[LatentCache]):
-    """softmax(q kᵀ / √(E + R)) v, with q = [W_q x, R_t W_qr x], k = [W_uk c, R_s W_kr x], v = W_uv c in each head.
+    """y = softmax(q kᵀ / √(E + R)) v, with q = [W_q x, R_t W_qr x], k = [W_uk c, R_s W_kr x], v = W_uv c in each head.
 
-    DeepSeek-AI 2024 (DeepSeek-V2, arXiv:2405.04434, §2.1), without compressed queries. c = gain · rmsnorm(W_dkv x) is
-    the latent that all heads share, as they share the turned key R_s W_kr x. Positions other than rotary leave the
-    turned parts out. W_q and W_qr stand in one matrix, head by head.
+    DeepSeek-AI 2024 (DeepSeek-V2, arXiv:2405.04434, §2.1), without compressed queries. All heads share the latent c =
+    gain · rmsnorm(W_dkv x) and the turned key R_s W_kr x. Positions other than rotary leave the turned parts out. W_q
+    and W_qr stand in one matrix, head by head.
 
-    Whole sequences are attended to by expanded keys and values. Behind a state the absorbed form multiplies by W_uk
-    on the side of the queries and by W_uv once latents are mixed, q · W_uk c = (W_ukᵀ q) · c, so that no key and no
-    value is ever made of what is kept.
+    Over whole sequences, keys and values are computed from the latents. With a state, the absorbed form is used: q ·
+    W_uk c = (W_ukᵀ q) · c, and W_uv multiplies the mixed latents. So no key and no value is ever computed from the kept
+    latents.
 
     Time O(T²·H·(E + R)), a generated token O(t·H·(L + R)); decode state C·(L + R) values.
     """
@@ -106,7 +105,7 @@ class LatentAttention(Attention[LatentCache]):
         return LatentCache(context, self._new(batch, 1, context, self.kept))
 
     def _project(self, x_BTD: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
-        """Queries (B, T, H, F), and what is kept of each token (B, T, G), from position `start` on."""
+        """Returns queries (B, T, H, F), and what is kept of each token (B, T, G), from position `start` on."""
         (B, T, _), H, E = x_BTD.shape, self.heads, self.head_size
         q_BTX, c_BTL, r_BTR = self.down(x_BTD).split((H * self.query_size, self.latent, self.turned), dim=-1)
         q_BTHF = q_BTX.view(B, T, H, self.query_size)
@@ -114,13 +113,13 @@ class LatentAttention(Attention[LatentCache]):
         if self.rotary is None:
             self._check_fits(start + T)
             return q_BTHF, c_BTL
-        # The queries of all heads and the one key, side by side, take the same turn.
+        # One turn serves the queries of all heads and the one key, which lie side by side.
         turned_BTNR = self.rotary(torch.cat((q_BTHF[..., E:], r_BTR[:, :, None]), dim=2), start)
         q_BTHF = torch.cat((q_BTHF[..., :E], turned_BTNR[:, :, :H]), dim=-1)
         return q_BTHF, torch.cat((c_BTL, turned_BTNR[:, :, H]), dim=-1)
 
     def _expand(self, kept_BTG: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys (B, T, H, F) and values (B, T, H, E)."""
+        """Computes keys (B, T, H, F) and values (B, T, H, E)."""
         c_BTL, r_BTR = kept_BTG.tensor_split((self.latent,), dim=-1)
         k_BTHE, v_BTHE = self.up(c_BTL).view(*c_BTL.shape[:2], 2 * self.heads, self.head_size).chunk(2, dim=2)
         r_BTHR = r_BTR[:, :, None].expand(-1, -1, self.heads, -1)
@@ -141,7 +140,7 @@ class LatentAttention(Attention[LatentCache]):
         absorbed_BHTL = content_BTHE.transpose(1, 2) @ key_HEL
         q_BTHG = torch.cat((absorbed_BHTL.transpose(1, 2), turned_BTHR), dim=-1)
         scale = 1 / math.sqrt(self.query_size)
-        # Keys stand in for values as they are. Cut to the latents, they would not fit the fused kernel: a step behind
+        # Uncut keys stand in for values. Cut to the latents, they would not fit the fused kernel: a step behind
         # 4,096 tokens took 0.10 ms to mix, not 0.06.
         if T == 1:
             y_BTX = attend_one(q_BTHG, kept_B1SG, kept_B1SG, scale)
@@ -153,7 +152,7 @@ class LatentAttention(Attention[LatentCache]):
         return self._join(y_BHTE.transpose(1, 2))
 
     def _visible(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Tensor | None:
-        """Returns where tokens may look within x; None: everywhere."""
+        """Returns where tokens may look within x, or None for everywhere."""
         visible = None if padding_BT is None else ~padding_BT[:, None, None]
         if not self.causal:
             return visible

@@ -1,4 +1,4 @@
-"""Linear attention: a sum in place of a softmax, so that a state of fixed size remembers every token.
+"""Defines linear attention: a sum replaces the softmax, so a state of fixed size remembers every token.
 
 Shapes: B batch, T tokens, S tokens attended to, H heads, M = 2·H heads of queries and keys side by side, E head size.
 """
@@ -13,7 +13,7 @@ class LinearAttention(KernelAttention):
     """y_t = Σ_s (R_t φ(q_t) · R_s φ(k_s)) v_s / Σ_s φ(q_t) · φ(k_s), over s ≤ t, with φ = ELU + 1.
 
     Katharopoulos et al. 2020 (arXiv:2006.16236). Rotary positions R turn the numerator alone, as in Su et al. 2021
-    (arXiv:2104.09864, §3.3): features are positive, so the divisor stays so, though turned weights may be negative.
+    (arXiv:2104.09864, §3.3). So the divisor stays positive, though turned weights may be negative.
 
     Time O(T·(c + E)·D), in chunks of c tokens; decode state H·E·(E + 1) values, whatever the context.
     """

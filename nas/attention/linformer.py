@@ -1,4 +1,4 @@
-"""Linformer attention: to a few learned mixtures of the tokens, at a cost linear in the context.
+"""Defines Linformer attention: queries attend to a few learned mixtures of the tokens, at a cost linear in the context.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, C context, H heads, E head size, R mixtures (the rank).
 """
@@ -17,11 +17,12 @@ from nas.kinds import Linformer, Position
 
 
 class LinformerAttention(HeadedAttention[State]):
-    """softmax(q (A k)ᵀ / √E) (G v) with learned A and G of R × C: both ways, among the tokens of one sequence.
+    """y = softmax(q (A k)ᵀ / √E) (G v) with learned A and G of R × C: bidirectional, among the tokens of one sequence.
 
     Wang et al. 2020 (arXiv:2006.04768), whose E and F are A and G here. One pair of them serves all heads of a layer
-    (the paper's headwise sharing). Ours: they start as sums over R stretches of neighbours; shorter sequences
-    use the first columns, and ignored tokens count as zeros. Rotary positions turn keys before they are mixed.
+    (the paper's headwise sharing). Where we differ: A and G start as sums over R stretches of neighbours, shorter
+    sequences use the first columns, and ignored tokens count as zeros. Rotary positions turn keys before they are
+    mixed.
 
     Time O(T·R·D); no decode state, as a mixture contains the future.
     """
@@ -73,9 +74,9 @@ class LinformerAttention(HeadedAttention[State]):
 
 
 def stretches(rank: int, context: int) -> Tensor:
-    """(R, C): each row sums C/R neighbouring tokens, times √(R/C), which keeps the size of unlike tokens.
+    """Returns (R, C): each row sums C/R neighbouring tokens, times √(R/C), which keeps the size of unlike tokens.
 
-    Against noise N(0, 1/C): a masked token is found in the copy of its word (20 tokens, words of 8, rank 16,
+    Compared with noise N(0, 1/C): a masked token is found in the copy of its word (20 tokens, words of 8, rank 16,
     context 64, two blocks of hidden 64, 400 steps, rotary) with a loss of 0.86 nats instead of 1.60.
     """
     stretch_C = torch.arange(context) * rank // context
@@ -88,6 +89,6 @@ def _without(tokens_BTHE: Tensor, padding_BT: Tensor | None) -> Tensor:
 
 
 def _mixed(weight_RC: Tensor, tokens_BTHE: Tensor) -> Tensor:
-    """The mixtures (B, R, H, E) of T ≤ C tokens."""
+    """Computes the mixtures (B, R, H, E) of T ≤ C tokens."""
     B, T, H, E = tokens_BTHE.shape
     return (weight_RC[:, :T] @ tokens_BTHE.flatten(2)).view(B, -1, H, E)

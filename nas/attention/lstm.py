@@ -1,4 +1,4 @@
-"""Long short-term memory: a recurrent network in the place of attention.
+"""Defines a long short-term memory, a recurrent network in place of attention.
 
 Shapes: B batch, T tokens, D hidden.
 """
@@ -33,7 +33,7 @@ def fused_flops(
 
 @dataclass
 class LstmState(State):
-    """The output at the last token, and the cells. Of one size, whatever the context."""
+    """Holds the output at the last token, and the cells. Its size does not depend on the context."""
 
     output_BD: Tensor
     cell_BD: Tensor
@@ -43,8 +43,8 @@ class LstmAttention(Attention[LstmState]):
     """y_t = o ⊙ tanh(c_t), c_t = f ⊙ c_{t−1} + i ⊙ g; i, f, o = sigmoid and g = tanh of W x_t + U y_{t−1} + b.
 
     Hochreiter & Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735), with the forget gate f of Gers et al. 2000
-    (doi:10.1162/089976600300015015), whose bias starts at 1. It has the hidden size, and no matrix behind it. Ignored
-    tokens leave the state as it is.
+    (doi:10.1162/089976600300015015), whose bias starts at 1. The layer has the hidden size, and no matrix follows it.
+    Ignored tokens leave the state unchanged.
 
     Time O(T·D²), one token after the other in PyTorch's fused kernel; decode state 2·D values, whatever the context.
     """
@@ -57,7 +57,7 @@ class LstmAttention(Attention[LstmState]):
         self.input = Stacked(hidden, (hidden,) * 4, bias=True)
         self.recurrent = Stacked(hidden, (hidden,) * 4)
         nn.init.zeros_(self.input.bias)
-        # PyTorch adds two biases: this one is where the learned one starts from.
+        # PyTorch adds two biases; this fixed one is the start of the learned one.
         start_4D = torch.tensor([0, FORGET_START, 0, 0]).repeat_interleave(hidden)
         self.register_buffer("start_4D", start_4D, persistent=False)
 
@@ -73,7 +73,7 @@ class LstmAttention(Attention[LstmState]):
         zeros_BD = x_BTD.new_zeros(x_BTD.size(0), self.hidden)
         if padding_BT is None:
             return self._run(x_BTD, zeros_BD, zeros_BD)[0]
-        # With the real tokens in front, none of them comes after an ignored one.
+        # Real tokens move to the front, so that none follows an ignored one.
         order_BTD = padding_BT.to(torch.uint8).argsort(dim=1, stable=True)[..., None].expand_as(x_BTD)
         y_BTD, _, _ = self._run(x_BTD.gather(1, order_BTD), zeros_BD, zeros_BD)
         return torch.zeros_like(y_BTD).scatter(1, order_BTD, y_BTD)
@@ -86,7 +86,7 @@ class LstmAttention(Attention[LstmState]):
             y_BTD = output_BD[:, None]
         else:
             y_BTD, output_BD, cell_BD = self._run(x_BTD, state.output_BD, state.cell_BD)
-        # Replaced, not written over: where training goes step by step, gradients still need what this step read.
+        # Replaced, not overwritten: in training step by step, gradients still need what this step read.
         state.output_BD, state.cell_BD = output_BD, cell_BD
         return y_BTD
 
@@ -100,9 +100,9 @@ class LstmAttention(Attention[LstmState]):
         return LstmState(context, self._new(batch, self.hidden), self._new(batch, self.hidden))
 
     def _run(self, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs at all tokens; output and cells at the last one.
+        """Returns outputs at all tokens, and output and cells at the last one.
 
-        The kernel trains on 64 to 512 tokens 4 to 30 times as fast as a loop over them on a CPU.
+        On a CPU, the kernel trains on 64 to 512 tokens 4 to 30 times as fast as a loop over them.
         """
         y_BTD, last_1BD, cell_1BD = torch.lstm(
             x_BTD,

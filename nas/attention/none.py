@@ -1,4 +1,4 @@
-"""No attention: a block that mixes no tokens.
+"""Defines the absence of attention: a block that mixes no tokens.
 
 Shapes: B batch, T tokens, S tokens of a memory, D hidden.
 """
@@ -13,9 +13,9 @@ from nas.kinds import Kind, Position
 
 
 class EmptyAttention(Attention[State]):
-    """y_t = 0: what a residual adds to x, so that the block is its feed-forward alone.
+    """y_t = 0: a residual adds this to x, so that the block is its feed-forward alone.
 
-    Without parameters, matrix products or decode state; a Transformer block leaves the addition out too.
+    It has no parameters, matrix products or decode state; a Transformer block leaves the addition out too.
     """
 
     def __init__(self, spec: Kind, hidden: int, context: int, causal: bool, position: Position) -> None:

@@ -1,4 +1,4 @@
-"""Performer attention: softmax attention estimated by random features, at a cost linear in the context.
+"""Defines Performer attention: random features estimate softmax attention, at a cost linear in the context.
 
 Shapes: B batch, T tokens, S tokens attended to, H heads, M = 2·H heads of queries and keys side by side, N any number
 of heads, E head size, F random features.
@@ -26,11 +26,13 @@ LARGEST_EXPONENT = 60.0
 class PerformerAttention(KernelAttention):
     """y_t = Σ_s (φ(q_t) · φ(k_s)) v_s / Σ_s φ(q_t) · φ(k_s), over s ≤ t, with φ_f(x) = exp(ω_f · x' − |x'|²/2).
 
-    FAVOR+ (Choromanski et al. 2021, arXiv:2009.14794): x' = x/E^¼, and the mean of φ(q) · φ(k) over random directions
-    ω ~ N(0, I) is exp(q · k/√E), the softmax's weight. The directions are orthogonal in blocks of E, which lowers the
-    error, and each as long as a Gaussian vector; shared among heads, never trained, saved with the weights.
-    Rotary positions turn q and k first. Ours: no query's features are larger than 1, as they are divided by their
-    largest, which cancels; keys are left as they are, so that none depends on other tokens; the directions stay.
+    FAVOR+ (Choromanski et al. 2021, arXiv:2009.14794): x' = x/E^¼, and the mean of φ(q) · φ(k) over random directions ω
+    ~ N(0, I) is exp(q · k/√E), the softmax's weight. The directions are orthogonal in blocks of E, which lowers the
+    error, and each is as long as a Gaussian vector. Heads share them; they are saved with the weights and never
+    trained. Rotary positions turn q and k first.
+
+    Where we differ: a query's features are divided by the largest of them, which cancels; keys are left as they are, so
+    that no key depends on other tokens; the directions are drawn once.
 
     Time O(T·(c + F + E)·H·F), in chunks of c tokens; decode state H·F·(E + 1) values, whatever the context.
     """
@@ -57,7 +59,7 @@ class PerformerAttention(KernelAttention):
         return (self._along_directions(k_BSHE) - half_square_BSH1).clamp(max=LARGEST_EXPONENT).exp() + FLOOR
 
     def _along_directions(self, x_BTNE: Tensor) -> Tensor:
-        """ω · x', (B, T, N, F)."""
+        """Computes ω · x', (B, T, N, F)."""
         return F.linear(x_BTNE, self.directions_FE * self.head_size**-0.25)
 
     def _feature_flops(self, vectors: int) -> int:
@@ -65,12 +67,12 @@ class PerformerAttention(KernelAttention):
 
 
 def draw_directions(features: int, head_size: int) -> Tensor:
-    """(F, E): rows orthogonal in blocks of E, each as long as an E-dimensional Gaussian vector."""
+    """Returns (F, E): rows orthogonal in blocks of E, each as long as an E-dimensional Gaussian vector."""
     generator = torch.Generator().manual_seed(SEED)
     blocks = -(-features // head_size)
     gaussian_NEE, lengths_NEE = torch.randn(2, blocks, head_size, head_size, generator=generator)
     unit_NEE, triangle_NEE = torch.linalg.qr(gaussian_NEE)
-    # Without the signs, the factorisation's own choice of them would make the directions less than uniform.
+    # The factorisation prefers certain signs; without this correction the directions would not be uniform.
     unit_NEE = unit_NEE * triangle_NEE.diagonal(dim1=1, dim2=2).sign()[:, None]
     directions_NEE: Tensor = unit_NEE.mT * lengths_NEE.norm(dim=2, keepdim=True)
     return directions_NEE.flatten(0, 1)[:features].clone()

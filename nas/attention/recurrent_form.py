@@ -1,7 +1,7 @@
 """Holds what kinds with a decaying state share: chunks in training, one product a token in decoding, a gated output.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, E head size, V values a token adds, N chunks of c
-tokens. A decay is one value a head, or E of them, one for each row of the state: the last dimension, G, is 1 or E.
+tokens. G is the last dimension of decays: 1 for one decay a head, or E for one decay a row of the state.
 """
 
 import math
@@ -30,16 +30,16 @@ EPSILON = 1e-6
 
 @dataclass
 class DecayedSum(State):
-    """Σ k vᵀ, each product decayed by the tokens that followed. Of one size, whatever the context."""
+    """Holds Σ k vᵀ, each product decayed by the tokens that followed. Its size does not depend on the context."""
 
     products_BHEE: Tensor
 
 
 class DecayingAttention(HeadedAttention[DecayedSum]):
-    """W_out (swish(W_gate x_t) ⊙ norm(y_t)), y_t = S_tᵀ q_t / √E, S_t = exp(g_t) ⊙ S_{t−1} + k_t v_tᵀ, in each head.
+    """y_t = S_tᵀ q_t / √E with S_t = exp(g_t) ⊙ S_{t−1} + k_t v_tᵀ, then W_out (swish(W_gate x_t) ⊙ norm(y_t)).
 
-    norm(y) = y / √(mean(y²) + ε), without a gain: W_out can hold it. A kind says what the log-decays g_t are. Ignored
-    tokens add nothing to S.
+    norm(y) = y / √(mean(y²) + ε) in each head has no gain, since W_out can hold it. A kind defines the log-decays g_t.
+    Ignored tokens add nothing to S.
     """
 
     def __init__(self, spec: Headed, hidden: int, context: int, causal: bool, position: Position) -> None:
@@ -48,7 +48,7 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
 
     @abstractmethod
     def _log_decay(self, x_BTD: Tensor, padding_BT: Tensor | None) -> Float[Tensor, "_ T H G"]:
-        """g: of each token, between `LOWEST_LOG_DECAY` and 0."""
+        """Returns g of each token, between `LOWEST_LOG_DECAY` and 0."""
 
     def forward(
         self,
@@ -88,7 +88,7 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
             raise self._has_no("cross form: its tokens have no place in another sequence")
         q_BTHE, k_BTHE, _ = self._project_kept(x_BTD, 0, padding_BT)
         B, T, H, _ = q_BTHE.shape
-        # y is linear in the values: with the identity in their place it is the weights themselves.
+        # y is linear in the values: with the identity in their place, y holds the weights.
         one_BTHS = torch.eye(T, dtype=x_BTD.dtype, device=x_BTD.device)[:, None].expand(B, T, H, T)
         weight_BTHS, _ = sum_past(q_BTHE, k_BTHE, one_BTHS, self._log_decay(x_BTD, padding_BT))
         return F.normalize(weight_BTHS, p=1, dim=-1, eps=torch.finfo(x_BTD.dtype).tiny).transpose(1, 2)
@@ -110,7 +110,7 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
     def _project_kept(
         self, x_BTD: Tensor, start: int, padding_BT: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, turned where positions are rotary; keys of ignored tokens are 0."""
+        """Returns queries, keys and values, turned where positions are rotary; keys of ignored tokens are 0."""
         q_BTHE, k_BTHE, v_BTHE = self._project_turned(x_BTD, start)
         if padding_BT is not None:
             k_BTHE = k_BTHE.masked_fill(padding_BT[..., None, None], 0)
@@ -124,19 +124,19 @@ class DecayingAttention(HeadedAttention[DecayedSum]):
 def sum_past(
     q_BTHE: Tensor, k_BTHE: Tensor, v_BTHV: Tensor, log_decay_BTHG: Tensor, before_BHEV: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """y_t = S_tᵀ q_t / √E (B, T, H, V), S_t = exp(g_t) ⊙ S_{t−1} + k_t v_tᵀ, from S = `before` or 0; and the last S.
+    """y_t = S_tᵀ q_t / √E (B, T, H, V), with S_t = exp(g_t) ⊙ S_{t−1} + k_t v_tᵀ from S = `before`, or 0.
 
-    Within a chunk S_tᵀ q_t is Σ_s (q_t ⊙ exp(b_t − m)) · (k_s ⊙ exp(m − b_s)) v_s, with b the sum of log-decays since
-    the chunk began and m the one in its middle, so that neither exponent exceeds half of a chunk's decay (Yang et al.
-    2024, arXiv:2312.06635, have b_t and −b_s instead). Between chunks S is carried.
+    Returns y and the last S. Within a chunk S_tᵀ q_t is Σ_s (q_t ⊙ exp(b_t − m)) · (k_s ⊙ exp(m − b_s)) v_s, with b the
+    sum of log-decays since the chunk began and m its value in the middle of the chunk. So neither exponent exceeds half
+    of a chunk's decay (Yang et al. 2024, arXiv:2312.06635, have b_t and −b_s instead). Between chunks S is carried.
     """
     T = q_BTHE.size(1)
     chunk = min(T, CHUNK)
     q_BNHcE, k_BNHcE, v_BNHcV, log_decay_BNHcG = (chunked(t, chunk) for t in (q_BTHE, k_BTHE, v_BTHV, log_decay_BTHG))
     b_BNHcG = log_decay_BNHcG.cumsum(3)
-    # y does not depend on m, so that nothing is lost by leaving it out of the gradient.
+    # y does not depend on m, so m needs no gradient.
     middle_BNH1G, end_BNH1G = b_BNHcG[:, :, :, chunk // 2, None].detach(), b_BNHcG[:, :, :, -1:]
-    # √E is divided by in the exponent, which costs nothing.
+    # The division by √E happens in the exponent, where it costs nothing.
     q_BNHcE = q_BNHcE * (b_BNHcG - (middle_BNH1G + math.log(q_BTHE.size(-1)) / 2)).exp()
     k_BNHcE = k_BNHcE * (middle_BNH1G - b_BNHcG).exp()
     added_BNHEV = (end_BNH1G - middle_BNH1G).exp().mT * (k_BNHcE.mT @ v_BNHcV)
@@ -148,10 +148,10 @@ def sum_past(
 
 
 def _carry(added_BNHEV: Tensor, decay_BNHG1: Tensor, before_BHEV: Tensor) -> tuple[Tensor, Tensor]:
-    """S at the start of each chunk, and behind the last: S ← decay ⊙ S + added.
+    """Returns S at the start of each chunk and behind the last: S ← decay ⊙ S + added.
 
-    A loop over chunks, as each S needs the one before. Combining them pairwise in log₂ N rounds instead took 2 to 15 %
-    longer to train at T = 512 to 4,096 on a CPU, and a closed form would divide by decays that underflow.
+    A loop runs over chunks, since each S needs the one before. Combining them pairwise in log₂ N rounds instead took 2
+    to 15 % longer to train at T = 512 to 4,096 on a CPU, and a closed form would divide by decays that underflow.
     """
     states = [before_BHEV]
     for added_BHEV, decay_BHG1 in zip(added_BNHEV.unbind(1), decay_BNHG1.unbind(1), strict=True):

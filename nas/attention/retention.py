@@ -1,4 +1,4 @@
-"""Retention: decay by age in place of a softmax.
+"""Defines retention: decay by age replaces the softmax.
 
 Shapes: B batch, T tokens, D hidden, H heads.
 """
@@ -13,13 +13,13 @@ from nas.kinds import Position, Retention
 class RetentionAttention(DecayingAttention):
     """y_t = Σ_{s ≤ t} γ_h^{t−s} ((R_t q_t) · (R_s k_s) / √E) v_s, then W_out (swish(W_gate x_t) ⊙ norm(y_t)).
 
-    Sun et al. 2023 (arXiv:2307.08621): heads forget at rates of their own, γ_h = 1 − 2^(−5−h) for h = 0, 1, …, which
-    halve a weight in 22, 44, 88, … tokens; fewer heads have the first of these. Ignored tokens add nothing but keep
-    their place, so that those around them are as far apart as they stand.
+    Sun et al. 2023 (arXiv:2307.08621): heads forget at different rates, γ_h = 1 − 2^(−5−h) for h = 0, 1, …, which halve
+    a weight in 22, 44, 88, … tokens; fewer heads have the first of these. Ignored tokens add nothing but keep their
+    place, so that the distance of the tokens around them does not change.
 
-    Where we differ: values are as wide as keys, not twice; norm(y) = y / √(mean(y²) + ε) in each head, without the
-    mean's removal and the gain of GroupNorm (W_out can hold the gain); and the paper's other divisors are left out,
-    as the norm undoes them.
+    Where we differ: values are as wide as keys, not twice. norm(y) = y / √(mean(y²) + ε) in each head replaces
+    GroupNorm, without removal of the mean and without a gain, which W_out can hold. The paper's other divisors are left
+    out, as the norm undoes them.
 
     Time O(T·(c + E)·D), in chunks of c tokens; decode state H·E² values, whatever the context.
     """

@@ -1,4 +1,4 @@
-"""Rotary positions: a token's place turns its queries and keys, so that scores know distances alone.
+"""Defines rotary positions: a token's place turns its queries and keys, so that scores depend on distances alone.
 
 Shapes: B batch, T tokens, N heads, C context, E head size.
 """
@@ -11,9 +11,9 @@ from nas.attention.state import check_fits
 
 
 class Rotary(nn.Module):
-    """(a, b) → (a·cos tθ − b·sin tθ, b·cos tθ + a·sin tθ) at position t (Su et al. 2021, arXiv:2104.09864).
+    """(a, b) ↦ (a·cos tθ − b·sin tθ, b·cos tθ + a·sin tθ) at position t (Su et al. 2021, arXiv:2104.09864).
 
-    The pairs (a, b) are values i and i + E/2 of a head, θ = base^(−2i/E). Lengths stay as they are.
+    The pairs (a, b) are values i and i + E/2 of a head, θ = base^(−2i/E). Lengths do not change.
     """
 
     cos_C1E: Tensor
@@ -28,9 +28,9 @@ class Rotary(nn.Module):
         self.register_buffer("sin_C1E", torch.cat((-sin, sin), dim=-1)[:, None], persistent=False)
 
     def forward(self, heads_BTNE: Float[Tensor, "B T N E"], start: int = 0) -> Float[Tensor, "B T N E"]:
-        """Turn T tokens, the first of them at position `start`."""
+        """Turns T tokens, the first of which stands at position `start`."""
         end = start + heads_BTNE.size(1)
         check_fits(end, self.cos_C1E.size(0))
         swapped_BTNE = heads_BTNE.roll(heads_BTNE.size(-1) // 2, dims=-1)
-        # In place, since the product is nobody else's: over long sequences fresh memory costs more than the sum.
+        # In place, since nobody else reads the product: over long sequences new memory costs more than the sum.
         return (heads_BTNE * self.cos_C1E[start:end]).addcmul_(swapped_BTNE, self.sin_C1E[start:end])

@@ -1,7 +1,7 @@
-"""Softmax attention.
+"""Defines softmax attention, and dot-product attention with a cache, which several kinds extend.
 
-Shapes: B batch, T tokens, S tokens attended to, D hidden, C context, H heads, K heads of keys and values, M = H + K,
-E head size.
+Shapes: B batch, T tokens, S tokens attended to, D hidden, C context, H heads, K heads of keys and values, M = H + K, E
+head size.
 """
 
 import torch
@@ -16,7 +16,7 @@ from nas.kinds import Position, Softmax
 
 
 class DotProductAttention(HeadedAttention[KeyValueCache]):
-    """softmax(scale · q kᵀ) v over what `_feature` makes of queries and keys, all of them kept in a cache."""
+    """y = softmax(scale · q kᵀ) v, with q and k as `_feature` makes them; a cache keeps all keys and values."""
 
     score_scale: float | None = None
     """None: 1/√E."""
@@ -83,12 +83,11 @@ class DotProductAttention(HeadedAttention[KeyValueCache]):
         return KeyValueCache(context, self._new(*shape), self._new(*shape))
 
     def _finish(self, y_BTD: Tensor, x_BTD: Tensor) -> Tensor:
-        """The heads joined; x is what they were made from."""
+        """Joins the heads; x is the input from which they were made."""
         return self._join(y_BTD)
 
     def _sight(self, x_BTD: Tensor, padding_BT: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Returns what tokens may look at within x, and what is added to their scores; None where that is everything,
-        or 0."""
+        """Returns where tokens may look within x (None: everywhere), and what is added to scores (None: nothing)."""
         T = x_BTD.size(1)
         visible = None if padding_BT is None else ~padding_BT[:, None, None]
         if self.causal:
@@ -97,7 +96,7 @@ class DotProductAttention(HeadedAttention[KeyValueCache]):
         return visible, self._bias(0, T, x_BTD.device)
 
     def _bias(self, start: int, end: int, device: torch.device) -> Tensor | None:
-        """(H, T, S) of the queries from `start` to `end` on all keys up to there."""
+        """Returns (H, T, S) of the queries from `start` to `end` on all keys up to there."""
         if self.alibi is None:
             return None
         keys_S = torch.arange(end, device=device)
@@ -106,11 +105,12 @@ class DotProductAttention(HeadedAttention[KeyValueCache]):
 
 
 class SoftmaxAttention(DotProductAttention):
-    """softmax(q kᵀ / √E) v (Vaswani et al. 2017, arXiv:1706.03762).
+    """y = softmax(q kᵀ / √E) v (Vaswani et al. 2017, arXiv:1706.03762).
 
-    With fewer heads of keys and values than of queries, H/K neighbouring queries share one (GQA, Ainslie et al.
-    2023, arXiv:2305.13245; MQA, Shazeer 2019, arXiv:1911.02150). `qk_norm`: q and k over their root mean square, times
-    a gain (Dehghani et al. 2023, arXiv:2302.05442). `gate`: y ⊙ sigmoid(W_gate x) before W_out (arXiv:2505.06708).
+    With fewer heads of keys and values than of queries, H/K neighbouring queries share one (GQA, Ainslie et al. 2023,
+    arXiv:2305.13245; MQA, Shazeer 2019, arXiv:1911.02150). `qk_norm` divides q and k by their root mean square and
+    multiplies them by a gain (Dehghani et al. 2023, arXiv:2302.05442). `gate` puts y ⊙ sigmoid(W_gate x) before W_out
+    (arXiv:2505.06708).
 
     Time O(T²·D); decode state 2·C·K·E values.
     """

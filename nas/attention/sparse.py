@@ -1,4 +1,4 @@
-"""The frame of kinds whose queries see few keys, known by their positions.
+"""Holds the frame of kinds whose queries see few keys, chosen by position.
 
 Shapes: B batch, T tokens, S tokens attended to, D hidden, H heads, K heads of keys and values, E head size.
 """
@@ -19,10 +19,10 @@ from nas.kinds import Grouped, Position
 
 
 class SparseAttention(HeadedAttention[RingCache]):
-    """softmax(q kᵀ / √E) v over what a pattern shows, at a cost linear in T.
+    """y = softmax(q kᵀ / √E) v over what a pattern shows, at a cost linear in T.
 
-    Keys are gathered for blocks of queries, or on a GPU skipped by a fused kernel; where a block would be given the
-    whole sequence, nothing is saved by blocks, and all queries are masked at once.
+    Keys are gathered for blocks of queries; on a GPU a fused kernel skips the others instead. Where a block would get
+    the whole sequence, blocks save nothing, and one mask serves all queries at once.
     """
 
     def __init__(self, spec: Grouped, hidden: int, context: int, causal: bool, position: Position, pattern: Pattern):
@@ -50,10 +50,10 @@ class SparseAttention(HeadedAttention[RingCache]):
         q_BTHE, k_BTKE, v_BTKE = self._project_turned(x_BTD, start)
         if T == 1:
             return self._join(self._attend_one(q_BTHE, k_BTKE, v_BTKE, state, start))
-        # Gathered on a GPU too: prompts have all lengths, and the fused kernel is compiled for each.
+        # Gathered on a GPU too: the fused kernel would be compiled for every length of a prompt.
         held = self._needed(start)
         k_BSKE, v_BSKE = state.append(start, k_BTKE, v_BTKE, held)
-        # Empty queries stand in for the tokens held before, so that one path serves every prompt.
+        # Empty queries replace the tokens held before, so that one path serves every prompt.
         q_BSHE = F.pad(q_BTHE, (0, 0, 0, 0, held, 0))
         if held == start:
             return self._join(self._attend(q_BSHE, k_BSKE, v_BSKE, None)[:, held:])
@@ -110,4 +110,4 @@ class SparseAttention(HeadedAttention[RingCache]):
 
     @abstractmethod
     def _needed(self, start: int) -> int:
-        """Counts the tokens before `start` that are near enough for it, or one after it, to see them."""
+        """Counts the tokens before `start` that are near enough for a token from `start` on to see them."""

@@ -1,7 +1,7 @@
 """Holds what decoding remembers: tensors made once for a context and filled in place.
 
-Shapes: B batch, T new tokens, S tokens to attend to, C context (or window), H heads, K heads of keys and values,
-E head size, F features of a key. Positions are turned into keys before they are stored, so that a cached key is final.
+Shapes: B batch, T new tokens, S tokens to attend to, C context (or window), H heads, K heads of keys and values, E head
+size, F features of a key. Keys are stored with their positions, so that a cached key never changes.
 """
 
 from copy import copy
@@ -17,7 +17,7 @@ from nas.errors import UsageError
 def select(held: Any, rows_N: Tensor) -> Any:
     """Returns a state or a memory of these rows of its batch, in this order; a row may come several times.
 
-    Every tensor of a state has the batch first, so that this needs no word from any kind.
+    Every tensor of a state has the batch first, so that no kind has to help.
     """
     if isinstance(held, Tensor):
         return held[rows_N]
@@ -48,7 +48,7 @@ class State:
     length: int = field(default=0, init=False)
 
     def advance(self, tokens: int) -> int:
-        """Count T more tokens and return the position of the first. Raises UsageError when they do not fit."""
+        """Counts T more tokens and returns the position of the first. Raises UsageError when they do not fit."""
         start, end = self.length, self.length + tokens
         if end > self.context:
             raise UsageError(
@@ -71,13 +71,13 @@ class Memory:
 
 @dataclass
 class KeyValueCache(State):
-    """Keys and values of all tokens so far, in order."""
+    """Holds keys and values of all tokens so far, in order."""
 
     keys_BKCE: Tensor
     values_BKCE: Tensor
 
     def append(self, start: int, k_BTKE: Tensor, v_BTKE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store T tokens from position `start` on and return all S = start + T, (B, K, S, E), uncopied."""
+        """Stores T tokens from position `start` on and returns all S = start + T, (B, K, S, E), uncopied."""
         T = k_BTKE.size(1)
         self.keys_BKCE.narrow(2, start, T).copy_(k_BTKE.transpose(1, 2))
         self.values_BKCE.narrow(2, start, T).copy_(v_BTKE.transpose(1, 2))
@@ -86,9 +86,9 @@ class KeyValueCache(State):
 
 @dataclass
 class RingCache(State):
-    """Keys and values of the `first` tokens, for good, and of the last C − first after them.
+    """Holds keys and values of the `first` tokens for good, and of the last C − first tokens after them.
 
-    Position t lies in slot t up to there, then in slot first + (t − first) mod (C − first).
+    Position t lies in slot t while t < first, then in slot first + (t − first) mod (C − first).
     """
 
     keys_BKCE: Tensor
@@ -96,7 +96,7 @@ class RingCache(State):
     first: int = 0
 
     def append_one(self, start: int, k_B1KE: Tensor, v_B1KE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the token at position `start`, over the oldest one, and return all that are held, in no order."""
+        """Stores the token at position `start` over the oldest one, and returns all held tokens, in no order."""
         slot = start if start < self.first else self.first + (start - self.first) % self._ring
         self.keys_BKCE.narrow(2, slot, 1).copy_(k_B1KE.transpose(1, 2))
         self.values_BKCE.narrow(2, slot, 1).copy_(v_B1KE.transpose(1, 2))
@@ -104,7 +104,7 @@ class RingCache(State):
         return self.keys_BKCE.narrow(2, 0, held), self.values_BKCE.narrow(2, 0, held)
 
     def append(self, start: int, k_BTKE: Tensor, v_BTKE: Tensor, held: int) -> tuple[Tensor, Tensor]:
-        """Store T tokens from position `start` on; return them behind the `held` before, (B, S, K, E), in order."""
+        """Stores T tokens from position `start` on; returns them behind the `held` before, (B, S, K, E), in order."""
         T, first, device = k_BTKE.size(1), self.first, self.keys_BKCE.device
         before_k_BKSE, before_v_BKSE = self.at(torch.arange(start - held, start, device=device))
         k_BSKE = torch.cat((before_k_BKSE.transpose(1, 2), k_BTKE), dim=1)
@@ -119,12 +119,12 @@ class RingCache(State):
         return k_BSKE, v_BSKE
 
     def at(self, positions_S: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, K, S, E) of tokens that are held."""
+        """Returns keys and values (B, K, S, E) of tokens that are held."""
         slots_S = self._slots(positions_S)
         return self.keys_BKCE.index_select(2, slots_S), self.values_BKCE.index_select(2, slots_S)
 
     def leading(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of those of the `first` tokens that were seen, (B, G, K, E)."""
+        """Returns keys and values of those of the `first` tokens that were seen, (B, G, K, E)."""
         seen = min(self.first, self.length)
         return self.keys_BKCE[:, :, :seen].transpose(1, 2), self.values_BKCE[:, :, :seen].transpose(1, 2)
 
@@ -144,19 +144,18 @@ class RingCache(State):
 
 @dataclass
 class Sums(State):
-    """Keeps the sums of kernel attention: Σ ψ(k) vᵀ and Σ φ(k), ψ being φ with positions. One size, whatever the
-    context."""
+    """Keeps the sums of kernel attention, Σ ψ(k) vᵀ and Σ φ(k), where ψ is φ with positions; the size is constant."""
 
     products_BHFE: Tensor
     keys_BHF: Tensor
 
     def add(self, placed_k_BTHF: Tensor, v_BTHE: Tensor, k_BTHF: Tensor) -> None:
-        """Count T tokens in."""
+        """Counts T tokens in."""
         self.products_BHFE.add_(placed_k_BTHF.permute(0, 2, 3, 1) @ v_BTHE.transpose(1, 2))
         self.keys_BHF.add_(k_BTHF.sum(1))
 
     def add_one(self, placed_k_B1HF: Tensor, v_B1HE: Tensor, k_B1HF: Tensor) -> tuple[Tensor, Tensor]:
-        """Count one token in and return both sums."""
+        """Counts one token in and returns both sums."""
         self.products_BHFE.addcmul_(placed_k_B1HF.squeeze(1)[..., None], v_B1HE.transpose(1, 2))
         self.keys_BHF.add_(k_B1HF.squeeze(1))
         return self.products_BHFE, self.keys_BHF

@@ -1,4 +1,4 @@
-"""Sliding-window attention: near tokens only, and a few that all see, at a cost linear in the context.
+"""Defines sliding-window attention: tokens see near tokens and a few global ones, at a cost linear in the context.
 
 Shapes: B batch, S tokens attended to, H heads, K heads of keys and values, E head size, C context.
 """
@@ -17,7 +17,7 @@ from nas.kinds import Position, Window
 
 @dataclass(frozen=True)
 class Near:
-    """t sees s when |t − s| < w, or when s is among the first g tokens; t among them sees all. Causal: of the past."""
+    """Lets t see s when |t − s| < w or s is among the first g tokens; t among those sees all. Causal: only the past."""
 
     window: int
     global_tokens: int
@@ -29,21 +29,23 @@ class Near:
 
 
 class WindowAttention(SparseAttention):
-    """softmax(q kᵀ / √E) v over positions t − w < s ≤ t and s < g (Beltagy et al. 2020, arXiv:2004.05150).
+    """y_t = softmax(q kᵀ / √E) v over positions t − w < s ≤ t and s < g (Beltagy et al. 2020, arXiv:2004.05150).
 
-    The g global tokens are seen by all later ones, as attention sinks (Xiao et al. 2023, arXiv:2309.17453); GQA as in
-    softmax. Without causality w − 1 tokens on each side are seen, and global tokens see all. Ours: global tokens have
-    no projections of their own; blocks of w/4 queries (w/2 with global tokens, at least 16) attend to what their
-    neighbours hold, so that the work is a band of 5·w/4 keys a query, or 3·w/2 + g, and no T×T mask exists.
+    All later tokens see the g global tokens, as attention sinks (Xiao et al. 2023, arXiv:2309.17453). Shared keys and
+    values as in softmax. Without causality a token sees w − 1 tokens on each side, and global tokens see all.
 
-    Time O(T·(w + g)·D); decode state 2·min(w + g, C)·K·E values: the g first, and a ring that the newest token
-    overwrites at its oldest.
+    Where we differ: global tokens have no projections of their own. Blocks of w/4 queries (w/2 with global tokens, at
+    least 16) attend to their own keys and those of their neighbours: a band of 5·w/4 keys a query, or 3·w/2 + g, so no
+    T×T mask exists.
+
+    Time O(T·(w + g)·D); decode state 2·min(w + g, C)·K·E values: the g first, and a ring in which the newest token
+    overwrites the oldest.
     """
 
     def __init__(self, spec: Window, hidden: int, context: int, causal: bool, position: Position) -> None:
         w, g = spec.window, spec.global_tokens
-        # Fewer queries in a block see fewer keys for nothing; but global tokens are copied in front of every block, and
-        # all other keys with them.
+        # Smaller blocks compute fewer masked scores. But global tokens are copied in front of every block, and all
+        # other keys with them.
         block = max(16, w // (2 if g else 4))
         behind = -(-(w - 1) // block)
         reach = tuple(range(-behind, 1 if causal else behind + 1))
@@ -56,7 +58,7 @@ class WindowAttention(SparseAttention):
     def _empty_state(self, batch: int, context: int) -> RingCache:
         slots = min(self.window + self.global_tokens, context)
         shape = (batch, self.kv_heads, slots, self.head_size)
-        # Of a context hardly longer than the window, later global tokens never leave it.
+        # In a context hardly longer than the window, later global tokens never leave the window.
         return RingCache(context, self._new(*shape), self._new(*shape), first=max(0, slots - self.window))
 
     def _needed(self, start: int) -> int:
