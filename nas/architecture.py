@@ -132,7 +132,7 @@ class Architecture(Spec):
         by_alias: bool | None = None,
         by_name: bool | None = None,
     ) -> Self:
-        """Reads JSON. Raises InvalidArchitecture, also for what is no JSON or nested beyond all measure."""
+        """Reads JSON. Raises InvalidArchitecture, also for text that is not JSON or nested too deep."""
         return cls.model_validate(
             _parsed(json_data), strict=strict, extra=extra, context=context, by_alias=by_alias, by_name=by_name
         )

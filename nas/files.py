@@ -36,7 +36,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no ordinary file")
+            raise ValueError("it is not an ordinary file")
         if found.st_size > most:
             raise ValueError(f"it is larger than {most:,} bytes")
         return file.read(found.st_size)

@@ -1,1 +1,1 @@
-"""Data sets: which there are, where they come from, and how files are read. Knows no torch."""
+"""Knows the data sets, where they come from, and how files are read. It imports no torch."""

@@ -1,7 +1,7 @@
-"""The data sets that are known by name, with the place, the licence and the SHA-256 of each.
+"""Lists the data sets that are known by name, with the place, the licence and the SHA-256 of each.
 
-Every one is published by others. What is downloaded is pinned to a commit or a release; what is made of it
-(nas.data.normalise) is checked as a whole, so a change anywhere on the way is noticed.
+Others publish them. Downloads are pinned to a commit or a release. The hash is that of the normalised file
+(nas.data.normalise), so a change anywhere on the way is noticed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,10 @@ VADER = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """`file`: its name, gzipped, in NAS_DATA_DIR or the cache. `sha256`: of the unpacked content.
+    """Describes a data set: its file, its hash and its sources.
 
-    `normalise` makes that content of what was downloaded, given in the order of `urls`.
+    `file` is its name, gzipped, in NAS_DATA_DIR or the cache. `sha256` is that of the unpacked content. `normalise`
+    makes that content from the downloads, given in the order of `urls`.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Dataset:
     urls: Sequence[str]
     normalise: Callable[[Sequence[Path]], bytes]
     columns: Mapping[str, str] = field(default_factory=dict)
-    """A task's name of a column → this file's."""
+    """Maps a task's name of a column to this file's."""
 
 
 DATASETS: dict[str, Dataset] = {

@@ -1,7 +1,7 @@
 """Finds the files of known data sets, and downloads those that are missing.
 
-A data set is looked for in NAS_DATA_DIR, then in the user's cache; else it is downloaded, normalised, checked and kept
-in the cache. A connection that breaks loses nothing: the next try goes on where it ended.
+A data set is looked for in NAS_DATA_DIR, then in the user's cache. Otherwise it is downloaded, normalised, checked and
+kept in the cache. An interrupted download continues at the next try.
 """
 
 import gzip
@@ -27,13 +27,13 @@ from nas.surroundings import logger_level
 
 CHUNK = 1 << 16
 NEIGHBOURS = 1000
-"""Files in a folder that a misspelt name is compared with."""
+"""The most files of a folder with which a misspelt name is compared."""
 RATIO, UNPACKED = 100, 1 << 26
-"""A gzip file may unpack to so many times its size, or to so many bytes, whatever is more."""
+"""A gzip file may unpack to RATIO times its size or to UNPACKED bytes, whichever is more."""
 TIMEOUT_SECONDS = 30.0
 
 Progress = Callable[[str, int, int | None], None]
-"""A function that is told the file, the bytes of it that are here, and how many it has, where the server says."""
+"""Called with the file, the bytes of it that are here, and its size, or None where the server does not say."""
 
 
 def silent(file: str, here: int, size: int | None) -> None:
@@ -41,23 +41,26 @@ def silent(file: str, here: int, size: int | None) -> None:
 
 
 def cache() -> Path:
-    """The user's own, or NAS_CACHE."""
+    """Returns the folder of the cache: NAS_CACHE, or the user's own."""
     if folder := os.environ.get("NAS_CACHE"):
         return Path(folder)
-    import pooch  # imports requests: paid for only by who looks there
+    import pooch  # it imports requests, so only callers that need the default pay for it
 
     return Path(pooch.os_cache("nas"))
 
 
 def present(dataset: Dataset) -> Path | None:
-    """The file where it is, or None. Not read, so not checked."""
+    """Returns the file's path, or None where there is none. The file is not read, so it is not checked."""
     folder = os.environ.get("NAS_DATA_DIR")
     places = [Path(folder) / dataset.file] if folder else []
     return next((path for path in (*places, cache() / dataset.file) if is_there(path)), None)
 
 
 def content(dataset: Dataset) -> bytes:
-    """The normalised content, downloaded where it is not here. Raises DataError."""
+    """Returns the normalised content, downloaded first if it is missing.
+
+    Raises DataError, and OutOfReach when the disk cannot be written.
+    """
     path = present(dataset) or fetch(dataset)
     again = "delete the file, and it is downloaded again; or name your own file by its path"
     unpacked = read(path, help=again)
@@ -74,8 +77,11 @@ def content(dataset: Dataset) -> bytes:
 
 
 def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
-    """Download into the cache, unless another process has meanwhile. Raises DataError, and OutOfReach when the disk
-    refuses."""
+    """Downloads into the cache, unless another process already has.
+
+    Raises DataError when the download fails or is not the published data, and OutOfReach when the disk cannot be
+    written.
+    """
     path, raw = cache() / dataset.file, cache() / "raw" / dataset.name
     try:
         raw.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,7 @@ def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
 
 
 def is_there(path: Path, folder: bool = False) -> bool:
-    """Tells whether a file, or a folder, stands there, as far as one may look."""
+    """Tells whether a file, or a folder, is there; False where that may not be looked at."""
     try:
         return path.is_dir() if folder else path.is_file()
     except OSError:
@@ -111,7 +117,7 @@ def is_there(path: Path, folder: bool = False) -> bool:
 
 
 def path_of(corpus: str) -> Path:
-    """The path that a study names, where ~ is its user's own folder. Raises DataError where there is no such user."""
+    """Returns the path that a study names, with ~ expanded. Raises DataError for the folder of an unknown user."""
     try:
         return Path(corpus).expanduser()
     except RuntimeError as error:
@@ -125,9 +131,9 @@ def path_of(corpus: str) -> Path:
 
 
 def read(path: Path, help: str = "compress the text again with gzip, or give it plain") -> bytes:
-    """The bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError.
+    """Returns the bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError.
 
-    `help`: what to do where it cannot be unpacked.
+    `help` says what to do where it cannot be unpacked.
     """
     try:
         packed = files.read_bytes(path, bounds.TEXT_BYTES)
@@ -153,8 +159,10 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """Raises ValueError for more than a text may have, before it fills the memory: a gzip file of 1 MiB can stand for
-    1 GiB of zeros, and no text shrinks to a hundredth of its size."""
+    """Unpacks a gzip file. Raises ValueError for more than a text may have, before that fills the memory.
+
+    A gzip file of 1 MiB can stand for 1 GiB of zeros, and no text shrinks to a hundredth of its size.
+    """
     parts, size, most = list[bytes](), 0, max(UNPACKED, RATIO * len(packed))
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
         while part := file.read(1 << 20):
@@ -166,7 +174,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def read_named(path: Path, known: Iterable[str]) -> bytes:
-    """Reads what a study names. Raises DataError; `known`: data sets that could have been meant instead."""
+    """Reads the file that a study names. Raises DataError, which proposes near names, also among `known` data sets."""
     try:
         return read(path)
     except FileNotFoundError:
@@ -209,7 +217,7 @@ def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> P
 
 
 class _Resuming:
-    """A downloader for pooch. What has come so far stays in `part` when the connection breaks."""
+    """Downloads for pooch. The part received so far stays in `part` when the connection breaks."""
 
     def __init__(self, part: Path, progress: Progress) -> None:
         self.part, self.progress = part, progress
@@ -218,11 +226,11 @@ class _Resuming:
         import requests
 
         here = self.part.stat().st_size if self.part.exists() else 0
-        # Unpacked by nobody on the way, so that bytes count as they are on the disk.
+        # Without compression on the way, so that the server counts the bytes as the disk does.
         wanted = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
         with requests.get(url, headers=wanted, stream=True, timeout=TIMEOUT_SECONDS) as reply:
             if here and reply.status_code == requests.codes.requested_range_not_satisfiable:
-                self.part.unlink()  # as long as the file, or longer: not to be gone on with
+                self.part.unlink()  # as long as the file, or longer: it cannot be continued
                 return self(url, output, pooch)
             reply.raise_for_status()
             goes_on = reply.status_code == requests.codes.partial_content
@@ -240,10 +248,10 @@ class _Resuming:
 
 
 def _normalised(dataset: Dataset, downloaded: list[Path]) -> bytes:
-    """Whatever the publisher's file has become, it is not what was expected."""
+    """Normalises the downloads. Raises DataError when that fails, since then the publisher's file has changed."""
     try:
         return dataset.normalise(downloaded)
-    except Exception as error:  # what is not what it was fails in ways that nobody can list
+    except Exception as error:  # a changed file fails in ways that nobody can list
         shutil.rmtree(downloaded[0].parent, ignore_errors=True)
         raise _changed(dataset) from error
 

@@ -1,4 +1,4 @@
-"""Reading tables: CSV, TSV, JSON lines, Parquet, and data sets of Hugging Face, as rows with the place of each.
+"""Reads tables (CSV, TSV, JSON lines, Parquet, data sets of Hugging Face) as rows, each with its place.
 
 A table that cannot be read raises a DataError with its line.
 """
@@ -15,26 +15,26 @@ from nas import bounds
 from nas.data import fetch
 from nas.errors import DataError
 
-csv.field_size_limit(2**31 - 1)  # texts are longer than the 131,072 characters that are usual
+csv.field_size_limit(2**31 - 1)  # texts may be longer than the default of 131,072 characters
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 HUGGING_FACE = "hf:"
 PART = "split"
 """The column that a data set of Hugging Face gets for the name of its parts."""
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test")
-"""Parts that have a use; others, as `unsupervised`, are left."""
+"""The parts that are used; others, such as `unsupervised`, are ignored."""
 
 Row = dict[str, Any]
 Placed = tuple[str, Row]
-"""A row as it was found, and where: `line 12`."""
+"""A row's place, such as `line 12`, and the row as it was found."""
 
 
 def content(path: Path, known: Iterable[str]) -> bytes:
-    """The unpacked bytes of a table. `known`: names that could have been meant instead."""
+    """Returns the unpacked bytes of a table. Raises DataError, which proposes near names, also among `known` ones."""
     known = list(known)
     if _ending(path) not in FORMATS:
         raise DataError(
-            f"'{path}' is no table",
+            f"'{path}' is not a table",
             code="corpus-format",
             where="task.corpus",
             help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz added), a data set ({', '.join(known)}),"
@@ -44,12 +44,15 @@ def content(path: Path, known: Iterable[str]) -> bytes:
 
 
 def _ending(path: Path) -> str:
-    """Returns the ending of the table itself, whether it is packed or not."""
+    """Returns the ending of the table's name, without .gz."""
     return Path(path.name.removesuffix(".gz")).suffix
 
 
 def parsed(content: bytes, path: Path, read: Collection[str]) -> Iterator[Placed]:
-    """`read`: the columns whose values matter; where leaving out the others saves something, they are None."""
+    """Yields the rows, each with its place. Raises DataError.
+
+    `read` names the columns that matter. Other columns are None where leaving them out saves something.
+    """
     suffix = _ending(path)
     if suffix == ".parquet":
         yield from _parquet(content, path, read)
@@ -77,7 +80,7 @@ def _text(content: bytes, path: Path) -> str:
 
 
 def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
-    """The first line names the columns. Quotes have no meaning between tabs."""
+    """Yields the rows of CSV or TSV text. The first line names the columns. Between tabs, quotes have no meaning."""
     quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     line = 1  # where a row begins: quoted fields may hold line breaks
@@ -114,16 +117,16 @@ def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
 
 
 def _json_lines(text: str, path: Path) -> Iterator[Placed]:
-    # Not splitlines(): texts may hold U+2028 and the like.
+    # Not splitlines(), since texts may hold U+2028 and similar characters.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            problem = "" if isinstance(row, dict) else f"is {line[:80]!r}, and no object"
+            problem = "" if isinstance(row, dict) else f"is {line[:80]!r}, not an object"
         except json.JSONDecodeError as error:
-            problem = f"is no JSON: {error.msg} at column {error.colno}"
-        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and lists in lists in lists
+            problem = f"is not JSON: {error.msg} at column {error.colno}"
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, or deeply nested lists
             problem = f"cannot be read: {error}"
         if problem:
             raise DataError(
@@ -163,8 +166,10 @@ def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Plac
 
 
 def _bounded(file: Any, columns: list[str]) -> list[Row]:
-    """The rows, read in parts. Raises ValueError once they are more than a table may have: equal values are packed to
-    next to nothing, so that the file's own size tells little."""
+    """Reads the rows part by part. Raises ValueError once they exceed the bounds of a table.
+
+    Parquet stores equal values in almost no space, so the file's own size tells little.
+    """
     rows, size = list[Row](), 0
     for part in file.iter_batches(batch_size=1000, columns=columns):
         size += part.nbytes
@@ -175,7 +180,7 @@ def _bounded(file: Any, columns: list[str]) -> list[Row]:
 
 
 def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
-    """Reads the rows of a folder that `save_to_disk` wrote, or of a name on the hub. `read`: as of `parsed`."""
+    """Reads the rows of a folder that `save_to_disk` wrote, or of a name on the hub. `read` is as in `parsed`."""
     try:
         import datasets
     except ImportError:
@@ -194,10 +199,10 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
             if part and part.lower() not in PARTS:
                 continue
             wanted = [column for column in rows.column_names if column in read]
-            kept = rows.select_columns(wanted or rows.column_names[:1])  # without any it would have no rows
+            kept = rows.select_columns(wanted or rows.column_names[:1])  # without a column there would be no rows
             places = _placed(kept, rows.column_names, f"{part} " if part else "")
             placed += ((place, {**row, PART: part} if part else row) for place, row in places)
-    except Exception as error:  # every back end of that package has errors of its own
+    except Exception as error:  # every back end of that package has its own errors
         raise DataError(
             f"Hugging Face's data set '{name}' cannot be loaded",
             code="corpus-unreachable",
@@ -217,7 +222,7 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
 
 
 def _placed(rows: Iterable[Mapping[str, Any]], names: Iterable[str], part: str) -> Iterator[Placed]:
-    """Puts None for the columns that were not read."""
+    """Yields rows with their places, and None for the columns that were not read."""
     unread = dict.fromkeys(names)
     for number, row in enumerate(rows, start=1):
         yield f"{part}row {number}", {**unread, **row}

@@ -1,7 +1,7 @@
 """Turns published files into one table each: UTF-8, one example a line, with its split.
 
-Each function takes what was downloaded and returns the content of the normalised file. Where a publisher gives no
-splits, they follow from a hash of what an example is known by, so that nothing leaks from one split into another.
+Each function takes the downloads and returns the content of the normalised file. Where a publisher gives no splits,
+they follow from a hash of what identifies an example, so that nothing leaks from one split into another.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 BABI_TASKS = (1, 2, 3, 4, 5, 11, 12, 13, 14, 16)
-"""Those whose answer is a word of the story."""
+"""The tasks whose answer is a word of the story."""
 BABI_PARTS = ("train", "valid", "test")
 BABI_FILES = tuple((task, part) for task in BABI_TASKS for part in BABI_PARTS)
 TWEETS = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -30,13 +30,13 @@ def unchanged(files: Sequence[Path]) -> bytes:
 
 
 def split_of(key: str, shares: int) -> str:
-    """One of `shares` parts of all keys is the test split, one the validation split."""
+    """Returns the split of a key by its hash: one of `shares` parts is the test split, one the validation split."""
     part = int.from_bytes(hashlib.sha1(key.encode(), usedforsecurity=False).digest(), "big") % shares
     return {0: "test", 1: "valid"}.get(part, "train")
 
 
 def tatoeba(files: Sequence[Path]) -> bytes:
-    """`split`, `eng`, `fra`, separated by tabs. A twentieth of the English sentences is the test split."""
+    """Writes `split`, `eng`, `fra`, separated by tabs. A twentieth of the English sentences is the test split."""
     with zipfile.ZipFile(files[0]) as archive:
         lines = archive.read("fra.txt").decode("utf-8").splitlines()
     pairs = dict.fromkeys(tuple(_plain(part) for part in line.split("\t")[:2]) for line in lines)
@@ -45,7 +45,7 @@ def tatoeba(files: Sequence[Path]) -> bytes:
 
 
 def babi(files: Sequence[Path]) -> bytes:
-    """Questions whose answer stands in the last of their supporting facts. `answer_start` counts characters."""
+    """Writes questions whose answer stands in the last of their supporting facts. `answer_start` counts characters."""
     rows: list[Mapping[str, Any]] = []
     for (task, part), path in zip(BABI_FILES, files, strict=True):
         rows += [{"task": task, "split": part, **question} for question in _questions(path)]
@@ -53,7 +53,10 @@ def babi(files: Sequence[Path]) -> bytes:
 
 
 def tweets(files: Sequence[Path]) -> bytes:
-    """`score`: the mean of 20 raters, from −4 to 4; `label`: whether it is above 0. A tenth is the test split."""
+    """Writes tweets with `score`, the mean of 20 raters from −4 to 4, and `label`, whether it is above 0.
+
+    A tenth is the test split.
+    """
     with tarfile.open(files[0]) as package:
         inner = package.extractfile(TWEETS)
         assert inner is not None
@@ -70,7 +73,7 @@ def tweets(files: Sequence[Path]) -> bytes:
 
 
 def scitldr(files: Sequence[Path]) -> bytes:
-    """Abstracts, with every summary that was written of them."""
+    """Writes abstracts, each with all of its summaries."""
     rows = []
     for part, path in zip(("train", "valid", "test"), files, strict=True):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -82,7 +85,7 @@ def scitldr(files: Sequence[Path]) -> bytes:
 
 
 def pack(content: bytes) -> bytes:
-    """Packs bytes so that the archive is the same whenever they are packed."""
+    """Packs bytes so that equal contents give equal archives at any time."""
     return gzip.compress(content, 9, mtime=0)
 
 
@@ -91,8 +94,11 @@ def _plain(text: str) -> str:
 
 
 def _questions(path: Path) -> Iterator[dict[str, Any]]:
-    """A file holds stories of numbered lines; a number that starts anew starts a story. Fields of a question are
-    separated by tabs: the question, its answer, the lines that support it."""
+    """Yields the questions of a file of stories.
+
+    A story is a run of numbered lines that starts at 1. The fields of a question are separated by tabs: the question,
+    its answer, and the lines that support it.
+    """
     story: dict[int, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         number, text = line.split(" ", 1)

@@ -9,13 +9,15 @@ from nas.settings.task_settings import TableTask, TextTask
 
 
 def with_absolute_corpus(file: StudyFile) -> StudyFile:
-    """Returns the settings with an absolute corpus, for workers and later launches. Raises DataError for the folder of
-    a user that there is not."""
+    """Returns the settings with an absolute path of the corpus, for workers and later launches.
+
+    Raises DataError for the folder of an unknown user.
+    """
     task = file.task
     if not isinstance(task, (TextTask, TableTask)):
         return file
     if task.corpus in (CORPORA if isinstance(task, TextTask) else DATASETS):
-        return file  # whatever file of that name lies here
+        return file  # even if a file of that name is in the current folder
     prefix = HUGGING_FACE if task.corpus.startswith(HUGGING_FACE) else ""
     path = fetch.path_of(task.corpus.removeprefix(prefix))
     if not fetch.is_there(path, folder=bool(prefix)):

@@ -1,7 +1,7 @@
-"""Examples from tables: CSV, TSV, JSON lines, Parquet, or a data set of Hugging Face. Columns are found by name.
+"""Reads examples from tables: CSV, TSV, JSON lines, Parquet, or a data set of Hugging Face, with columns by name.
 
-`load` reads all rows and checks each value; whatever is wrong raises a DataError that names row and column. `split`
-tells which rows are for training, validation and test.
+`load` reads all rows and checks each value; a fault raises a DataError that names row and column. `split` tells which
+rows are for training, validation and test.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from nas.errors import DataError, nearest
 Split = Literal["train", "val", "test"]
 
 SPLIT = formats.PART
-"""The column that says which rows are for what; without it, a tenth is for validation, and a tenth for the test."""
+"""The column that names each row's split; without it, a tenth is for validation and a tenth for the test."""
 SPLIT_NAMES: dict[str, Split] = {
     **{"train": "train", "training": "train", "test": "test"},
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
 }
 SHARES = 10
 MOST_SHOWN = 5
-"""Wrong values that a message lists; the others are counted."""
+"""The most wrong values that a message lists; the others are counted."""
 MOST_CHARACTERS = 80
 """The most characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Describes what a task reads of each row.
+    """Describes a column that a task reads.
 
     text: not blank. texts: one such, or a list of them. label: a word or a whole number. count: a whole number from 0.
     """
@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` by the names that the task gives its columns; `places`: where each one stands, as `line 12`."""
+    """Holds `rows`, by the task's names of columns, and `places`, such as `line 12` for each row."""
 
     name: str
     source: str
@@ -58,9 +58,9 @@ class Table:
 
 
 def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Table:
-    """The rows of a known data set, of the file at that path, or of `hf:NAME`.
+    """Reads the rows of a known data set, of the file at that path, or of `hf:NAME`. Raises DataError.
 
-    `names`: the task's name of a column → the file's own, where they differ. Raises DataError.
+    `names` maps the task's name of a column to the file's own, where they differ.
     """
     _check_names(columns, names)
     dataset, wanted = DATASETS.get(corpus), [*columns, Column(SPLIT, "text", required=False)]
@@ -72,7 +72,7 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
     else:
         if dataset and dataset.task == "language_modelling":
             raise DataError(
-                f"the data set '{corpus}' is a text, and no table",
+                f"the data set '{corpus}' is a text, not a table",
                 code="corpus-format",
                 where="task.corpus",
                 help=nearest(corpus, (name for name, known in DATASETS.items() if known.task != dataset.task)),
@@ -88,20 +88,19 @@ def load(corpus: str, columns: Sequence[Column], names: Mapping[str, str]) -> Ta
         raise DataError(text, code="corpus-too-long", where=corpus, help="give a part of it")
     _check_columns(corpus, placed, wanted, own, names)
     rows = _checked(corpus, placed, wanted, own)
-    if content is None:  # what else a row holds may be anything
+    if content is None:  # other columns may hold anything, so only these are hashed
         content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode()
     return Table(corpus, source, hashlib.sha256(content).hexdigest(), tuple(rows), tuple(place for place, _ in placed))
 
 
 def split(table: Table, key: str) -> dict[Split, list[int]]:
-    """The numbers of the rows of each split: as their column says, else by a hash of their `key` column.
+    """Returns the numbers of the rows of each split: by the column `split`, or else by a hash of their `key` column.
 
-    Where no row is for validation, or none for the test, a tenth of the training rows is, by that hash: many data sets
-    are published so.
-    Equal keys stand in one split alone: what the test split holds is left out of the others, and what the validation
-    split holds out of training (four abstracts of SciTLDR, as published, stand in two).
+    Where no row is for validation, or none for the test, that hash takes a tenth of the training rows for it, since
+    many data sets are published so. Equal keys stand in one split alone: rows of the test split are left out of the
+    others, and rows of the validation split out of training (as published, four abstracts of SciTLDR stand in two).
 
-    Raises DataError when a split is left without rows, or the column names another.
+    Raises DataError when a split is left without rows, or the column names an unknown split.
     """
     found: dict[Split, list[int]] = {"train": [], "val": [], "test": []}
     for number, row in enumerate(table.rows):
@@ -138,7 +137,7 @@ def split(table: Table, key: str) -> dict[Split, list[int]]:
 
 
 def refuse(table: Table, problems: Mapping[int, str]) -> None:
-    """Raises DataError when the task has found something wrong with rows: number → what."""
+    """Raises DataError when `problems` (row number → fault) holds any."""
     if problems:
         raise _bad_rows(table.name, [(table.places[number], text) for number, text in problems.items()])
 
@@ -158,7 +157,7 @@ def _check_names(columns: Sequence[Column], names: Mapping[str, str]) -> None:
 def _check_columns(
     corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], own: Mapping[str, str], names: Mapping[str, str]
 ) -> None:
-    """Every column that is needed, or was named, is there in some row."""
+    """Raises DataError unless each column that is required, or was named, is in some row."""
     there = dict.fromkeys(name for _, row in placed for name in row)
     for column in wanted:
         if own[column.name] not in there and (column.required or column.name in names):
@@ -178,7 +177,7 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
         kept = {}
         for column in wanted:
             value = row.get(own[column.name])
-            if not column.required and (value is None or value == ""):  # CSV has no other way to leave a cell out
+            if not column.required and (value is None or value == ""):  # in CSV a missing cell is an empty one
                 continue
             problem = "is missing" if value is None else _problem(column, value)
             if problem:
@@ -198,11 +197,11 @@ def _checked(corpus: str, placed: Sequence[Placed], wanted: Sequence[Column], ow
 
 
 def _problem(column: Column, value: Any) -> str:
-    """Says what is wrong with a value; empty when nothing is."""
+    """Says what is wrong with a value, or "" when nothing is."""
     if column.kind == "count":
         if (isinstance(value, int) and value >= 0) or _digits(value):
             return ""
-        return f"is no whole number: {_shown(value)}"
+        return f"is not a whole number: {_shown(value)}"
     if column.kind == "label":
         if isinstance(value, (str, int)) and str(value).strip() and not _flaw(str(value)):
             return ""
@@ -211,9 +210,9 @@ def _problem(column: Column, value: Any) -> str:
         if not value:
             return "holds no text"
         sound = all(isinstance(text, str) and text.strip() and not _flaw(text) for text in value)
-        return "" if sound else f"holds something that is no text, or an empty one: {_shown(value)}"
+        return "" if sound else f"holds something that is not text, or an empty text: {_shown(value)}"
     if not isinstance(value, str):
-        return f"is no text: {_shown(value)}"
+        return f"is not text: {_shown(value)}"
     if not value.strip():
         return "is empty"
     return f"{flaw}: {_shown(value)}" if (flaw := _flaw(value)) else ""
@@ -236,7 +235,7 @@ def _value(column: Column, value: Any) -> Any:
 
 
 def _flaw(text: str) -> str:
-    """Finds what no text holds, as JSON may: a zero byte, or one half of a pair that stands for a character."""
+    """Says what a text may not hold, though JSON may: a zero byte, or one half of a surrogate pair; "" when nothing."""
     if "\0" in text:
         return "holds a zero byte"
     return "holds half a character" if any("\ud800" <= character <= "\udfff" for character in text) else ""
@@ -247,7 +246,7 @@ def _digits(value: Any) -> bool:
 
 
 def _bad_rows(corpus: str, wrong: Sequence[tuple[str, str]]) -> DataError:
-    """`wrong`: places, and what is wrong there."""
+    """Makes the error of `wrong`: pairs of a place and its fault."""
     first, *others = (f"{place}: {text}" for place, text in wrong)
     count = len({place for place, _ in wrong})
     listed = "\n".join(others[: MOST_SHOWN - 1])

@@ -1,7 +1,7 @@
-"""Corpora of one text: found by name or path, checked, and cut into splits.
+"""Finds corpora of one text by name or path, checks them, and cuts them into splits.
 
-`load("python-docs")` needs nothing but Python; `load("tinyshakespeare")` a file or a download; anything else is the
-path of a UTF-8 text, plain or `.gz`. Whatever is wrong raises a DataError that says what to do.
+`load("python-docs")` needs only Python, and `load("tinyshakespeare")` a file or a download. Other names are paths of
+UTF-8 texts, plain or `.gz`. A fault raises a DataError that says what to do.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ Splits = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text, where it came from, and the SHA-256 of its UTF-8 bytes."""
+    """Holds a text, its source, and the SHA-256 of its UTF-8 bytes."""
 
     name: str
     source: str
@@ -28,7 +28,7 @@ class Corpus:
 
 
 def load(name: str) -> Corpus:
-    """The corpus of that name, or the text at that path."""
+    """Reads the corpus of that name, or the text at that path. Raises DataError."""
     if name in CORPORA:
         source, content = CORPORA[name]()
         place = source
@@ -39,9 +39,9 @@ def load(name: str) -> Corpus:
 
 
 def splits(characters: int, rule: SplitRule, context: int) -> Splits:
-    """[start, end) of train, val and test. Raises DataError when one cannot hold context + 1 characters.
+    """Returns [start, end) of train, val and test. Raises DataError when one cannot hold context + 1 characters.
 
-    "90/10" validates and tests on the same last tenth: for comparison with published figures alone.
+    "90/10" validates and tests on the same last tenth, for comparison with published figures only.
     """
     eight, nine = characters * 8 // 10, characters * 9 // 10
     if rule == "90/10":
@@ -53,7 +53,7 @@ def splits(characters: int, rule: SplitRule, context: int) -> Splits:
 
 
 def check_length(spans: Splits, context: int, unit: str) -> None:
-    """Raises DataError when a split cannot hold context + 1 of them."""
+    """Raises DataError when a split cannot hold context + 1 units, such as characters."""
     shortest = min(spans, key=lambda name: spans[name][1] - spans[name][0])
     whole = max(end for _, end in spans.values())
     length = spans[shortest][1] - spans[shortest][0]
@@ -69,7 +69,7 @@ def check_length(spans: Splits, context: int, unit: str) -> None:
 
 
 def _python_docs() -> tuple[str, bytes]:
-    """The language reference that CPython carries for help(): about 465,000 characters, another text a version."""
+    """Reads the language reference that CPython carries for help(): about 465,000 characters; versions differ."""
     from pydoc_data.topics import topics
 
     return "pydoc_data.topics", "\n".join(topics[name] for name in sorted(topics)).encode()
@@ -96,7 +96,7 @@ def _decode(content: bytes, place: str) -> str:
         offset, reason = error.start, error.reason
     else:
         if nul < 0:
-            return text.removeprefix("\ufeff")  # some editors put a mark at the front
+            return text.removeprefix("\ufeff")  # some editors put a byte order mark at the front
         offset, reason = nul, "a zero byte, which no text holds"
     raise DataError(
         "the corpus is not UTF-8 text",

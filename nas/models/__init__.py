@@ -1,4 +1,4 @@
-"""Models from architectures: `build(architecture, vocabulary, context)`."""
+"""Builds models from architectures: `build(architecture, vocabulary, context)`."""
 
 from collections.abc import Callable
 
@@ -39,10 +39,10 @@ FAMILIES: dict[Family, Callable[[Architecture, int, int], nn.Module]] = {
 
 
 def build(architecture: Architecture, vocabulary: int = 65, context: int = 64, head: Head = TOKENS) -> nn.Module:
-    """The model of an architecture, for token ids below `vocabulary` and sequences of up to `context` tokens.
+    """Builds the model of an architecture, for token ids below `vocabulary` and sequences of up to `context` tokens.
 
-    `head`: what its outputs are. Weights are drawn from torch's generator: seed it, or fork it, for a reproducible
-    start. Raises UsageError when a family cannot have that head.
+    `head` says what the model's outputs are. The weights come from torch's generator: seed or fork it for a
+    reproducible start. Raises UsageError for sizes below 1 and for a head that the family cannot have.
     """
     for name, value in (("vocabulary", vocabulary), ("context", context)):
         if value < 1:

@@ -1,4 +1,4 @@
-"""Beam search: several sequences are written side by side, and the best is kept.
+"""Defines beam search: several sequences are written side by side, and the best one is returned.
 
 Shapes: B batch, K beams, N = B·K rows of a model's batch, J candidates, V vocabulary, U steps.
 """
@@ -15,17 +15,17 @@ from nas.attention.state import select
 from nas.errors import UsageError
 
 Step = Callable[[Tensor, Any], Tensor]
-"""A model's `decode_step`: (token_N, state) → logits (N, V)."""
+"""The type of a model's `decode_step`: (token_N, state) → logits (N, V)."""
 
 
 @dataclass(frozen=True)
 class Beam:
-    """The y of the best log P(y) / lp(|y|), lp(u) = ((5 + u) / 6)^α, among those that the search comes across.
+    """Finds the y of the best log P(y) / lp(|y|) among the sequences that it reaches, lp(u) = ((5 + u) / 6)^α.
 
-    Wu et al. 2016 (arXiv:1609.08144, eq. 14), without the term for coverage; α is `length_penalty`, and the stop token
-    counts in |y|. Each step goes on with the `beams` likeliest sequences. Those that stop, if they are among the
-    `beams` likeliest of all at their step, are finished and kept; with so many finished, the search ends. What has not
-    stopped by the last step competes as it is. One beam is greedy search.
+    Wu et al. 2016 (arXiv:1609.08144, eq. 14), without the coverage term. α is `length_penalty`, and the stop token
+    counts in |y|. Each step continues the `beams` likeliest sequences. A sequence that stops while among the `beams`
+    likeliest of its step is finished; the search ends once `beams` sequences are finished. Sequences that have not
+    stopped by the last step compete as they are. One beam is greedy search.
     """
 
     beams: int
@@ -41,16 +41,16 @@ class Beam:
     def search(
         self, step: Step, state: Any, token_B: Int[Tensor, " B"], steps: int, stop: int | None = None
     ) -> Int[Tensor, "B U"]:
-        """U = `steps` tokens after `token`; behind the first `stop`, `stop` alone.
+        """Returns the U = `steps` tokens after `token`; every place after the first `stop` holds `stop`.
 
-        `state` has read all that lies before `token`. One beam writes to it, several to copies.
+        `state` has read everything before `token`. One beam writes to it; several beams write to copies.
         """
         B, K = len(token_B), self.beams
         first_B1 = torch.arange(0, B * K, K, device=token_B.device)[:, None]
         if K > 1:
             state = select(state, first_B1.expand(B, K).flatten() // K)
         token_N = token_B.repeat_interleave(K)
-        # The beams of a sequence are all equal at first: one of them is enough for the first step.
+        # All beams of a sequence are equal at first, so one of them is enough for the first step.
         ended_BK = torch.full((B, K), -torch.inf, device=token_B.device)
         score_BK = ended_BK.index_fill(1, first_B1[:1, 0], 0.0)
         text_BKU = ended_text_BKU = token_B.new_full((B, K, steps), 0 if stop is None else stop)
@@ -82,7 +82,7 @@ class Beam:
 def _extend(
     score_BK: Float[Tensor, "B K"], logits_NV: Float[Tensor, "N V"]
 ) -> tuple[Float[Tensor, "B J"], Int[Tensor, "B J"], Int[Tensor, "B J"]]:
-    """The likeliest sequences of one more token, best first: their scores, the beams they extend, and their tokens.
+    """Returns the likeliest extensions by one token, best first: scores, the beams that they extend, and tokens.
 
     At most K of them stop, one a beam, so that J = 2·K leave K that go on.
     """
@@ -98,5 +98,5 @@ def _rows(text_BJU: Tensor, index_BK: Tensor) -> Tensor:
 
 
 def _full(ended_BK: Tensor) -> Tensor:
-    """Tells whether so many have finished that the search is over, (B, 1)."""
+    """Tells for each sequence whether as many have finished as there are beams, (B, 1)."""
     return (ended_BK > -torch.inf).all(dim=1, keepdim=True)

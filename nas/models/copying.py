@@ -1,4 +1,4 @@
-"""An encoder-decoder that can also copy tokens of its source.
+"""Defines an encoder-decoder that can also copy tokens of its source.
 
 Shapes: B batch, S tokens of the source, T tokens of the answer, D hidden, V vocabulary.
 """
@@ -16,7 +16,7 @@ from nas.models.encoder_decoder import EncoderDecoder
 from nas.models.stack import StackState, initialise_matrices
 
 LEAST = 1e-20
-"""A token that neither side offers has this probability, whose logarithm is finite."""
+"""The probability of a token that neither side offers; its logarithm is finite."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Copied:
 
 
 class CopyingEncoderDecoder(EncoderDecoder):
-    """p(w) = g · softmax(logits)_w + (1 − g) · Σ_{s: source_s = w} a_s, with a = softmax(W_q h · W_k m / √D) over the
-    encoder's outputs m, and g = σ(w_g · h + b_g), from the decoder's output h.
+    """p(w) = g · softmax(logits)_w + (1 − g) · Σ_{s: source_s = w} a_s, where a is an attention over the source.
 
-    See et al. 2017 (arXiv:1704.04368), with an attention of its own to copy by, in place of the decoder's, so that it
-    goes with any kind of these. What it returns as logits are the logarithms of p.
+    a = softmax(W_q h · W_k m / √D) over the encoder's outputs m, and g = σ(w_g · h + b_g), from the decoder's output h.
+    The returned logits are log p.
+
+    See et al. 2017 (arXiv:1704.04368). Where we differ: a is a separate attention, not the decoder's, so that every
+    kind of attention can copy.
     """
 
     def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
@@ -55,7 +57,7 @@ class CopyingEncoderDecoder(EncoderDecoder):
         return self._mixed(self.decoder(self.vocabulary(tokens_BT), memories=memories), copied)
 
     def remember(self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None) -> list[Any]:
-        """Behind what the layers read, what may be copied."""
+        """Computes what the layers read of the source, then what may be copied."""
         source_BSD = self.encode(source_BS, padding_BS)
         copied = Copied(self.offering(source_BSD), source_BS, padding_BS)
         return [*self.decoder.remember(source_BSD, padding_BS), copied]
@@ -78,6 +80,6 @@ class CopyingEncoderDecoder(EncoderDecoder):
         return super()._flops(tokens, source) + copying
 
     def state_bytes(self, batch: int, context: int) -> int:
-        """The keys to copy by, and the source's tokens, stay too."""
+        """Counts the keys to copy by, and the source's tokens, too."""
         keys = self.architecture.hidden * self.offering.weight.element_size()
         return super().state_bytes(batch, context) + batch * context * (keys + torch.long.itemsize)

@@ -1,4 +1,4 @@
-"""A decoder-only Transformer: reads tokens, predicts the next one at every position.
+"""Defines a decoder-only Transformer, which predicts the next token at every position.
 
 Shapes: B batch, T tokens, U tokens with those generated, H heads, V vocabulary.
 """
@@ -34,12 +34,12 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def prefill(self, tokens_BT: Int[Tensor, "B T"], state: StackState) -> Float[Tensor, "B T V"]:
-        """Read T tokens after those that the state holds: the same logits as one pass over all of them."""
+        """Reads T tokens after those that the state holds, and returns the same logits as one pass over all of them."""
         return self.vocabulary.logits(self.stack.step(self.vocabulary(tokens_BT), state))
 
     @torch.inference_mode()
     def decode_step(self, token_B: Int[Tensor, " B"], state: StackState) -> Float[Tensor, "B V"]:
-        """Read one token a sequence; the logits of the next."""
+        """Reads one token a sequence, and returns the logits of the next."""
         return self.prefill(token_B[:, None], state)[:, 0]
 
     def generate(
@@ -50,24 +50,24 @@ class Decoder(nn.Module):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Int[Tensor, "B U"]:
-        """The prompt and `steps` more tokens, U = T + steps; see `Sampling` for the ways to choose one.
+        """Returns the prompt and `steps` more tokens, U = T + steps; `Sampling` chooses each token.
 
-        When the context is full, its last half is read again and goes on from there; a prompt longer than the
-        context is read from its last tokens.
+        When the context is full, its last half is read again and generation continues from there. A prompt longer than
+        the context is read from its last tokens.
         """
         return continue_text(self, tokens_BT, steps, Sampling(temperature, top_k), generator)
 
     @torch.inference_mode()
     def attention_maps(self, tokens_BT: Int[Tensor, "B T"]) -> list[Float[Tensor, "B H T T"] | None]:
-        """The attention weights of each block and head over these tokens; None for a kind that has none."""
+        """Returns the attention weights of each block and head over these tokens; None for a kind that has none."""
         return self.stack.attention_maps(self.vocabulary(tokens_BT))[0]
 
     def flops(self, tokens: int) -> int:
-        """Matrix products of a forward pass over one sequence; a multiply-add counts as two."""
+        """Counts the FLOPs of the matrix products of a forward pass over one sequence; a multiply-add counts as two."""
         return self.vocabulary.flops(tokens) + self.stack.flops(tokens)
 
     def state_bytes(self, batch: int, context: int) -> int:
-        """The size of `new_state(batch, context)`."""
+        """Counts the bytes of `new_state(batch, context)`."""
         return self.stack.state_bytes(batch, context)
 
     def _new_stack(self, architecture: Architecture, context: int) -> Stack | LstmStack:

@@ -1,4 +1,4 @@
-"""Encoders: they read a whole text at once, to fill in masked tokens, to tell its class, or to find a span in it.
+"""Defines encoders, which read a whole text at once: to fill in masked tokens, to classify it, or to find a span.
 
 Shapes: B batch, T tokens, D hidden, V vocabulary, C classes, H heads.
 """
@@ -16,10 +16,10 @@ from nas.models.stack import Stack, Vocabulary, initialise_matrices
 
 
 class Bidirectional(nn.Module, ABC):
-    """h = stack(W[tokens]): blocks that see both ways, under a head of its own. It cannot decode: every token sees
-    those after it. Wherever a `padding` is given, it is True at tokens to ignore.
+    """h = stack(W[tokens]) with bidirectional blocks; each subclass adds a head.
 
-    `tied`: whether W is the output matrix too; a head without one needs no other.
+    It cannot decode, since every token sees those after it. Wherever a `padding` is given, it is True at tokens to
+    ignore. With `tied`, W is the output matrix too; a head without an output matrix needs no other.
     """
 
     def __init__(self, architecture: Architecture, vocabulary: int, context: int, tied: bool) -> None:
@@ -32,19 +32,19 @@ class Bidirectional(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tokens_BT: Tensor, padding_BT: Tensor | None = None) -> Tensor:
-        """The head's outputs."""
+        """Returns the head's outputs."""
 
     def encode(
         self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B T D"]:
-        """One vector a token."""
+        """Returns one vector a token."""
         x_BTD: Tensor = self.stack(self.vocabulary(tokens_BT), padding_BT)
         return x_BTD
 
     def pooled(
         self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B D"]:
-        """One vector a text: the mean over its tokens, or its first token's, as the architecture says."""
+        """Returns one vector a text: the mean over its tokens, or its first token's, as the architecture says."""
         x_BTD = self.encode(tokens_BT, padding_BT)
         real_BT = torch.ones_like(tokens_BT, dtype=torch.bool) if padding_BT is None else ~padding_BT
         if self.architecture.pooling == "first":
@@ -56,23 +56,23 @@ class Bidirectional(nn.Module, ABC):
     def attention_maps(
         self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
     ) -> list[Float[Tensor, "B H T T"] | None]:
-        """The attention weights of each block and head; None for a kind that has none."""
+        """Returns the attention weights of each block and head; None for a kind that has none."""
         return self.stack.attention_maps(self.vocabulary(tokens_BT), padding_BT)[0]
 
     @abstractmethod
     def flops(self, tokens: int) -> int:
-        """Matrix products of a forward pass over one sequence; a multiply-add counts as two."""
+        """Counts the FLOPs of the matrix products of a forward pass over one sequence; a multiply-add counts as two."""
 
     def state_bytes(self, batch: int, context: int) -> int:
-        """Nothing is remembered from one text to the next."""
+        """Returns 0: nothing is remembered from one text to the next."""
         return 0
 
 
 class Encoder(Bidirectional):
     """logits = 8 · W_out norm(gelu(W_t h + b_t)) + b.
 
-    Devlin et al. 2019 (arXiv:1810.04805), with its head for masked tokens. Ours: one kind of text, so no segments; and
-    any blocks, those of BERT (softmax, learned positions, gelu, layer norm, post) among them.
+    Devlin et al. 2019 (arXiv:1810.04805), with its head for masked tokens. Where we differ: there are no segments, and
+    blocks may be of any kind, those of BERT (softmax, learned positions, gelu, layer norm, post) among them.
     """
 
     def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:
@@ -85,7 +85,7 @@ class Encoder(Bidirectional):
     def forward(
         self, tokens_BT: Int[Tensor, "B T"], padding_BT: Bool[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B T V"]:
-        """The logits of the token that belongs at each place."""
+        """Returns the logits of the token that belongs at each place."""
         y_BTD = self.norm(F.gelu(self.transform(self.encode(tokens_BT, padding_BT))))
         return self.vocabulary.logits(y_BTD) + self.bias_V
 
@@ -115,9 +115,9 @@ class Classifier(Bidirectional):
 
 
 class SpanReader(Bidirectional):
-    """Two logits a token, W_s h + b_s: to be the first, and the last, of a span (Devlin et al. 2019, arXiv:1810.04805).
+    """Computes two logits a token, W_s h + b_s: to be the first and to be the last of a span.
 
-    W_s = 0 at first, so that every place starts equally likely.
+    Devlin et al. 2019 (arXiv:1810.04805). W_s = 0 at first, so that every place starts equally likely.
     """
 
     def __init__(self, architecture: Architecture, vocabulary: int, context: int) -> None:

@@ -1,4 +1,4 @@
-"""The whole Transformer: an encoder reads a source, a decoder answers it.
+"""Defines the whole Transformer: an encoder reads a source, and a decoder answers it.
 
 Shapes: B batch, S tokens of the source, T tokens of the answer, V vocabulary.
 """
@@ -16,9 +16,8 @@ from nas.models.stack import Stack, StackState, Vocabulary
 class EncoderDecoder(Seq2Seq):
     """logits = 8 · W_out decoder(W[tokens], m), m = encoder(W[source]), with attention to m in each decoder block.
 
-    Vaswani et al. 2017 (arXiv:1706.03762): one vocabulary for source and answer; the encoder sees both ways, the
-    decoder the past. Positions are the blocks' own; attention to the source has none. Each stack is passed `repeat`
-    times.
+    Vaswani et al. 2017 (arXiv:1706.03762). Source and answer share one vocabulary. The encoder is bidirectional, the
+    decoder causal. The blocks handle positions; attention to the source has none. Each stack is passed `repeat` times.
     """
 
     encoder: Stack

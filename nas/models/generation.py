@@ -1,4 +1,4 @@
-"""Text that goes on from a prompt, token by token.
+"""Continues a text from a prompt, token by token.
 
 Shapes: B batch, T tokens of the prompt, U = T + steps, V vocabulary.
 """
@@ -14,7 +14,7 @@ from nas.models.sampling import Sampling
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """A model that reads on from a state."""
+    """Describes a model that reads on from a state."""
 
     context: int
 
@@ -25,10 +25,10 @@ class LanguageModel(Protocol):
 def continue_text(
     model: LanguageModel, tokens_BT: Tensor, steps: int, sampling: Sampling, generator: torch.Generator | None
 ) -> Tensor:
-    """The prompt and `steps` more tokens, (B, U).
+    """Returns the prompt and `steps` more tokens, (B, U).
 
-    When the context is full, its last half is read again and goes on from there; a prompt longer than the context is
-    read from its last tokens. Raises UsageError without a token to start from.
+    When the context is full, its last half is read again and generation continues from there. A prompt longer than the
+    context is read from its last tokens. Raises UsageError without a token to start from.
     """
     B, T = tokens_BT.shape
     if T < 1 or steps < 0:

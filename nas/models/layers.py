@@ -1,7 +1,7 @@
-"""The parts of a Transformer around its attention.
+"""Holds the parts of a Transformer around its attention.
 
-Shapes: B batch, T tokens, S tokens of the source, D hidden, F inner size of the feed-forward, C context, H heads,
-G heads that attend to the source.
+Shapes: B batch, T tokens, S tokens of the source, D hidden, F inner size of the feed-forward, C context, H heads, G
+heads that attend to the source.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ from nas.attention.state import check_fits
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean(x²) + ε) over the hidden size (Zhang & Sennrich 2019, arXiv:1910.07467).
+    """y = x / √(mean(x²) + ε) over the hidden size (Zhang & Sennrich 2019, arXiv:1910.07467).
 
-    Without a gain: the matrix that reads the result can hold it.
+    It has no gain, since the matrix that reads the result can hold it.
     """
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
@@ -31,12 +31,15 @@ class RMSNorm(nn.Module):
 
 
 def build_norm(kind: str, hidden: int) -> nn.Module:
-    """rms, or layer: (x − mean) / √(variance + ε) · gain + bias (Ba et al. 2016, arXiv:1607.06450)."""
+    """Builds an RMS norm or a layer norm.
+
+    Layer norm: (x − mean) / √(variance + ε) · gain + bias (Ba et al. 2016, arXiv:1607.06450).
+    """
     return nn.LayerNorm(hidden, eps=1e-5) if kind == "layer" else RMSNorm()
 
 
 class SwiGLU(nn.Module):
-    """W_down (silu(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv:2002.05202), gate and up in one matrix."""
+    """y = W_down (silu(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv:2002.05202), with gate and up in one matrix."""
 
     def __init__(self, hidden: int, inner: int, bias: bool = False) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class SwiGLU(nn.Module):
 
 
 class TwoMatrices(nn.Module):
-    """W_down f(W_up x), f = gelu (Hendrycks & Gimpel 2016, arXiv:1606.08415) or relu² (So et al. 2021, 2109.08668)."""
+    """y = W_down f(W_up x), where f is gelu (arXiv:1606.08415) or relu² (So et al. 2021, arXiv:2109.08668)."""
 
     def __init__(self, hidden: int, inner: int, activation: Callable[[Tensor], Tensor], bias: bool = False) -> None:
         super().__init__()
@@ -80,7 +83,7 @@ def build_feed_forward(spec: FeedForward, hidden: int) -> SwiGLU | TwoMatrices |
 
 
 class Places(nn.Module):
-    """A vector for each place, added to what stands there."""
+    """Adds a vector to the token at each place."""
 
     places_CD: Tensor
 
@@ -91,7 +94,7 @@ class Places(nn.Module):
 
 
 class Learned(Places):
-    """Vectors that are learned (Gehring et al. 2017, arXiv:1705.03122)."""
+    """Learns the vectors (Gehring et al. 2017, arXiv:1705.03122)."""
 
     def __init__(self, hidden: int, context: int) -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class Learned(Places):
 
 
 class Sinusoidal(Places):
-    """sin(t · 10000^(−i/(D/2))) in the first half of the hidden size, cos in the second (arXiv:1706.03762, §3.5)."""
+    """Puts sin(t · 10000^(−i/(D/2))) in the first half of the vector, cos in the second (arXiv:1706.03762, §3.5)."""
 
     def __init__(self, hidden: int, context: int) -> None:
         super().__init__()
@@ -110,14 +113,14 @@ class Sinusoidal(Places):
 
 
 ADDED = {"learned": Learned, "sinusoidal": Sinusoidal}
-"""Positions that are added to the tokens; the others are the attention's own."""
+"""The positions that are added to the tokens; attention handles the others."""
 
 
 class TransformerBlock(nn.Module):
-    """Attention, attention to the source if there is one, and feed-forward, each with a norm and a residual.
+    """Applies attention, attention to the source if there is one, and feed-forward, each with a norm and a residual.
 
-    sequential: x + f(norm(x)), one after the other. parallel: x + Σ f(norm(x)) with one norm for all. post:
-    norm(x + f(x)), one after the other. What the block lacks is left out, and costs nothing.
+    sequential: x + f(norm(x)), one after the other. parallel: x + Σ f(norm(x)) with one norm for all. post: norm(x +
+    f(x)), one after the other. A part that the block lacks is left out and costs nothing.
     """
 
     def __init__(self, block: Block, hidden: int, context: int, causal: bool = True) -> None:
@@ -138,7 +141,10 @@ class TransformerBlock(nn.Module):
         padding_BT: Bool[Tensor, "B T"] | None = None,
         memory: Memory | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """`padding` is True at tokens of x to ignore; `memory` is what `cross` remembers of the source."""
+        """Computes the output.
+
+        `padding` is True at tokens of x to ignore; `memory` is what `cross` remembers of the source.
+        """
         if not self.attends:
             check_fits(x_BTD.size(1), self.attention.context)
         return self._add(x_BTD, partial(self.attention, padding_BT=padding_BT), self._recaller(memory))
@@ -156,9 +162,9 @@ class TransformerBlock(nn.Module):
         source_BSD: Float[Tensor, "B S D"] | None = None,
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B H T T"] | None, Float[Tensor, "B G T S"] | None]:
-        """Returns what `forward` gives, the weights of the attention, and those of the attention to the source.
+        """Returns the output of `forward`, the attention's weights, and the weights of the attention to the source.
 
-        None where there are no weights to show.
+        Weights are None where there are none to show.
         """
         read: dict[str, Tensor] = {}
 
@@ -178,13 +184,13 @@ class TransformerBlock(nn.Module):
         return y_BTD, own_BHTT, cross_BGTS
 
     def writers(self) -> list[nn.Linear]:
-        """The matrices that write to the residual stream."""
+        """Returns the matrices that write to the residual stream."""
         crossed = self.cross.out if self.cross else None
         fed = self.feed_forward.down if self.feed_forward else None
         return [writer for writer in (self.attention.out, crossed, fed) if writer is not None]
 
     def flops(self, tokens: int, source: int | None = None) -> int:
-        """Matrix products over one sequence of `tokens`, attending to `source` tokens if there is a source."""
+        """Counts the FLOPs of the matrix products over one sequence, and over `source` tokens of a source."""
         linear = [m for m in self.feed_forward.children() if isinstance(m, nn.Linear)] if self.feed_forward else []
         own = self.attention.flops(tokens) + sum(2 * tokens * m.in_features * m.out_features for m in linear)
         return own + (self.cross.flops(tokens, source) if self.cross else 0)
@@ -197,7 +203,7 @@ class TransformerBlock(nn.Module):
     def _add(
         self, x_BTD: Tensor, attend: Callable[[Tensor], Tensor], recall: Callable[[Tensor], Tensor] | None
     ) -> Tensor:
-        """x and what attention, attention to the source and feed-forward make of it."""
+        """Adds to x the outputs of attention, of attention to the source and of the feed-forward."""
         possible = (attend if self.attends else None, recall, self.feed_forward)
         branches = [branch for branch in possible if branch is not None]
         if self.residual == "parallel":

@@ -1,4 +1,4 @@
-"""LSTM layers on top of each other, reading one way, or both ways as an encoder.
+"""Stacks LSTM layers that read one way, or both ways as an encoder.
 
 Shapes: B batch, T tokens, S tokens of a source, D hidden.
 """
@@ -17,7 +17,7 @@ from nas.models.stack import StackState, initialise_matrices
 
 
 class LstmStack(nn.Module):
-    """LSTM_N(… LSTM_1(x)): each reads the outputs of the one below, with no norms and no residuals between them."""
+    """y = LSTM_N(… LSTM_1(x)): each layer reads the outputs of the one below, without norms and residuals."""
 
     def __init__(self, blocks: Sequence[Block], hidden: int, context: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class LstmStack(nn.Module):
         return StackState([layer.new_state(batch, context) for layer in self._each()])
 
     def attention_maps(self, x_BTD: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        """There are none."""
+        """Returns None for every layer: an LSTM has no weights to show."""
         return [None] * len(self.layers), [None] * len(self.layers)
 
     def flops(self, tokens: int) -> int:
@@ -57,7 +57,7 @@ class LstmStack(nn.Module):
 
 
 class LstmEncoder(nn.Module):
-    """LSTM_N(… LSTM_2(W [→LSTM_1(x); ←LSTM_1(x)])): the first layer reads both ways, as in GNMT (arXiv:1609.08144)."""
+    """y = LSTM_N(… LSTM_2(W [→LSTM_1(x); ←LSTM_1(x)])): the first layer reads both ways (GNMT, arXiv:1609.08144)."""
 
     def __init__(self, blocks: Sequence[Block], hidden: int, context: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class LstmEncoder(nn.Module):
     def forward(
         self, x_BSD: Float[Tensor, "B S D"], padding_BS: Bool[Tensor, "B S"] | None = None
     ) -> Float[Tensor, "B S D"]:
-        # Ignored tokens leave an LSTM as it is, so that those in front of the turned sequence do no harm.
+        # Ignored tokens leave an LSTM's state unchanged, so those in front of the reversed sequence do no harm.
         turned_BS = None if padding_BS is None else padding_BS.flip(1)
         onwards_BSD = self.onwards(x_BSD, padding_BT=padding_BS)
         backwards_BSD = self.backwards(x_BSD.flip(1), padding_BT=turned_BS).flip(1)

@@ -1,4 +1,4 @@
-"""Recurrent models: LSTM layers that read text on, or answer a source that they attend to.
+"""Defines recurrent models: LSTM layers that continue a text, or answer a source that they attend to.
 
 Shapes: B batch, T tokens, S tokens of the source, D hidden, H heads, V vocabulary.
 """
@@ -23,8 +23,8 @@ from nas.models.stack import StackState, Vocabulary, initialise_matrices
 class RecurrentModel(Decoder):
     """logits = 8 · W_out LSTM_N(… LSTM_1(W[tokens])), with no norms and no residuals.
 
-    Zaremba et al. 2014 (arXiv:1409.2329), without dropout. Otherwise as every decoder; its state is of one size,
-    whatever the context.
+    Zaremba et al. 2014 (arXiv:1409.2329), without dropout. It works as every decoder does, and the size of its state
+    does not depend on the context.
     """
 
     def _new_stack(self, architecture: Architecture, context: int) -> LstmStack:
@@ -34,9 +34,9 @@ class RecurrentModel(Decoder):
 class RecurrentSeq2Seq(Seq2Seq):
     """logits_t = 8 · W_out tanh(W_write [h_t; c_t; e_t]), with c_t the attention of s_{t−1} to the encoder's outputs.
 
-    s_t = LSTM_1(W_read [e_t; c_t]), h_t = LSTM_N(… LSTM_2(s_t)), e_t the embedding of token t. Bahdanau et al. 2015
-    (arXiv:1409.0473), in layers as in GNMT (Wu et al. 2016, arXiv:1609.08144). Ours: LSTM for GRU, tanh for maxout,
-    s_0 = 0, any kind of attention to the source, and no residuals.
+    s_t = LSTM_1(W_read [e_t; c_t]), h_t = LSTM_N(… LSTM_2(s_t)), and e_t is the embedding of token t. Bahdanau et al.
+    2015 (arXiv:1409.0473), in layers as in GNMT (Wu et al. 2016, arXiv:1609.08144). Where we differ: LSTM replaces GRU,
+    tanh replaces maxout, s_0 = 0, the source may be attended to with any kind, and there are no residuals.
 
     Training goes through the answer token by token, since each c_t needs the state before it.
     """
@@ -81,7 +81,7 @@ class RecurrentSeq2Seq(Seq2Seq):
         tokens_BT: Int[Tensor, "B T"],
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> SourceMaps:
-        """Returns none for LSTM layers; the decoder's first has those of the answer to the source."""
+        """Returns None for LSTM layers; the decoder's first entry holds the weights from the answer to the source."""
         state = self.new_state(len(tokens_BT), self.context)
         self.prefill(source_BS, state, padding_BS)
         s_BTD, _ = self._recur(self.vocabulary(tokens_BT), state)
@@ -106,7 +106,7 @@ class RecurrentSeq2Seq(Seq2Seq):
         return self.vocabulary.logits(self.write(torch.cat((h_BTD, c_BTD, e_BTD), dim=-1)).tanh())
 
     def _recur(self, e_BTD: Tensor, state: StackState) -> tuple[Tensor, Tensor]:
-        """The first layer's outputs s and contexts c at T more tokens."""
+        """Computes the first layer's outputs s and contexts c at T more tokens."""
         held, memory = cast(LstmState, state.layers[0]), state.memories[0]
         s, c = [], []
         for e_BD in e_BTD.unbind(dim=1):
@@ -116,6 +116,6 @@ class RecurrentSeq2Seq(Seq2Seq):
 
 
 def recurrent(architecture: Architecture, vocabulary: int, context: int) -> RecurrentModel | RecurrentSeq2Seq:
-    """A language model, or, with encoder blocks, one that answers a source."""
+    """Builds a language model, or, with encoder blocks, a model that answers a source."""
     model = RecurrentSeq2Seq if architecture.encoder_blocks else RecurrentModel
     return model(architecture, vocabulary, context)

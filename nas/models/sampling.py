@@ -1,4 +1,4 @@
-"""The next token from logits.
+"""Chooses the next token from logits.
 
 Shapes: B batch, V vocabulary.
 """
@@ -12,12 +12,12 @@ from torch import Tensor
 from nas.errors import UsageError
 
 COLDEST, HOTTEST = 0.001, 1000.0
-"""Logits over a temperature below the first are infinite, or not a number; above the second all tokens are alike."""
+"""The bounds of a temperature: below the first, logits overflow; above the second, all tokens are equally likely."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature 0 takes the likeliest token; above, one is drawn from softmax(logits / temperature).
+    """Takes the likeliest token at temperature 0; above 0, draws one from softmax(logits / temperature).
 
     `top_k` leaves the k likeliest tokens to draw from.
     """

@@ -18,9 +18,9 @@ from nas.models.stack import StackState, Vocabulary
 
 @dataclass(frozen=True)
 class SourceMaps:
-    """Attention weights of each layer; None where it has none to show.
+    """Holds the attention weights of each layer; None where a layer has none to show.
 
-    Within the source (B, H, S, S), within the answer (B, H, T, T), and of the answer to the source (B, H, T, S).
+    Their shapes: (B, H, S, S) within the source, (B, H, T, T) within the answer, (B, H, T, S) from answer to source.
     """
 
     encoder: list[Tensor | None]
@@ -29,7 +29,7 @@ class SourceMaps:
 
 
 class Seq2Seq(nn.Module, ABC):
-    """A model that reads a whole source, and then answers it token by token. Both have the same vocabulary.
+    """Reads a whole source, then answers it token by token. Both have the same vocabulary.
 
     Wherever a `padding` is given, it is True at tokens of the source to ignore.
     """
@@ -37,7 +37,7 @@ class Seq2Seq(nn.Module, ABC):
     vocabulary: Vocabulary
     encoder: nn.Module
     context: int
-    """Tokens that a source may have, and an answer."""
+    """The most tokens of a source, and of an answer."""
 
     @abstractmethod
     def forward(
@@ -46,7 +46,7 @@ class Seq2Seq(nn.Module, ABC):
         tokens_BT: Int[Tensor, "B T"],
         padding_BS: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T V"]:
-        """The logits of the token after each of `tokens`, which begin with the start token."""
+        """Returns the logits of the token after each of `tokens`, which begin with the start token."""
 
     @abstractmethod
     def new_state(self, batch: int, context: int) -> StackState:
@@ -66,7 +66,7 @@ class Seq2Seq(nn.Module, ABC):
         """Returns the weights with which `forward` attends."""
 
     def flops(self, tokens: int, source: int | None = None) -> int:
-        """Matrix products of a forward pass over one source and one answer; a multiply-add counts as two.
+        """Counts the FLOPs of the matrix products over one source and one answer; a multiply-add counts as two.
 
         By default the source is as long as the answer.
         """
@@ -74,16 +74,16 @@ class Seq2Seq(nn.Module, ABC):
 
     @abstractmethod
     def _flops(self, tokens: int, source: int) -> int:
-        """`flops` for both lengths."""
+        """Computes `flops` for both lengths."""
 
     @abstractmethod
     def state_bytes(self, batch: int, context: int) -> int:
-        """The size of `new_state(batch, context)` once it holds a source as long as the context, unpadded."""
+        """Counts the bytes of `new_state(batch, context)` once it holds a source as long as the context, unpadded."""
 
     def encode(
         self, source_BS: Int[Tensor, "B S"], padding_BS: Bool[Tensor, "B S"] | None = None
     ) -> Float[Tensor, "B S D"]:
-        """One vector a token of the source."""
+        """Returns one vector a token of the source."""
         source_BSD: Tensor = self.encoder(self.vocabulary(source_BS), padding_BS)
         return source_BSD
 
@@ -91,12 +91,12 @@ class Seq2Seq(nn.Module, ABC):
     def prefill(
         self, source_BS: Int[Tensor, "B S"], state: StackState, padding_BS: Bool[Tensor, "B S"] | None = None
     ) -> None:
-        """Read the source into the state."""
+        """Reads the source into the state."""
         state.memories = self.remember(source_BS, padding_BS)
 
     @torch.inference_mode()
     def decode_step(self, token_B: Int[Tensor, " B"], state: StackState) -> Float[Tensor, "B V"]:
-        """Read one token of each answer; the logits of the next."""
+        """Reads one token of each answer, and returns the logits of the next."""
         if not state.memories:
             raise UsageError("the decode state holds no source to answer; call prefill(source, state) first")
         return self._read_on(token_B[:, None], state)[:, 0]
@@ -111,7 +111,7 @@ class Seq2Seq(nn.Module, ABC):
         padding_BS: Bool[Tensor, "B S"] | None = None,
         length_penalty: float = 0.6,
     ) -> Int[Tensor, "B U"]:
-        """The `steps` tokens after `start`, as `Beam` chooses them; behind the first `stop`, `stop` alone."""
+        """Returns the `steps` tokens after `start`, as `Beam` chooses them; after the first `stop` all are `stop`."""
         if not 0 <= steps <= self.context:
             raise UsageError(f"steps={steps} tokens cannot be generated; the context holds 0 to {self.context}")
         if source_BS.size(1) < 1:
@@ -119,7 +119,7 @@ class Seq2Seq(nn.Module, ABC):
         tokens = self.vocabulary.embedding.num_embeddings
         for name, token in (("start", start), ("stop", stop)):
             if token is not None and not 0 <= token < tokens:
-                raise UsageError(f"{name}={token} is no token; they are 0 to {tokens - 1}")
+                raise UsageError(f"{name}={token} is not a token; tokens are 0 to {tokens - 1}")
         state = self.new_state(len(source_BS), max(1, steps))
         self.prefill(source_BS, state, padding_BS)
         start_B = source_BS.new_full((len(source_BS),), start)
@@ -127,4 +127,4 @@ class Seq2Seq(nn.Module, ABC):
 
     @abstractmethod
     def _read_on(self, tokens_BT: Int[Tensor, "B T"], state: StackState) -> Float[Tensor, "B T V"]:
-        """Read T more tokens of each answer, from a state that holds its source; the logits after each."""
+        """Reads T more tokens of each answer, from a state that holds its source; returns the logits after each."""

@@ -1,4 +1,4 @@
-"""Blocks on top of each other: one side of a model.
+"""Stacks blocks: one side of a model.
 
 Shapes: B batch, T tokens, S tokens of the source, D hidden, V vocabulary, H heads, G heads that attend to the source.
 """
@@ -26,7 +26,7 @@ at 4, 1.59 at 8, 1.58 at 16.
 
 @dataclass
 class StackState:
-    """One attention state a layer and pass, all of the same length; and what the layers remember of the source."""
+    """Holds one attention state a layer and pass, all of the same length, and the layers' memory of the source."""
 
     layers: list[State]
     memories: list[Any] = field(default_factory=list)
@@ -41,7 +41,7 @@ class StackState:
 
 
 def initialise_matrices(module: nn.Module) -> None:
-    """Every matrix keeps the size of what it reads; biases are 0."""
+    """Draws matrices that keep the size of what they read, and sets biases to 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=1 / math.sqrt(part.in_features))
@@ -50,10 +50,10 @@ def initialise_matrices(module: nn.Module) -> None:
 
 
 class Stack(nn.Module):
-    """norm(block_N(… block_1(x))), the blocks passed `repeat` times.
+    """y = norm(block_N(… block_1(x))), with the blocks passed `repeat` times.
 
-    Learned and sinusoidal positions are added to x where the first block stands that asks for them. Post-norm blocks
-    read what is normed already, so such a stack has its extra norm at the start, behind the positions, not at the end.
+    Learned and sinusoidal positions are added to x at the first block that asks for them. Post-norm blocks read normed
+    inputs, so such a stack has its extra norm at the start, after the positions, and not at the end.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Stack(nn.Module):
         self.norm = nn.Identity() if blocks[-1].residual == "post" else build_norm(blocks[-1].norm, hidden)
 
     def initialise(self) -> None:
-        """`initialise_matrices`; those that write to the residual stream share its growth.
+        """Draws matrices as `initialise_matrices` does, but scales those that write to the residual stream.
 
         The writes of all passes add up to the size of the embedding (Radford et al. 2019).
         """
@@ -83,7 +83,10 @@ class Stack(nn.Module):
         padding_BT: Bool[Tensor, "B T"] | None = None,
         memories: Sequence[Memory] = (),
     ) -> Float[Tensor, "B T D"]:
-        """`padding` is True at tokens to ignore; `memories` what each layer remembers of the source."""
+        """Computes the output.
+
+        `padding` is True at tokens to ignore; `memories` holds what each layer remembers of the source.
+        """
         for turn in range(self.repeat):
             for i, block in enumerate(self.layers()):
                 x_BTD = self._placed(x_BTD, turn, i, 0)
@@ -118,9 +121,9 @@ class Stack(nn.Module):
         source_BSD: Tensor | None = None,
         padding_BS: Tensor | None = None,
     ) -> tuple[list[Float[Tensor, "B H T T"] | None], list[Float[Tensor, "B G T S"] | None]]:
-        """The weights of each layer's attention in the first pass, and of its attention to the source.
+        """Returns the weights of each layer's attention in the first pass, and of its attention to the source.
 
-        None for a kind that has none to show, and without attention to the source.
+        They are None for a kind that has none to show, and without attention to the source.
         """
         own: list[Tensor | None] = []
         crossed: list[Tensor | None] = []
@@ -131,19 +134,20 @@ class Stack(nn.Module):
         return own, crossed
 
     def flops(self, tokens: int, source: int = 0) -> int:
-        """Counts the FLOPs of one pass. What is remembered of the source, which no query needs, is computed once for
-        all passes."""
+        """Counts the FLOPs of a forward pass over one sequence, repeated blocks each time.
+
+        What is remembered of the source, which no query needs, is computed once for all passes.
+        """
         passed = self.repeat * sum(block.flops(tokens, source) for block in self.layers())
         return passed - (self.repeat - 1) * sum(cross.flops(0, source) for cross in self.crosses())
 
     def state_bytes(self, batch: int, context: int) -> int:
-        """Counts the bytes of `new_state(batch, context)`, and of what is remembered of a source as long as the
-        context."""
+        """Counts the bytes of `new_state(batch, context)`, and of the memory of a source as long as the context."""
         own = self.repeat * sum(block.attention.state_bytes(batch, context) for block in self.layers())
         return own + sum(cross.memory_bytes(batch, context) for cross in self.crosses())
 
     def crosses(self) -> list[Attention[Any]]:
-        """The attention to the source of each layer that has one."""
+        """Returns the attention to the source of each layer that has one."""
         return [block.cross for block in self.layers() if block.cross is not None]
 
     def layers(self) -> Iterable[TransformerBlock]:
@@ -157,10 +161,10 @@ class Stack(nn.Module):
 
 
 class Vocabulary(nn.Module):
-    """Token numbers to vectors, and vectors to logits: 8 · W_out x.
+    """Maps token numbers to vectors, and vectors to logits: 8 · W_out x.
 
-    Tied: W_out is the embedding, which is small, and its rows are brought to size 1, whatever W_out makes of them.
-    Untied: both are free, and the embedding starts at size 1.
+    Tied: W_out is the embedding, which is small, and embedded rows are scaled to size 1. Untied: both are free, and the
+    embedding starts at size 1.
     """
 
     def __init__(self, vocabulary: int, hidden: int, tied: bool) -> None:
@@ -170,7 +174,7 @@ class Vocabulary(nn.Module):
         self.norm = RMSNorm() if tied else nn.Identity()
 
     def initialise(self) -> None:
-        """The first loss is close to log V: a token's logit of itself is at most LOGIT_SCALE · D · std, here 2."""
+        """Keeps the first loss close to log V: a token's logit of itself is at most LOGIT_SCALE · D · std, here 2."""
         if self.head is not self.embedding:
             nn.init.normal_(self.embedding.weight)
         nn.init.normal_(self.head.weight, std=2 / (LOGIT_SCALE * self.head.embedding_dim))

@@ -43,7 +43,7 @@ class OwnBody:
             help = "name it module:function; modules beside the study file are found, and all that are installed"
             raise UsageError(text, code="no-body", where="trial.body", help=help) from error
         if not callable(found):
-            raise UsageError(f"the body '{self.name}' is no function", code="no-body", where="trial.body")
+            raise UsageError(f"the body '{self.name}' is not a function", code="no-body", where="trial.body")
         function: public.BodyFunction = found
         return function
 

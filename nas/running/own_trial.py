@@ -96,7 +96,9 @@ class OwnTrial:
                 if step not in self.steps or step <= self._last:
                     rungs = ", ".join(map(str, self.steps))
                     after = f" after {self._last}" if self._last else ""
-                    raise _Bad(Reason.ERROR, f"step {step!r}{after} is no rung to reach: these are {rungs}, in order")
+                    raise _Bad(
+                        Reason.ERROR, f"step {step!r}{after} is not a rung to reach; the rungs are {rungs}, in order"
+                    )
                 self._last = step
                 if step == self.steps[-1]:  # nothing is left to stop: it counts with what is yielded at the end
                     self._final = self._numbers(metrics, f"at step {step}")
@@ -229,11 +231,11 @@ def _number(name: Any, value: Any) -> float:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise _Bad(Reason.ERROR, f"a metric's name is a short text without spaces, not {name!r:.80}")
     if isinstance(value, (str, bytes)):
-        raise _Bad(Reason.ERROR, f"{name} is {value!r:.80}, which is no number")
+        raise _Bad(Reason.ERROR, f"{name} is {value!r:.80}, which is not a number")
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise _Bad(Reason.ERROR, f"{name} is {_kind(value)}, which is no number") from None
+        raise _Bad(Reason.ERROR, f"{name} is {_kind(value)}, which is not a number") from None
 
 
 def _kind(value: Any) -> str:

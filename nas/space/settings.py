@@ -287,7 +287,7 @@ def _misfit(choice: Choices, sizes: Sequence[int], where: str) -> Problem:
     """Says why an entry cannot be built, though its head count can: it names the first problem with another field."""
     problems = [p for hidden in sizes for spec in expand(choice, hidden, where) if (p := spec.problem(hidden))]
     if not problems:
-        text = f"kv_heads={choice.get('kv_heads')!r} of heads={choice['heads']} is no whole number"
+        text = f"kv_heads={choice.get('kv_heads')!r} of heads={choice['heads']} is not a whole number"
         return text, "add 'all', or leave this head count out"
     return next((p for p in problems if not p[0].startswith("heads=")), problems[0])
 

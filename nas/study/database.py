@@ -112,7 +112,7 @@ def is_whole(path: Path) -> bool:
     """Tells whether a study of ours is complete; False where its creation was cut short. Raises as `refuse_foreign`."""
     files.refuse_links(path.parent, path.name)
     if not path.is_file():
-        raise _foreign(path, "it is no ordinary file")
+        raise _foreign(path, "it is not an ordinary file")
     with _looked_into(path) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {"studies", "trials", "study_user_attributes", "study_system_attributes"} <= tables:

@@ -120,12 +120,12 @@ def test_all_rows_say_what_they_are_for_or_none(tmp_path, name, content):
     ("line", "told"),
     [
         ('{"text": "  ", "label": 1}', "line 2: text is empty"),
-        ('{"text": 7, "label": 1}', "line 2: text is no text: 7"),
+        ('{"text": 7, "label": 1}', "line 2: text is not text: 7"),
         ('{"label": 1}', "line 2: text is missing"),
         ('{"text": "cut \\ud83d", "label": 1}', "line 2: text holds half a character"),
         ('{"text": "a", "label": "\\ud83d"}', "line 2: label is neither a word nor a whole number"),
         ('{"text": "a\\u0000", "label": 1}', "line 2: text holds a zero byte"),
-        (json.dumps({"text": list(range(999)), "label": 1}), "line 2: text is no text: [0, 1, 2"),
+        (json.dumps({"text": list(range(999)), "label": 1}), "line 2: text is not text: [0, 1, 2"),
         ('{"text": "a", "label": null}', "line 2: label is missing"),
         ('{"text": "a", "label": 1.5}', "line 2: label is neither a word nor a whole number: 1.5"),
     ],
@@ -140,7 +140,7 @@ def test_a_value_that_cannot_be_used_is_told_with_its_place(tmp_path, line, told
 @pytest.mark.parametrize("told", [["one", " "], ["one", "cut \ud83d"], [1]])
 def test_a_list_of_texts_holds_texts(tmp_path, told):
     path = write(tmp_path, "a.jsonl", json.dumps({"document": "d", "summary": told}))
-    assert "line 1: summary holds something that is no text, or an empty one" in refused(path, SUMMARIES).message
+    assert "line 1: summary holds something that is not text, or an empty text" in refused(path, SUMMARIES).message
 
 
 def test_a_wrong_value_is_shown_in_short(tmp_path):
@@ -194,13 +194,13 @@ def test_parts_of_hugging_face_without_a_use_are_named(tmp_path):
 def test_a_user_that_there_is_not_and_a_pipe_are_told(tmp_path):
     assert refused("~nobody-here/a.csv").message == "'~nobody-here/a.csv' names no folder"
     os.mkfifo(tmp_path / "a.csv")
-    assert refused(str(tmp_path / "a.csv")).detail == "it is no ordinary file"
+    assert refused(str(tmp_path / "a.csv")).detail == "it is not an ordinary file"
     assert refused("a\0b.csv").code == "corpus-unreadable"
 
 
 def test_a_count_is_a_whole_number(tmp_path):
     path = write(tmp_path, "a.csv", "context,answer_start\nc,-1\n")
-    assert "answer_start is no whole number: '-1'" in refused(path, QUESTIONS).message
+    assert "answer_start is not a whole number: '-1'" in refused(path, QUESTIONS).message
 
 
 def test_a_missing_column_is_told_the_nearest(tmp_path):

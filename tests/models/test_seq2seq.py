@@ -201,7 +201,7 @@ def test_says_what_it_cannot_do(architecture):
     with pytest.raises(TypeError, match="start"):
         model.generate(source, 5)
     for start, stop in ((-1, None), (VOCABULARY, None), (0, VOCABULARY)):
-        with pytest.raises(UsageError, match=rf"(start|stop)=-?\d+ is no token; they are 0 to {VOCABULARY - 1}"):
+        with pytest.raises(UsageError, match=rf"(start|stop)=-?\d+ is not a token; tokens are 0 to {VOCABULARY - 1}"):
             model.generate(source, 5, start=start, stop=stop)
     for steps in (-1, CONTEXT + 1):
         with pytest.raises(UsageError, match=f"steps={steps} tokens cannot be generated"):
