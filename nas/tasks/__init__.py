@@ -13,18 +13,20 @@ __all__ = ["Inputs", "Split", "Task", "floors_of", "model_of", "open_task"]
 
 
 def model_of(architecture: Architecture, task: Task) -> nn.Module:
-    """The model of an architecture for that task. Raises UsageError when the family cannot learn it."""
+    """Builds the model of an architecture for that task. Raises UsageError when the family cannot learn it."""
     return models.build(architecture, vocabulary=task.vocabulary, context=task.context, head=task.head)
 
 
 def floors_of(task: Task, evaluation_tokens: int) -> dict[str, Floors]:
-    """Scores the floors that are stored beside trials: on the validation examples that trials are scored on, and on the
-    whole test split."""
+    """Scores the floors that are stored beside trials.
+
+    They are scored on the validation examples on which trials are scored, and on the whole test split.
+    """
     return {"val": task.floors("val", evaluation_tokens), "test": task.floors("test")}
 
 
 def open_task(settings: TaskSettings) -> Task:
-    """The task of that kind with its data at hand. Raises DataError."""
+    """Opens the task of that kind and reads its data. Raises DataError."""
     module, name = TASK_KINDS[settings.kind].module.split(":")
     task: Task = getattr(import_module(f"nas.tasks.{module}"), name)(settings)
     return task

@@ -1,5 +1,4 @@
-"""Holds what tasks have in common that read one text and write another: pairs from a table, and answers that are
-scored.
+"""Holds what tasks that read one text and write another share: pairs from a table, and scores of answers.
 
 Shapes: B batch, S tokens of the source, T tokens of the answer.
 """
@@ -24,10 +23,10 @@ from nas.tasks.token_task import IGNORED, Examples, TokenTask, on_device
 
 START, END = "<start>", "<end>"
 TOKENS_PER_ANSWER = 256
-"""One answer is written and scored for so many tokens that are evaluated: writing takes long."""
+"""The tokens to evaluate for each answer that is written and scored: writing takes long."""
 ANSWERS_AT_ONCE = 64
 References = Sequence[Sequence[str]]
-"""All that would be right, for each source."""
+"""All right answers to each source."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,16 @@ class Pair:
 
 
 class AnswerTask(TokenTask):
-    """−ln p(y_t | source, y_{<t}), where y is the answer and an end. Of several answers the first is trained on.
+    """loss = −ln p(y_t | source, y_{<t}), where y is the answer and an end token.
 
-    Training leaves out pairs that do not fit the context, with the answer's end. Evaluation cuts both off, and counts
-    them; it writes answers greedily, with as many tokens at most as the longest that was trained on, and scores them
-    against every answer that the split gives to the same source.
+    Of several answers the first is learned. Training leaves out pairs that do not fit the context, with the answer's
+    end token. Evaluation cuts both to the context, and counts them. It writes answers greedily, no longer than the
+    longest answer of training, and scores them against every answer that the split gives to the same source.
     """
 
     columns: ClassVar[tuple[Column, ...]]
     cuts_sources: ClassVar[bool] = False
-    """True where training takes the beginnings of sources that are too long."""
+    """True where training keeps the beginning of a source that is too long."""
     source: ClassVar[str]
     target: ClassVar[str]
 
@@ -71,7 +70,7 @@ class AnswerTask(TokenTask):
 
     @property
     def typical(self) -> tuple[int, int]:
-        """The medians of the training split, the answer's end counted in."""
+        """Returns the median lengths of the training split, with the answer's end token."""
         pairs = self.pairs["train"]
         sources, targets = [len(p.source) for p in pairs], [len(p.target) + 1 for p in pairs]
         return min(int(median(sources)), self.context), int(median(targets))
@@ -80,12 +79,14 @@ class AnswerTask(TokenTask):
     def judged(
         self, told: Sequence[str], references: References, sources: Sequence[str]
     ) -> tuple[dict[str, float], Scores]:
-        """Metrics of what was written, by any of the references of each; and the scores that they are means of, if they
-        are."""
+        """Returns metrics of the written answers against any of the references, and the scores that they average.
+
+        Scores are empty where metrics are no means.
+        """
 
     @abstractmethod
     def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
-        """Name → what a floor would write."""
+        """Returns what each floor would write, by name."""
 
     def describe(self) -> dict[str, Any]:
         return self.data.describe() | {"too_long": self.too_long}
@@ -126,7 +127,10 @@ class AnswerTask(TokenTask):
         return self.judged(told, references, sources)
 
     def asked(self, split: Split, most: int | None = None) -> tuple[list[str], list[list[str]]]:
-        """Distinct sources of the split, evenly spaced where there are more than `most`, and all answers to each."""
+        """Returns distinct sources of the split and all answers to each.
+
+        They are evenly spaced where there are more than `most`.
+        """
         answers: dict[str, list[str]] = {}
         for row in self.data.of(split):
             told = row[self.target]

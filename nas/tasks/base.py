@@ -1,4 +1,4 @@
-"""Defines what the training loop asks of a task; one file a task beside this one."""
+"""Defines what the training loop asks of a task; each other file here holds one task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,33 +13,33 @@ from nas.tasks.coders import Coder
 
 Split = Literal["train", "val", "test"]
 Inputs = tuple[Tensor, ...]
-"""The arguments that a model is called with."""
+"""The arguments with which a model is called."""
 Floors = dict[str, dict[str, float]]
-"""Name → metric, without the split in front of it (`loss`, `accuracy`) → value."""
+"""Maps a floor's name to its metrics, named without the split: `loss`, `accuracy`."""
 Scores = Mapping[str, Sequence[float]]
-"""Metric → its value for each example of a split, in the data's order; the metric is their mean."""
+"""Maps a metric to its value for each example of a split, in the data's order; the metric is their mean."""
 WHOLE = 10**9
-"""Tokens: all of a split."""
+"""More tokens than any split has."""
 Turn = Callable[[], AbstractContextManager[object]]
-"""Opened around every evaluation batch, so that whoever measures on the same device can go first."""
+"""Opened around every evaluation batch, so that a measurement on the same device can go first."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics`: loss, accuracy and the task's own, named after the split. `scores` have names without it."""
+    """Holds `metrics` (loss, accuracy and the task's own, named after the split) and `scores` (named without it)."""
 
     metrics: dict[str, float]
     scores: Scores
 
 
 class Task(Protocol):
-    """Data, loss and metrics. Equal settings give equal batches, for an equal generator, and equal metrics."""
+    """Provides data, loss and metrics. Equal settings and generators give equal batches, and equal metrics."""
 
     context: int
 
     @property
     def coder(self) -> Coder:
-        """Texts as tokens and back; saved beside trained weights."""
+        """Returns the coder of texts as tokens; it is saved beside trained weights."""
 
     @property
     def vocabulary(self) -> int:
@@ -47,42 +47,47 @@ class Task(Protocol):
 
     @property
     def head(self) -> Head:
-        """The head that a model of the task ends in."""
+        """Returns the head of the task's models."""
 
     @property
     def guessing(self) -> float:
-        """The loss of guessing evenly."""
+        """Returns the loss of guessing evenly."""
 
     @property
     def most_loss(self) -> float:
-        """A validation loss above it means that training has blown up. Classes that are told wrong with confidence may
-        cost more than guessing, while most are told right: there it is infinite."""
+        """Returns the validation loss above which training counts as diverged.
+
+        It is infinite for classes: a model that is often right, but confident where it is wrong, may lose more than
+        guessing does.
+        """
 
     @property
     def typical(self) -> tuple[int, int]:
-        """Tokens that are read at once, and that are then written one by one, in a typical example: what is timed."""
+        """Returns the tokens read at once, and those then written one by one, in a typical example. Both are timed."""
 
     def describe(self) -> dict[str, Any]:
         """Describes the data, as JSON: name, source, sha256, characters, vocabulary and splits."""
 
     def floors(self, split: Split, max_tokens: int = ...) -> Floors:
-        """Scores what costs no neural network: on the examples of the split that `evaluate` takes, or all, where a text
-        is one."""
+        """Scores baselines without a neural network, on the examples that `evaluate` takes.
+
+        On one text they are scored on the whole split.
+        """
 
     def batch(self, generator: torch.Generator, size: int, device: str) -> tuple[Inputs, Tensor]:
-        """Inputs and targets of one training step."""
+        """Returns inputs and targets of one training step."""
 
     def largest(self, size: int, device: str) -> tuple[Inputs, Tensor]:
-        """The batch of training examples that takes most memory: of the longest."""
+        """Returns the batch of the longest training examples, which takes most memory."""
 
     def shown(self, length: int) -> Inputs:
-        """Inputs of one validation example, cut to that length: always the same."""
+        """Returns the inputs of one validation example, the same at every call, cut to that length."""
 
     def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
-        """The scalar to make small."""
+        """Computes the scalar to minimise."""
 
     def guesses(self, split: Split) -> Mapping[str, Scores]:
-        """The scores of each floor, if there are."""
+        """Returns the scores of each floor, if there are any."""
 
     def evaluate(
         self,
@@ -92,7 +97,7 @@ class Task(Protocol):
         device: str = ...,
         turn: Turn = ...,
     ) -> dict[str, float]:
-        """Metrics on examples of the split that are the same at every call."""
+        """Computes metrics on examples of the split that are the same at every call."""
 
     def examine(
         self,
@@ -102,4 +107,4 @@ class Task(Protocol):
         device: str = ...,
         turn: Turn = ...,
     ) -> Evaluation:
-        """Returns the metrics of `evaluate`, with the scores that they are means of."""
+        """Returns the metrics of `evaluate`, with the scores that they average."""

@@ -1,4 +1,4 @@
-"""Holds what tasks have in common that ask for the class of a text: the loss, accuracy and macro F1.
+"""Holds what tasks that ask for the class of a text share: the loss, accuracy and macro F1.
 
 Shapes: B batch, T tokens, C classes, N examples.
 """
@@ -26,13 +26,13 @@ Examples = tuple[Inputs, Tensor]
 
 
 class ClassTask(Evaluated):
-    """−ln p(class | text), in nats."""
+    """loss = −ln p(class | text), in nats."""
 
     coder: Coder
     context: int
     classes: list[str]
     kept: ClassVar[Split] = "train"
-    """The split whose examples stand for those of training, where these are fresh at every batch."""
+    """The split from which `largest` is taken, where training examples are new in every batch."""
 
     @property
     def vocabulary(self) -> int:
@@ -53,35 +53,34 @@ class ClassTask(Evaluated):
     @property
     @abstractmethod
     def typical(self) -> tuple[int, int]:
-        """See `nas.tasks.base.Task`."""
+        """Returns the tokens of a typical example; see `nas.tasks.base.Task`."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """See `nas.tasks.base.Task`."""
+        """Describes the data; see `nas.tasks.base.Task`."""
 
     @abstractmethod
     def training(self, generator: torch.Generator, size: int) -> Examples:
-        """So many examples of the train split; whatever is drawn is drawn from the generator."""
+        """Draws so many examples of the train split with the generator."""
 
     @abstractmethod
     def held(self, split: Split, numbers: list[int]) -> Examples:
-        """The examples of the split with these numbers."""
+        """Returns the examples of the split with these numbers."""
 
     @abstractmethod
     def lengths(self, split: Split) -> Tensor:
-        """Tokens of each example of the split (N,)."""
+        """Counts the tokens of each example of the split (N,)."""
 
     @abstractmethod
     def true(self, split: Split) -> list[int]:
-        """The number of each example's class."""
+        """Returns the number of each example's class."""
 
     @abstractmethod
     def guessed(self, split: Split) -> dict[str, list[int]]:
-        """Guesses without a neural network: the guesser's name → the number of the class that it tells for each
-        example."""
+        """Returns the guesses of floors: name → the class number that it guesses for each example."""
 
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[tuple[list[int], Examples]]:
-        """Numbers and examples of the split, of about `max_tokens` tokens in all: always the same."""
+        """Yields numbers and examples of the split, of about `max_tokens` tokens in all, the same at every call."""
         for numbers in table.evenly(self.lengths(split), max_tokens, at_once):
             yield numbers, self.held(split, numbers)
 
@@ -101,7 +100,7 @@ class ClassTask(Evaluated):
     def judge(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
-        """The loss, the share of right classes, and the mean of all classes' F1 (of one that never occurs, 0)."""
+        """Computes the loss, the share of right classes, and the mean F1 of all classes, 0 for an absent class."""
         nats, told, true = 0.0, dict[int, int](), dict[int, int]()
         for numbers, examples in self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
             with turn(), torch.inference_mode():

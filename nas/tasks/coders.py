@@ -1,4 +1,4 @@
-"""Texts as token numbers and back: by characters, by words with spaces between, or by learned subwords."""
+"""Encodes texts as token numbers and decodes them: by characters, by words, or by learned subwords."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,28 +9,28 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from nas.errors import DataError
 
 AT_ONCE = 10_000
-"""Texts: what the tokenizers keep of each while they work takes some kilobytes."""
+"""Texts that are encoded at once: the tokenizers keep some kilobytes for each while they work."""
 
 LONG = r"\S{256}|\s{256}"
 """Longer words are cut, as the time to merge one grows with the square of its length."""
 
 
 class Coder(ABC):
-    """`symbols`: the vocabulary in order of token number, a task's own symbols (padding, a mask) among them."""
+    """Holds `symbols`, the vocabulary in order of token number, with a task's own symbols (padding, a mask)."""
 
     kind: str
     symbols: list[str]
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Token numbers. Raises DataError for what the vocabulary lacks."""
+        """Returns token numbers. Raises DataError for what the vocabulary lacks."""
 
     @abstractmethod
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of these token numbers."""
+        """Returns the text of these token numbers."""
 
     def shown(self, token: int) -> str:
-        """One token for people to read."""
+        """Returns one token for people to read."""
         return self.symbols[token]
 
     def saved(self) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Coder(ABC):
 
 
 class Characters(Coder):
-    """A symbol is a character, or one of a task's own."""
+    """Encodes by characters; a task's own symbols count as characters."""
 
     kind = "characters"
 
@@ -64,7 +64,7 @@ class Characters(Coder):
 
 
 class Words(Coder):
-    """Symbols of any length, with spaces between."""
+    """Encodes words, separated by spaces."""
 
     kind = "words"
 
@@ -89,16 +89,16 @@ class Words(Coder):
 
 
 class Subwords(Coder):
-    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over bytes, as in GPT-2: nothing is ever unknown.
+    """Encodes bytes by byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909), as GPT-2 does.
 
-    The 256 bytes are symbols, and the pairs that are merged most often; a space belongs to the word behind it. A task's
-    own symbols come first and are never made of text.
+    Nothing is ever unknown. The symbols are the 256 bytes, and the pairs that are merged most often; a space belongs to
+    the word after it. A task's own symbols come first and never stand for text.
     """
 
     kind = "subwords"
 
     def __init__(self, tokenizer: Tokenizer, own: int) -> None:
-        tokenizer.encode_special_tokens = True  # a text that says "<pad>" is text
+        tokenizer.encode_special_tokens = True  # "<pad>" within a text is encoded as text
         self._tokenizer, self._own = tokenizer, own
         numbers = tokenizer.get_vocab()
         self.symbols = sorted(numbers, key=numbers.__getitem__)
@@ -135,12 +135,12 @@ class Subwords(Coder):
         return found.ids, found.offsets
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Leaves out a task's own symbols."""
+        """Returns the text, without a task's own symbols."""
         text: str = self._tokenizer.decode([token for token in tokens if token >= self._own], skip_special_tokens=False)
         return text
 
     def shown(self, token: int) -> str:
-        """Shows the space before a word; the bytes of half a character as they are named."""
+        """Shows the space before a word, and the bytes of half a character by their names."""
         text = self.decode([token]) if token >= self._own else ""
         return text if text and "\ufffd" not in text else self.symbols[token]
 
@@ -149,7 +149,7 @@ class Subwords(Coder):
 
 
 def restored(saved: Mapping[str, Any]) -> Coder:
-    """Restores the coder that `saved` was made of."""
+    """Restores a coder from what `saved` returned."""
     if saved.get("coder") == Subwords.kind:
         return Subwords(Tokenizer.from_str(saved["tokenizer"]), saved["own"])
     return (Words if saved.get("coder") == Words.kind else Characters)(saved["symbols"])

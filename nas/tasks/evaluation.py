@@ -1,5 +1,4 @@
-"""Holds what evaluating has in common for every task: the model in evaluation mode, metrics by split, scores by
-example."""
+"""Evaluates models in the same way for every task: evaluation mode, metrics by split, scores by example."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,20 +9,20 @@ from torch import nn
 from nas.tasks.base import Evaluation, Scores, Split, Turn
 
 ONCE = 65536
-"""Tokens that are evaluated where nothing else is said."""
+"""The default number of tokens to evaluate."""
 
 
 class Evaluated(ABC):
-    """Metrics of a model, and the scores that they are means of."""
+    """Computes metrics of a model, and the scores that they average."""
 
     @abstractmethod
     def judge(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
-        """`loss`, `accuracy` and the task's own metrics of a model in evaluation mode; and the scores, if there are."""
+        """Computes `loss`, `accuracy` and the task's own metrics of a model in evaluation mode, and any scores."""
 
     def guesses(self, split: Split) -> Mapping[str, Scores]:
-        """The scores of each floor, if there are."""
+        """Returns the scores of each floor, if there are any."""
         return {}
 
     def examine(
@@ -34,10 +33,10 @@ class Evaluated(ABC):
         device: str = "cpu",
         turn: Turn = nullcontext,
     ) -> Evaluation:
-        """On about `max_tokens` tokens of the split: always the same examples.
+        """Evaluates about `max_tokens` tokens of the split, the same examples at every call.
 
-        Those of the test split are named test_loss, test_accuracy and so on; of the validation split only val_loss and
-        val_accuracy have the split's name.
+        Metrics of the test split are named test_loss, test_accuracy and so on. Of the validation split, only val_loss
+        and val_accuracy carry its name.
         """
         was_training = model.training
         model.eval()
@@ -55,5 +54,5 @@ class Evaluated(ABC):
         device: str = "cpu",
         turn: Turn = nullcontext,
     ) -> dict[str, float]:
-        """The metrics alone."""
+        """Returns the metrics of `examine` alone."""
         return self.examine(model, split, max_tokens, device, turn).metrics

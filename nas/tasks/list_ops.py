@@ -1,4 +1,4 @@
-"""ListOps: work out nested operations on lists of digits."""
+"""Defines ListOps: a model computes nested operations on lists of digits."""
 
 import hashlib
 import json
@@ -27,26 +27,26 @@ OPERATORS: dict[str, Callable[[list[int]], int]] = {
 CLOSE = "]"
 DIGITS = [str(digit) for digit in range(10)]
 DEEPEST, BRANCHES, FEWEST, MOST = 10, 0.25, 2, 10
-"""Levels at most; how likely an inner node has children; how many it has then, evenly."""
+"""The most levels, the probability that an inner node has children, and the range of their number, drawn evenly."""
 HELD_OUT = 2000
-"""Trees of the validation split, and of the test split."""
+"""The number of trees of the validation split, and of the test split."""
 SEEDS = {"val": 1, "test": 2}
 DRAWS, FEWEST_KEPT = 2000, 20
-"""Trees that are drawn, and the fewest of them that have to be kept, or the splits take many minutes."""
+"""At least FEWEST_KEPT of DRAWS trees must be kept; otherwise making the splits would take many minutes."""
 SHOWN = 4000
-"""Training trees that the floor is learned from."""
+"""The number of training trees from which the floor is learned."""
 
 Tree = tuple[str, ...]
 """A tree as it is written: [MAX 4 [MIN 2 3 ] 1 ]."""
 
 
 class ListOpsTask(ClassTask):
-    """−ln p(digit | expression) (Nangia and Bowman 2018, arXiv:1804.06028; the law of Long Range Arena,
-    arXiv:2011.04006, google-research/long-range-arena cd31e5c).
+    """loss = −ln p(digit | expression) (Nangia and Bowman 2018, arXiv:1804.06028).
 
-    A node is a digit with probability ¾, and at the tenth level always; else one of MIN, MAX, MED (the median, cut to a
-    whole number) and SM (the sum modulo 10) of 2 to 10 nodes. Kept is what has more than `shortest` tokens and fewer
-    than `longest`. Every training batch is fresh, and never holds a tree of the other splits.
+    The law is that of Long Range Arena (arXiv:2011.04006, google-research/long-range-arena cd31e5c). A node is a digit
+    with probability ¾, and always at the tenth level. Otherwise it is one of MIN, MAX, MED (the median, cut to a whole
+    number) and SM (the sum modulo 10) of 2 to 10 nodes. Trees with more than `shortest` and fewer than `longest` tokens
+    are kept. Every training batch is new, and never holds a tree of the other splits.
     """
 
     kept = "val"
@@ -59,11 +59,11 @@ class ListOpsTask(ClassTask):
 
     @property
     def typical(self) -> tuple[int, int]:
-        """The median of the validation split."""
+        """Returns the median length of the validation split."""
         return int(median(len(tree) for tree, _ in self.held_out["val"])), 0
 
     def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
-        """Distinct trees with their values, none in both splits. Raises DataError when such trees are too rare."""
+        """Draws distinct trees with their values, none in both splits. Raises DataError where they are too rare."""
         self._check_law()
         seen, found = set[Tree](), dict[str, list[tuple[Tree, int]]]()
         for split, seed in SEEDS.items():
@@ -93,7 +93,7 @@ class ListOpsTask(ClassTask):
         return [value for _, value in self.held_out[split]]
 
     def guessed(self, split: Split) -> dict[str, list[int]]:
-        """The commonest digit of fresh trees."""
+        """Returns the commonest digit of new trees."""
         counts = Counter(value for _, value in self._fresh(random.Random(0), SHOWN))
         return {"majority": [counts.most_common(1)[0][0]] * len(self.held_out[split])}
 
@@ -129,21 +129,23 @@ class ListOpsTask(ClassTask):
             )
 
     def _tree(self, generator: random.Random) -> tuple[Tree, int]:
-        """One that is kept."""
+        """Draws trees until one is kept."""
         while (drawn := self._drawn(generator)) is None:
             pass
         return drawn
 
     def _drawn(self, generator: random.Random) -> tuple[Tree, int] | None:
-        """Draws a tree; None where it is not kept. The root is an operator, since a digit alone is never long
-        enough."""
+        """Draws a tree, or None where it is not kept.
+
+        The root is an operator, since a digit alone is never long enough.
+        """
         written = list[str]()
         value = _grow(generator, 1, written, self.settings.longest - 1)
         return None if value is None or len(written) <= self.settings.shortest else (tuple(written), value)
 
 
 def _grow(generator: random.Random, level: int, written: list[str], room: int) -> int | None:
-    """Write a node with all below it; its value, or None as soon as more than `room` tokens are needed."""
+    """Writes a node with all below it; returns its value, or None as soon as more than `room` tokens are needed."""
     if level > 1 and (level >= DEEPEST or generator.random() > BRANCHES):
         digit = generator.randrange(10)
         written.append(DIGITS[digit])

@@ -1,4 +1,4 @@
-"""Fill in the characters that were hidden.
+"""Fills in hidden characters.
 
 Shapes: B batch, T context.
 """
@@ -13,14 +13,14 @@ from nas.tasks.text import TextTask
 from nas.tasks.token_task import IGNORED
 
 CHOSEN, MASKED, REPLACED = 0.15, 0.8, 0.1
-"""Shares: of all characters, those to predict; of these, hidden behind the mask, and replaced by another character."""
+"""The share of all characters to predict; of these, the shares that are masked, and replaced by another character."""
 
 
 class MaskedLanguageModelling(TextTask):
-    """−ln p(x_t | the window with x_t hidden), over 15 % of the characters (Devlin et al. 2019, arXiv:1810.04805).
+    """loss = −ln p(x_t | window, x_t hidden), over 15 % of the characters (Devlin et al. 2019, arXiv:1810.04805).
 
-    Of those to predict 80 % are shown as the mask, 10 % as a random character and 10 % as they are. Evaluation hides
-    the same ones at every call. Its floors are those of n-grams, which see the true characters to the left.
+    Of these characters 80 % are shown as the mask, 10 % as a random character and 10 % unchanged. Evaluation hides the
+    same ones at every call. Its floors are those of n-grams, which see the true characters to the left.
     """
 
     own_symbols = ("<mask>",)
@@ -28,7 +28,7 @@ class MaskedLanguageModelling(TextTask):
     def examples(self, starts_B: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
         true_BT = self.windows(starts_B, self.context)
         chosen_BT = torch.rand(true_BT.shape, generator=generator) < CHOSEN
-        # Every window has something to predict.
+        # Every window gets something to predict.
         chosen_BT[:, 0] |= ~chosen_BT.any(dim=1)
         fate_BT = torch.rand(true_BT.shape, generator=generator)
         random_BT = torch.randint(*self.plain, true_BT.shape, generator=generator)

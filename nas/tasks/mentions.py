@@ -1,4 +1,4 @@
-"""Answers in a story: where they are mentioned, and how two of them are compared."""
+"""Finds answers in a story, and compares two answers."""
 
 import re
 import string
@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 ATOM = re.compile(r"\w+|[^\w\s]")
-"""A word, or a sign."""
+"""Matches a word, or a sign."""
 
 
 def place_of(answer: str, story: str) -> int:
-    """Finds where it first stands as whole words, else where it first stands; −1 where it does not."""
+    """Finds where the answer first stands as whole words, or else where it first stands; −1 where it does not."""
     first = place = story.find(answer)
     while place >= 0:
         end = place + len(answer)
@@ -21,7 +21,7 @@ def place_of(answer: str, story: str) -> int:
 
 
 class Candidates:
-    """Answers that a story may mention: as whole words, or whole signs beside them."""
+    """Finds answers in a story, as whole words, or as whole signs beside them."""
 
     def __init__(self, answers: Iterable[str]) -> None:
         self.texts = {answer.strip() for answer in answers}
@@ -29,7 +29,7 @@ class Candidates:
         self.found = dict[str, str]()
 
     def last_in(self, story: str) -> str:
-        """The one that starts last, of several the longest; empty where there is none."""
+        """Returns the answer that starts last (of several the longest), or "" where there is none."""
         if story not in self.found:
             self.found[story] = self._last_in(story)
         return self.found[story]
@@ -47,13 +47,13 @@ class Candidates:
 
 
 def normalised(text: str) -> list[str]:
-    """Words in lower case, without punctuation and articles, as SQuAD compares them (arXiv:1606.05250)."""
+    """Returns the words in lower case, without punctuation and articles, as SQuAD compares them (arXiv:1606.05250)."""
     plain = text.lower().translate(str.maketrans("", "", string.punctuation))
     return re.sub(r"\b(a|an|the)\b", " ", plain).split()
 
 
 def f1(told: str, true: str) -> float:
-    """Computes the F1 of the words that both have."""
+    """Computes the F1 of the words of both."""
     ours, theirs = Counter(normalised(told)), Counter(normalised(true))
     common = (ours & theirs).total()
     return 2 * common / (ours.total() + theirs.total()) if common else float(ours == theirs)

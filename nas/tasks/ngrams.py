@@ -1,10 +1,10 @@
-"""Character n-grams with interpolated Witten-Bell smoothing: the floor that a trained model has to beat.
+"""Computes character n-grams with interpolated Witten-Bell smoothing, a floor that a trained model has to beat.
 
     P_n(w | h) = (c(h w) + t(h) · P_{n−1}(w | h′)) / (c(h) + t(h)),   P_0(w) = 1 / vocabulary
 
-c counts the training text, h is the n − 1 characters before w, h′ the same without its first character, and t(h) is
-the number of distinct characters seen after h (Witten and Bell 1991, doi:10.1109/18.87000; the recursion as in Chen
-and Goodman 1998). A context never seen in training has c = t = 0 and takes P_{n−1} as it is.
+c counts the training text, h is the n − 1 characters before w, h′ is h without its first character, and t(h) is the
+number of distinct characters seen after h (Witten and Bell 1991, doi:10.1109/18.87000; the recursion as in Chen and
+Goodman 1998). A context never seen in training has c = t = 0 and takes P_{n−1} unchanged.
 
 Shapes: N characters of the text, E characters evaluated, K distinct n-grams, C distinct contexts.
 """
@@ -17,17 +17,17 @@ Span = tuple[int, int]
 
 
 def losses(tokens_N: Integers, train: Span, evaluated: Span, vocabulary: int, orders: int = 5) -> list[float]:
-    """Mean −ln P_n of the evaluated span for n = 1 .. orders, from counts of the training span.
+    """Computes the mean −ln P_n of the evaluated span for n = 1 .. orders, from counts of the training span.
 
-    Contexts are the characters that truly come before, in whichever span they lie; only n-grams that end
-    in the training span are counted. Time O(orders · N log N).
+    Contexts are the characters that truly come before, in whichever span they lie. Only n-grams that end in the
+    training span are counted. Time O(orders · N log N).
     """
     inside, asked = slice(*train), slice(*evaluated)
     probability_E = np.full(evaluated[1] - evaluated[0], 1 / vocabulary)
     context_N = np.zeros_like(tokens_N)
     result = []
     for _ in range(orders):
-        # Numbering the n-grams densely, order by order, keeps the codes small: vocabulary⁵ may pass 64 bits.
+        # Dense numbers of the n-grams, order by order, keep the codes small: vocabulary⁵ may exceed 64 bits.
         codes_K, gram_N = np.unique(context_N * vocabulary + tokens_N, return_inverse=True)
         contexts = int(context_N.max()) + 1
         count_K = np.bincount(gram_N[inside], minlength=len(codes_K))
@@ -40,6 +40,6 @@ def losses(tokens_N: Integers, train: Span, evaluated: Span, vocabulary: int, or
         probability_E = np.where(seen_E > 0, mixed_E, probability_E)
         result.append(float(-np.log(probability_E).mean()))
 
-        # The next context of a character is the n-gram that ends just before it; the first has one of its own.
+        # The next context of a character is the n-gram that ends just before it; the first character has its own.
         context_N = np.concatenate(([len(codes_K)], gram_N[:-1]))
     return result

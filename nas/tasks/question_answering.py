@@ -1,4 +1,4 @@
-"""Answer questions with a span of a story.
+"""Answers questions with a span of a story.
 
 Shapes: B batch, T tokens, N questions.
 """
@@ -30,17 +30,18 @@ from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 
 SEPARATOR = "<sep>"
 LONGEST_ANSWER = 16
-"""Subwords of what is told, unless answers of the training split have more."""
+"""The most subwords of an answer, unless answers of the training split have more."""
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the first and last place of each answer (B, 2)."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """`tokens`: the question, the separator, the story; `answer`: its first and last place, if it was not cut off.
+    """Holds a question with its story and its answers, as tokens and as text.
 
-    `places`: of each token of the story that is left, [start, end) in its characters; `cut`: whether part of the story
-    or of the question is not.
+    `tokens` are the question, the separator and the story. `answer` is its first and last place, or None if it was cut
+    off. `places` gives [start, end) in the story's characters for each of its remaining tokens. `cut` tells whether
+    part of the story or of the question was cut off.
     """
 
     tokens: list[int]
@@ -53,12 +54,11 @@ class Question:
 
 
 class QuestionAnswering(Evaluated):
-    """−½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
+    """loss = −½ (ln p(first place) + ln p(last place)) over the places of the story, as in BERT (arXiv:1810.04805).
 
-    Of a question longer than half the context, the end is cut off; of a story that does not fit into the rest, the
-    beginning. Questions whose answer stood there are not trained on, and are wrong when they are evaluated, whatever is
-    told; the loss leaves them out. Beside the metrics of all questions stand `exact_match:GROUP` and `f1:GROUP` of each
-    group, where rows have one.
+    A question longer than half the context loses its end. A story that does not fit into the rest loses its beginning.
+    Questions whose answer stood there are not trained on, and count as wrong in evaluation; the loss leaves them out.
+    Beside the metrics of all questions stand `exact_match:GROUP` and `f1:GROUP` of each group, where rows have one.
     """
 
     columns = (
@@ -94,7 +94,7 @@ class QuestionAnswering(Evaluated):
 
     @property
     def guessing(self) -> float:
-        """Returns the loss of taking every place of the story for equally likely."""
+        """Returns the loss of taking every place of the story as equally likely."""
         return fmean(math.log(len(q.places)) for q in self.trained)
 
     @property
@@ -103,7 +103,7 @@ class QuestionAnswering(Evaluated):
 
     @property
     def typical(self) -> tuple[int, int]:
-        """The median of the training split."""
+        """Returns the median length of the training split."""
         return int(self.lengths.median()), 0
 
     def describe(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class QuestionAnswering(Evaluated):
     def judge(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
-        """Loss and accuracy of the places; exact match and F1 of the answers, as SQuAD normalises them."""
+        """Computes loss and accuracy of the places, and exact match and F1 of the answers, as SQuAD normalises them."""
         told = dict[int, str | None]()
         nats, right, count = 0.0, 0, 0
         for numbers in self._evaluated(split, max_tokens):
@@ -168,12 +168,12 @@ class QuestionAnswering(Evaluated):
         return places | _metrics(asked, texts), _scores(asked, texts)
 
     def _evaluated(self, split: Split, max_tokens: int) -> Iterator[list[int]]:
-        """The numbers of the questions, batch by batch."""
+        """Yields the numbers of the questions, batch by batch."""
         lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
         yield from table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
 
     def _guessed(self, split: Split) -> dict[str, list[str]]:
-        """Picks, of the training split's answers in the question's group, the one that the story mentions last."""
+        """Picks, among the training answers of the question's group, the one that the story mentions last."""
         answers = defaultdict[str, set[str]](set)
         for question in self.questions["train"]:
             answers[question.group].update(question.answers)
@@ -181,7 +181,7 @@ class QuestionAnswering(Evaluated):
         return {"last candidate": [groups.get(q.group, empty).last_in(q.story) for q in self.questions[split]]}
 
     def _logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
-        """(B, 2, T), −∞ outside the story."""
+        """Returns (B, 2, T), −∞ outside the story."""
         tokens_BT, padding_BT = inputs
         behind_BT = (tokens_BT == self.coder.symbols.index(SEPARATOR)).cumsum(dim=1)
         story_BT = (behind_BT.roll(1, dims=1) > 0) & ~padding_BT
@@ -201,7 +201,7 @@ class QuestionAnswering(Evaluated):
         return question.story[start:end]
 
     def _is_within(self, question: Question) -> bool:
-        """Tells whether the subwords that cover the answer hold more than it, so that no span tells it."""
+        """Tells whether the subwords that cover the answer hold more than it, so that no span gives the answer."""
         if not question.answer:
             return False
         return normalised(self._text(question, *question.answer)) != normalised(question.answers[0])
@@ -236,7 +236,7 @@ class QuestionAnswering(Evaluated):
                 )
 
     def _answer_starts(self) -> list[int]:
-        """Finds where each answer stands: as its row says, else where it is first found. Raises DataError."""
+        """Finds where each answer stands: where its row says, or else at its first mention. Raises DataError."""
         starts, wrong = list[int](), dict[int, str]()
         for number, row in enumerate(self.data.table.rows):
             answer = row["answer"][0]
@@ -251,7 +251,7 @@ class QuestionAnswering(Evaluated):
 
 
 def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:
-    """(B, 2): the first and last place with the largest sum of logits, of spans of at most `longest` places."""
+    """Returns (B, 2): the first and last place with the largest sum of logits, of spans of at most `longest` places."""
     first_BT1, last_B1T = logits_B2T[:, 0, :, None], logits_B2T[:, 1, None, :]
     T = logits_B2T.size(2)
     allowed_TT = torch.ones(T, T, dtype=torch.bool, device=logits_B2T.device).triu().tril(longest - 1)
@@ -260,7 +260,7 @@ def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:
 
 
 def _scores(asked: Sequence[Question], told: Sequence[str | None]) -> Scores:
-    """The best over the answers of each question; 0 where nothing could be told."""
+    """Returns the best score over the answers of each question, 0 where the answer was cut off."""
     exact, overlap = list[float](), list[float]()
     for question, text in zip(asked, told, strict=True):
         if text is None:
@@ -273,7 +273,7 @@ def _scores(asked: Sequence[Question], told: Sequence[str | None]) -> Scores:
 
 
 def _metrics(asked: Sequence[Question], told: Sequence[str | None]) -> dict[str, float]:
-    """The means of all questions, and of each group."""
+    """Returns the means over all questions, and over each group."""
     scores = _scores(asked, told)
     groups = {question.group for question in asked} - {""}
     found = {name: fmean(values) for name, values in scores.items()}

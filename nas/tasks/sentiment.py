@@ -1,4 +1,4 @@
-"""Tell what a text feels like; or any other class of it."""
+"""Classifies texts, by sentiment or by any other label."""
 
 from collections import Counter
 from functools import cached_property
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 TOKEN = r"\w\w+|\S"
-"""Words of two letters and more, and any other sign by itself."""
+"""Matches a word of two letters or more, or any other sign by itself."""
 
 
 class Sentiment(ClassTask):
-    """−ln p(label | text). Classes are the labels of the training split; a text is cut off at `context` subwords."""
+    """loss = −ln p(label | text), over the labels of the training split.
+
+    A text is cut off at `context` subwords.
+    """
 
     columns = (Column("text", "text"), Column("label", "label"))
 
@@ -45,7 +48,7 @@ class Sentiment(ClassTask):
 
     @property
     def typical(self) -> tuple[int, int]:
-        """The median of the training split."""
+        """Returns the median length of the training split."""
         return int(self.lengths("train").median()), 0
 
     def describe(self) -> dict[str, Any]:
@@ -59,10 +62,10 @@ class Sentiment(ClassTask):
         return found
 
     def guessed(self, split: Split) -> dict[str, list[int]]:
-        """The commonest class of the training split; and logistic regression on TF-IDF of words.
+        """Returns the commonest class of the training split, and the guesses of logistic regression on TF-IDF of words.
 
-        Validation accuracy on the tweets with C = 1 / 10 / 100: .802 / .861 / .856; with pairs of words
-        .763 / .837 / .861.
+        Validation accuracy on the tweets with C = 1 / 10 / 100: .802 / .861 / .856; with pairs of words .763 / .837 /
+        .861.
         """
         held = [row["text"] for row in self.data.of(split)]
         commonest = Counter(self.true("train")).most_common(1)[0][0]
@@ -87,7 +90,7 @@ class Sentiment(ClassTask):
         return (tokens_BT, padding_BT), self.labels[split][numbers]
 
     def _check_labels(self) -> None:
-        """Raises DataError for a single class, and for a class that no training row shows."""
+        """Raises DataError for a single class, and for a class that no training row has."""
         known = set(self.classes)
         if len(known) < 2:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Read a span of the text, and write it again, or backwards.
+"""Reads a span of the text, and writes it again, or backwards.
 
 Shapes: B batch, T context, V vocabulary.
 """
@@ -12,9 +12,9 @@ from nas.tasks.token_task import IGNORED
 
 
 class CopySpans(TextTask):
-    """−ln p(y_t | the span, y_{<t}), where y is the span and an end. Spans have 1 to context − 1 characters.
+    """loss = −ln p(y_t | the span, y_{<t}), where y is the span and an end. Spans have 1 to context − 1 characters.
 
-    The model is called with the span (B, T), what it has written so far after a start, and what is padding of the span.
+    The model's inputs are the span (B, T), what it has written so far after a start token, and the span's padding.
     """
 
     own_symbols = ("<pad>", "<start>", "<end>")

@@ -1,4 +1,4 @@
-"""Say in a sentence what an abstract says."""
+"""Summarises an abstract in a sentence."""
 
 import random
 import re
@@ -15,17 +15,22 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
 class Words:
-    """Splits text into what rouge-score counts: letters and digits in lower case, in every script and not in a to z
-    alone."""
+    """Splits text into the words that rouge-score counts: letters and digits in lower case, of every script.
+
+    rouge-score's own tokenizer knows a to z alone.
+    """
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())
 
 
 class Summarisation(AnswerTask):
-    """ROUGE-1, -2 and -L (Lin 2004): F1 of overlapping words, pairs of words and common subsequences, from 0 to 100,
-    by rouge-score without stemming; of several summaries the nearest counts. The model may copy words of the abstract,
-    whose end is cut off where it is too long."""
+    """Scores summaries by ROUGE-1, -2 and -L (Lin 2004), from 0 to 100.
+
+    They are the F1 of overlapping words, pairs of words and common subsequences, by rouge-score without stemming; of
+    several summaries the nearest counts. The model may copy words of the abstract. An abstract that is too long loses
+    its end.
+    """
 
     columns = (Column("document", "text"), Column("summary", "texts"))
     source, target = "document", "summary"

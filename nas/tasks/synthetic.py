@@ -1,4 +1,4 @@
-"""Generated tasks that tell mechanisms apart: what they can keep in mind, and find again. Every batch is fresh.
+"""Generates tasks that test what a mechanism can remember, and find again. Every batch is new.
 
 Shapes: B batch, T context, K pairs or copied tokens, S slots.
 """
@@ -20,28 +20,28 @@ from nas.tasks.coders import Words
 from nas.tasks.token_task import IGNORED, Examples, TokenTask
 
 SEEDS: dict[Split, int] = {"val": 2**31, "test": 2**31 + 1}
-"""The seed of the examples to evaluate on; trials have smaller ones. Of larger ones torch takes the last 32 bits on a
-CPU."""
+"""The seeds of the examples to evaluate on; trials have smaller ones. On a CPU torch takes the last 32 bits of larger
+seeds."""
 
 EXAMPLES = 3000
-"""To evaluate on, at most: as published."""
+"""The most examples to evaluate on, as published."""
 
 
 class GeneratedTask(TokenTask):
-    """Examples by a law; the same seed gives the same ones."""
+    """Generates examples by a law; equal seeds give equal examples."""
 
     chance: float
-    """The loss of whoever knows which tokens may be asked for, and no more."""
+    """The loss of a model that only knows which tokens may be asked for."""
 
     def __init__(self, settings: RecallSettings | CopySettings, symbols: list[str]) -> None:
         self.settings, self.coder, self.context = settings, Words(symbols), settings.context
 
     @abstractmethod
     def examples(self, generator: torch.Generator, size: int) -> Examples:
-        """So many, drawn from the generator."""
+        """Draws so many examples with the generator."""
 
     def describe(self) -> dict[str, Any]:
-        """Two studies have the same data when their laws and versions agree."""
+        """Describes the law; two studies have the same data when their laws and versions agree."""
         law = {"version": 1, **self.settings.model_dump(mode="json")}
         text = json.dumps(law, sort_keys=True)
         return {
@@ -71,12 +71,12 @@ class GeneratedTask(TokenTask):
 
 
 class AssociativeRecall(GeneratedTask):
-    """Multi-query associative recall (Arora et al. 2023, arXiv:2312.04927; the law of HazyResearch/zoology d88d6f5).
+    """Tests multi-query associative recall (Arora et al. 2023, arXiv:2312.04927; law of HazyResearch/zoology d88d6f5).
 
-    K keys and K values, all different, as k1 v1 k2 v2 …; then each key once more, in slots of two tokens, of which slot
-    i = 1 … S is drawn with a probability in proportion to i^(power − 1), without replacement: small powers put most of
-    them early. Where a key stands again, its value is to be predicted; nothing else counts. Between the slots stand
-    zeros, or with `random_gaps` any tokens. Keys are 1 … V/2 − 1, values V/2 … V − 1.
+    K keys and K values, all different, come as k1 v1 k2 v2 …. Then each key comes once more, in a slot of two tokens.
+    Slots are drawn without replacement, slot i = 1 … S with a probability in proportion to i^(power − 1): small powers
+    put most keys early. Where a key comes again, its value is to be predicted; nothing else counts. Between these slots
+    stand zeros, or with `random_gaps` any tokens. Keys are 1 … V/2 − 1, values V/2 … V − 1.
     """
 
     settings: RecallSettings
@@ -105,9 +105,9 @@ class AssociativeRecall(GeneratedTask):
 
 
 class SelectiveCopy(GeneratedTask):
-    """Selective copying (Gu and Dao 2023, arXiv:2312.00752; as in MAD, arXiv:2403.17844).
+    """Tests selective copying (Gu and Dao 2023, arXiv:2312.00752; as in MAD, arXiv:2403.17844).
 
-    K of V − 2 symbols, repeats allowed, stand in order. Before which of them each of T − 2 K − 1 blanks stands is drawn
+    K of V − 2 symbols, repeats allowed, stand in order. Each of T − 2 K − 1 blanks is put before a symbol that is drawn
     evenly. Then come a mark, and K blanks, where the symbols are to be predicted in the same order.
     """
 
@@ -132,8 +132,7 @@ class SelectiveCopy(GeneratedTask):
 
 
 def _distinct(chance_BS: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` different numbers a row (B, K), in the order in which they are drawn, one by one, with these
-    log-probabilities.
+    """Draws `count` different numbers a row (B, K), in order, one by one, with these log-probabilities.
 
     The largest sums of a logarithm and Gumbel noise are such a draw (Kool et al. 2019, arXiv:1903.06059).
     """

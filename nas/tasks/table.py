@@ -1,5 +1,4 @@
-"""Holds what tasks have in common whose examples are rows of a table: subwords, splits, and batches of texts of one
-length.
+"""Holds what tasks on rows of a table share: subwords, splits, and batches of texts of similar length.
 
 Shapes: B batch, T tokens.
 """
@@ -19,14 +18,14 @@ from nas.tasks.coders import Subwords
 
 PAD = "<pad>"
 DRAWN_PER_TAKEN = 8
-"""A batch is taken from so many times its size, drawn evenly and sorted by length: texts of about one length stand
-together, and each is as likely as any other."""
+"""A batch is taken from so many times its size, drawn evenly and sorted by length. So texts of similar length stand
+together, and all are equally likely."""
 
 Example = TypeVar("Example")
 
 
 class TableData:
-    """The rows of each split, with subwords learned from the training split's texts."""
+    """Holds the rows of each split, and subwords learned from the training split's texts."""
 
     def __init__(
         self,
@@ -36,7 +35,7 @@ class TableData:
         texts: Sequence[str],
         own_symbols: Sequence[str] = (),
     ) -> None:
-        """`texts`: the columns that subwords are learned from."""
+        """Reads the rows, and learns subwords from the columns `texts`. Raises DataError."""
         self.table = rows.load(settings.corpus, columns, dict(settings.columns))
         self.splits = rows.split(self.table, key)
         learned = (self.table.rows[i][column] for column in texts for i in self.splits["train"])
@@ -58,7 +57,7 @@ class TableData:
 
 
 def padded(texts: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor]:
-    """Tokens (B, T), as long as the longest, and what is padding (B, T)."""
+    """Returns tokens (B, T), as long as the longest text, and what is padding (B, T)."""
     tokens_BT = torch.full((len(texts), max(map(len, texts))), pad)
     for row, text in enumerate(texts):
         tokens_BT[row, : len(text)] = torch.tensor(text, dtype=torch.long)
@@ -67,7 +66,7 @@ def padded(texts: Sequence[Sequence[int]], pad: int = 0) -> tuple[Tensor, Tensor
 
 
 def drawn(lengths: Tensor, generator: torch.Generator, size: int) -> list[int]:
-    """The numbers of a batch, of about one length."""
+    """Draws the numbers of a batch of examples of similar length."""
     pool = torch.randint(len(lengths), (size * DRAWN_PER_TAKEN,), generator=generator)
     by_length = pool[lengths[pool].sort(stable=True).indices]
     start = int(torch.randint(DRAWN_PER_TAKEN, (1,), generator=generator)) * size
@@ -76,13 +75,13 @@ def drawn(lengths: Tensor, generator: torch.Generator, size: int) -> list[int]:
 
 
 def longest(lengths: Tensor, size: int) -> list[int]:
-    """The numbers of the longest, some several times where there are fewer."""
+    """Returns the numbers of the longest examples, some several times where there are too few."""
     found: list[int] = lengths.sort(descending=True, stable=True).indices[torch.arange(size) % len(lengths)].tolist()
     return found
 
 
 def evenly(lengths: Tensor, max_tokens: int, at_once: int) -> Iterator[list[int]]:
-    """Numbers of examples, evenly spaced over all, of about `max_tokens` tokens; batches of about one length."""
+    """Yields numbers of examples, evenly spaced, of about `max_tokens` tokens, in batches of similar length."""
     total, count = int(lengths.sum()), len(lengths)
     wanted = min(count, max(1, count * max_tokens // max(1, total)))
     chosen = torch.arange(wanted) * count // wanted

@@ -1,4 +1,4 @@
-"""Holds what the tasks on one text have in common: its tokens, and splits by position.
+"""Holds what the tasks on one text share: its tokens, and splits by position.
 
 Shapes: N tokens of the text, B batch, T context, V vocabulary, W evaluation windows.
 """
@@ -22,11 +22,11 @@ from nas.tasks.token_task import Examples, TokenTask
 
 
 class TextTask(TokenTask):
-    """Mean cross-entropy of the target tokens, in nats, over windows of `context` tokens.
+    """loss = mean cross-entropy of the target tokens, in nats, over windows of `context` tokens.
 
-    Tokens are characters, every one of the whole text, the held-out splits included: nothing is then unknown, and the
-    figures compare with those published for TinyShakespeare's 65 symbols. Which characters occur is all that training
-    learns of the other splits. Or they are subwords, learned from the train split. A task may add symbols of its own.
+    Tokens are the characters of the whole text, held-out splits included. So nothing is unknown, and figures compare
+    with those published for TinyShakespeare's 65 symbols; training learns nothing else of the other splits. Or tokens
+    are subwords, learned from the train split. A task may add symbols of its own.
     """
 
     own_symbols: tuple[str, ...] = ()
@@ -49,10 +49,9 @@ class TextTask(TokenTask):
 
     @abstractmethod
     def examples(self, starts_B: Tensor, generator: torch.Generator) -> Examples:
-        """Returns what the model reads, and its targets (B, T), from the windows that start there; IGNORED ones do not
-        count.
+        """Returns what the model reads, and its targets (B, T), from the windows that start there.
 
-        Whatever is drawn is drawn from the generator.
+        IGNORED targets do not count. Random choices are drawn from the generator.
         """
 
     def describe(self) -> dict[str, Any]:
@@ -67,13 +66,13 @@ class TextTask(TokenTask):
         }
 
     def _unseen(self, split: Split) -> int:
-        """Counts the tokens of the split that training never shows, as where a text goes on in another alphabet."""
+        """Counts the tokens of the split that never occur in the train split, as where a text changes its alphabet."""
         shown = torch.zeros(self.vocabulary, dtype=torch.bool)
         shown[self.tokens_N[slice(*self.splits["train"])]] = True
         return int((~shown[self.tokens_N[slice(*self.splits[split])]]).sum())
 
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
-        """Interpolated Witten-Bell n-grams of tokens, trained on the train split; always of the whole split."""
+        """Scores interpolated Witten-Bell n-grams of tokens, trained on the train split, on the whole split."""
         low, high = self.plain
         nats = ngrams.losses(self.tokens_N.numpy() - low, self.splits["train"], self.splits[split], high - low)
         told = {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
@@ -82,27 +81,27 @@ class TextTask(TokenTask):
         return {name: m | {"bits_per_char": self.bits_per_char(split, m["loss"])} for name, m in told.items()}
 
     def bits_per_char(self, split: Split, loss: float) -> float:
-        """Converts a loss per token: as many tokens as the split has, over its characters."""
+        """Converts a loss per token into bits per character, by the split's counts of tokens and characters."""
         tokens, characters = (end - start for start, end in (self.splits[split], self.spans[split]))
         return loss / math.log(2) * tokens / characters
 
     def training(self, generator: torch.Generator, size: int) -> Examples:
-        """Windows that start anywhere in the train split."""
+        """Draws windows that start anywhere in the train split."""
         start, end = self.splits["train"]
         return self.examples(torch.randint(start, end - self.context, (size,), generator=generator), generator)
 
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
-        """Non-overlapping windows, evenly spaced over the split."""
+        """Yields windows that do not overlap, evenly spaced over the split."""
         generator = torch.Generator().manual_seed(0)
         for starts_B in torch.split(self._evaluation_starts(split, max_tokens), at_once):
             yield self.examples(starts_B, generator)
 
     def windows(self, starts_B: Tensor, length: int) -> Tensor:
-        """So many tokens from each start: (B, length)."""
+        """Returns `length` tokens from each start: (B, length)."""
         return self.tokens_N.unfold(0, length, 1)[starts_B]
 
     def _subwords(self, size: int) -> tuple[Subwords, NDArray[np.int64], corpora.Splits]:
-        """Each part of the text by itself, so that no subword stands in two splits."""
+        """Encodes each split's text by itself, so that no subword stands in two splits."""
         text, spans = self.corpus.text, self.spans
         coder = Subwords.learned([text[slice(*spans["train"])]], size, self.own_symbols)
         parts = sorted(set(spans.values()))

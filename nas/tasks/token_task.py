@@ -1,5 +1,4 @@
-"""Holds what tasks have in common whose targets are tokens: the loss, and its evaluation on examples that stay the
-same.
+"""Holds what tasks whose targets are tokens share: the loss, and its evaluation on fixed examples.
 
 Shapes: B batch, T context, V vocabulary.
 """
@@ -23,7 +22,7 @@ IGNORED = -100
 """A target that does not count."""
 
 Examples = tuple[Inputs, Tensor]
-"""A batch is what the model reads, and its targets (B, T)."""
+"""A batch: what the model reads, and its targets (B, T)."""
 
 
 def on_device(device: str, examples: Examples) -> Examples:
@@ -32,7 +31,7 @@ def on_device(device: str, examples: Examples) -> Examples:
 
 
 class TokenTask(Evaluated):
-    """Mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
+    """loss = mean cross-entropy of the target tokens, in nats; IGNORED ones do not count."""
 
     coder: Coder
     context: int
@@ -59,35 +58,35 @@ class TokenTask(Evaluated):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """See `nas.tasks.base.Task`."""
+        """Describes the data; see `nas.tasks.base.Task`."""
 
     @abstractmethod
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
-        """See `nas.tasks.base.Task`."""
+        """Scores baselines without a neural network; see `nas.tasks.base.Task`."""
 
     @abstractmethod
     def training(self, generator: torch.Generator, size: int) -> Examples:
-        """So many examples of the train split; whatever is drawn is drawn from the generator."""
+        """Draws so many examples of the train split with the generator."""
 
     @abstractmethod
     def evaluation(self, split: Split, max_tokens: int, at_once: int) -> Iterator[Examples]:
-        """About `max_tokens` tokens in examples of the split, `at_once` examples a batch: always the same."""
+        """Yields about `max_tokens` tokens of the split, `at_once` examples a batch, the same at every call."""
 
     def metrics(self, split: Split, loss: float, accuracy: float, whole: float) -> dict[str, float]:
-        """The task's own metrics, from the mean loss, and the shares of tokens and of examples that are right."""
+        """Computes the task's own metrics from the mean loss and the shares of right tokens and right examples."""
         return {}
 
     def written(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
-        """Metrics, and scores if there are, of what the model writes by itself."""
+        """Returns metrics of what the model writes by itself, and scores, if any."""
         return {}, {}
 
     def batch(self, generator: torch.Generator, size: int, device: str = "cpu") -> Examples:
         return on_device(device, self.training(generator, size))
 
     def largest(self, size: int, device: str = "cpu") -> Examples:
-        """Any batch, where all examples are equally long."""
+        """Returns any batch, since all examples are equally long."""
         return self.batch(torch.Generator().manual_seed(0), size, device)
 
     def shown(self, length: int) -> Inputs:

@@ -1,4 +1,4 @@
-"""Translate sentences."""
+"""Translates sentences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,10 @@ FEW_WORDS = 10
 
 
 class Translation(AnswerTask):
-    """BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu, from 0 to 100, against every translation that
-    the split has of a sentence; `bleu:10` over the sentences of at most ten words."""
+    """Scores translations by BLEU (Papineni et al. 2002) and chrF (Popović 2015), from 0 to 100, with sacrebleu.
+
+    The references are all translations of the sentence in the split; `bleu:10` is over sentences of at most ten words.
+    """
 
     columns = (Column("source", "text"), Column("target", "text"))
     source, target = "source", "target"
@@ -27,7 +29,7 @@ class Translation(AnswerTask):
         return found, {}
 
     def simple(self, sources: Sequence[str]) -> dict[str, list[str]]:
-        """The sentence as it is: names and numbers stay what they are."""
+        """Returns the sentences themselves: names and numbers stay right."""
         return {"copy": list(sources)}
 
     def describe(self) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class Translation(AnswerTask):
 def _score(name: str, told: Sequence[str], references: References) -> float:
     import sacrebleu
 
-    # Sentences have different numbers of references: where one has fewer, None stands.
+    # Sentences have different numbers of references; None fills the gaps.
     columns = [[row[i] if i < len(row) else None for row in references] for i in range(max(map(len, references)))]
     score: float = getattr(sacrebleu, name)().corpus_score(list(told), columns).score
     return score
