@@ -103,6 +103,8 @@ _HOMES = {
 """Maps each module to the names that it gives to `nas`. A test compares this with the imports above and with
 `__all__`.
 """
+_TORCH_HOMES = {"nas.api.checking", "nas.api.model", "nas.api.searching", "nas.models"}
+"""These modules load torch, which a current folder that is gone does not survive."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
@@ -110,7 +112,10 @@ def __getattr__(name: str) -> Any:
     """Loads a public name when it is first used."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'nas' has no attribute '{name}'")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    home = _HOME_OF[name]
+    if home in _TORCH_HOMES:
+        import_module("nas.folders").require_current_folder()
+    value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 

@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import Any
 
 from nas.errors import Conflict, OutOfReach
+from nas.folders import absolute
 
 TEMPORARY = ".tmp"
 """The ending of an unfinished file; its name is .NAME.PROCESS.NONCE.tmp."""
@@ -233,6 +234,7 @@ def _deeper(value: Any, most: int) -> bool:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
+    absolute(path)  # tells a current folder that is gone
     try:
         yield
     except OSError as error:

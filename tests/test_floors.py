@@ -15,6 +15,7 @@ FLOORS = (
         "surroundings",
         "printable",
         "errors",
+        "folders",
         "formatting",
         "intervals",
         "samplers",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nas.folders import is_there, require_current_folder
+
 LARGE_PACKAGES = ("torch", "ray", "optuna")
 LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
 GIB = 2**30
@@ -34,6 +36,7 @@ def doctor() -> list[Finding]:
 
 def examine() -> Iterator[Finding]:
     """Yields every finding, in the order in which a search needs things."""
+    require_current_folder()
     yield Finding("python", "ok", platform.python_version())
     packages = [_package(name) for name in LARGE_PACKAGES]
     yield from packages
@@ -106,7 +109,7 @@ def _runs() -> Iterator[Finding]:
     from nas.study.stored_study import runs_folder
 
     folder = runs_folder()
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(parent))
     fix = "set NAS_RUNS to a folder on a disk of this machine that may be written"
     network = network_file_system(there)
     try:
@@ -119,7 +122,7 @@ def _runs() -> Iterator[Finding]:
     elif network:
         yield Finding("runs", "fail", f"{folder}: on a network file system ({network})", fix)
     else:
-        yield Finding("runs", "ok", f"{folder}: writable" + ("" if folder.exists() else ", not made yet"))
+        yield Finding("runs", "ok", f"{folder}: writable" + ("" if os.path.lexists(folder) else ", not made yet"))
     free = shutil.disk_usage(there).free / GIB
     level: Literal["ok", "warn", "fail"]
     level = "fail" if free < NO_DISK_GIB else "warn" if free < LITTLE_DISK_GIB else "ok"
@@ -133,7 +136,7 @@ def _data() -> Iterator[Finding]:
     from nas.errors import DataError
 
     folder = os.environ.get("NAS_DATA_DIR")
-    if folder and not Path(folder).is_dir():
+    if folder and not is_there(Path(folder), folder=True):
         yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name an existing folder, or unset it")
     else:
         yield Finding("NAS_DATA_DIR", "ok", folder or "not set")

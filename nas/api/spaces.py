@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
+from nas.folders import names_in
 from nas.settings import study_file
 from nas.space.parameter_settings import ParameterSettings
 
@@ -15,9 +16,9 @@ def spaces(folder: Path | str = FOLDER) -> list[dict[str, Any]]:
     `context`.
 
     The size is None where a parameter is continuous, and the context where the training is the user's own. A file that
-    cannot be read has `file` and `error` alone.
+    cannot be read has `file` and `error` alone. Raises OutOfReach where this user may not read the folder.
     """
-    return [_row(path) for path in sorted(Path(folder).glob("*.toml"))]
+    return [_row(Path(folder) / name) for name in names_in(Path(folder)) if name.endswith(".toml")]
 
 
 def _row(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import pareto
 from nas.errors import Conflict, NasError, UsageError
+from nas.folders import require_current_folder
 from nas.report.folder import report_folder
 from nas.results import StudyRecord, TrialResult
 from nas.running.stop_control import request_stop
@@ -116,6 +117,7 @@ class Study:
         A KeyboardInterrupt is raised once all is saved. Raises UsageError for an unknown trial or key, Conflict when
         the data has changed or the folder holds something else, and Diverged when training diverges.
         """
+        require_current_folder()
         from nas.api.training import train
 
         where = None if out is None else Path(out)
@@ -126,6 +128,7 @@ class Study:
 
         Raises UsageError when there are none.
         """
+        require_current_folder()
         from nas.api.model import load_model
         from nas.study.trained_weights import weights_of
 

@@ -36,6 +36,7 @@ from nas.cli import (
 from nas.cli.streams import ReaderGone, safe_streams, written
 from nas.errors import NasError
 from nas.files import append_text
+from nas.folders import closed
 from nas.printable import printable
 
 app = typer.Typer(
@@ -109,18 +110,26 @@ def _ended(call: Callable[[], object]) -> int:
     except NasError as error:
         if loud:
             traceback.print_exc()
-        print(error.render(), file=sys.stderr)  # noqa: T201  the one place where errors are shown
-        return error.exit_code
+        return _shown(error)
     except KeyboardInterrupt:
         return 130
     except ReaderGone:
         return 0
+    except PermissionError as error:
+        if loud:
+            traceback.print_exc()
+        return _shown(closed(error.filename or ""))
     except Exception as error:
         if loud:
             raise
         print(_bug(error), file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _shown(error: NasError) -> int:
+    print(error.render(), file=sys.stderr)  # noqa: T201  the one place where errors are shown
+    return error.exit_code
 
 
 def _bug(error: Exception) -> str:

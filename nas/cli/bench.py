@@ -7,9 +7,12 @@ import typer
 
 from nas import bounds
 from nas.cli.output import tell
+from nas.folders import require_current_folder
 from nas.formatting import fixed, number, percent
 
-bench = typer.Typer(no_args_is_help=True, help="Measure nas against its peers on this machine.")
+bench = typer.Typer(
+    no_args_is_help=True, callback=require_current_folder, help="Measure nas against its peers on this machine."
+)
 
 
 @bench.command("driver")

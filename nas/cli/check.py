@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import Overrides, Preset
+from nas.folders import require_current_folder
 from nas.formatting import duration
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check(
 
     Exit codes: 0; 2 when something in the file is wrong, with its line.
     """
+    require_current_folder()
     from nas.api.checking import describe
     from nas.cli.tables import answers
     from nas.running.placement import place

@@ -7,6 +7,7 @@ import typer
 
 from nas.cli.options import Json
 from nas.cli.output import tell
+from nas.folders import require_current_folder
 
 Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead; under ten minutes.")]
 
@@ -44,6 +45,7 @@ def doctor(gpu: Gpu = False, json: Json = False) -> None:
 
 def _gpu(json: bool) -> None:
     """Prints each outcome as soon as it is known; the whole output is what a user reports."""
+    require_current_folder()
     from nas.cli.output import emit
     from nas.running.gpu_doctor import examine_gpu, machine
 

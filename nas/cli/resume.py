@@ -7,6 +7,7 @@ import typer
 from nas.cli.options import Json, StudyName, Verbose
 from nas.cli.search import Cpus, Executor, Gpus, MaxFailRate, NoProgress, Time, Trials, launch_of, run_and_report
 from nas.errors import UsageError
+from nas.folders import require_current_folder
 
 
 def resume(
@@ -30,6 +31,7 @@ def resume(
 
     `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
     """
+    require_current_folder()
     from nas.api.searching import stored_settings
 
     if retry not in (None, "failed"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.options import Json, Overrides, Preset, Verbose, naming_options
+from nas.folders import require_current_folder
 
 if TYPE_CHECKING:
     from nas.running.driver import Launch, Outcome
@@ -52,6 +53,7 @@ def search(
     finish. The second makes them save and stop. The third kills everything; `nas resume` continues from the last
     checkpoints.
     """
+    require_current_folder()
     from nas.settings import study_file
 
     name = [] if study is None else [f"name={study!r}"]

@@ -23,6 +23,7 @@ from nas import bounds, files
 from nas.data.catalogue import Dataset
 from nas.data.normalise import pack
 from nas.errors import DataError, OutOfReach, nearest
+from nas.folders import is_there
 from nas.surroundings import logger_level
 
 CHUNK = 1 << 16
@@ -106,14 +107,6 @@ def fetch(dataset: Dataset, progress: Progress = silent) -> Path:
     finally:
         lock.release()
     return path
-
-
-def is_there(path: Path, folder: bool = False) -> bool:
-    """Tells whether a file, or a folder, is there; False where that may not be looked at."""
-    try:
-        return path.is_dir() if folder else path.is_file()
-    except OSError:
-        return False
 
 
 def path_of(corpus: str) -> Path:

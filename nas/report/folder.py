@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas.errors import Conflict, OutOfReach
+from nas.folders import absolute
 
 PAGE = "index.html"
 MARK = '<meta name="generator" content="nas">'
@@ -32,7 +33,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Raises Conflict when `folder` holds anything that no report writes, and OutOfReach when the disk refuses the files.
     """
-    target = folder.resolve()
+    target = absolute(folder).resolve()
     try:
         _refuse_foreign(target)
         target.parent.mkdir(parents=True, exist_ok=True)

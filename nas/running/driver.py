@@ -17,6 +17,7 @@ from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import UsageError
+from nas.folders import require_current_folder
 from nas.intervals import steady_clock
 from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
@@ -85,6 +86,7 @@ def run(
     Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray) and UsageError.
     """
     started = time.monotonic()
+    require_current_folder()
     file, own = own_body.chosen(file, body)
     placement = place(file, launch.cpus, launch.gpus)
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))

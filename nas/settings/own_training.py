@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, field_validator
 
 from nas.errors import InvalidStudyFile
+from nas.folders import absolute
 from nas.toml_table import Table
 
 ARCHITECTURES_ALONE = {
@@ -39,7 +40,7 @@ class TrialSettings(Table):
 
     def read_from(self, folder: Path) -> None:
         """Records that a user gave the file, and its folder: modules are looked for there first."""
-        self._beside = folder.absolute()
+        self._beside = absolute(folder)
 
 
 def check_parameter_study(given: Set[str], train: Set[str]) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from nas.folders import is_there
 from nas.settings.task_settings import TASK_KINDS
 
 NAMED = {"python-docs", "tinyshakespeare", *(kind.corpus for kind in TASK_KINDS.values() if kind.corpus)}
@@ -23,12 +24,5 @@ def place_corpus(data: dict[str, Any], folder: Path) -> None:
     named = corpus.removeprefix(prefix)
     beside = folder / named
     looks_like_a_path = not prefix and ("/" in named or "." in named)
-    if named and (looks_like_a_path or _is_there(beside, bool(prefix))):
+    if named and (looks_like_a_path or is_there(beside, bool(prefix))):
         task["corpus"] = f"{prefix}{beside}"
-
-
-def _is_there(path: Path, folder: bool) -> bool:
-    try:
-        return path.is_dir() if folder else path.is_file()
-    except (OSError, ValueError):
-        return False

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from nas import files
 from nas.errors import Conflict, OutOfReach
+from nas.folders import absolute
 
 DATABASE, ENVIRONMENT = "study.db", "environment.json"
 MARK, FORMAT = "nas:format", 1
@@ -169,12 +170,3 @@ def out_of_reach(error: Exception, path: Path | None = None) -> OutOfReach:
 def _uri(path: Path) -> str:
     """Returns the path in SQLite's own form, with every byte kept."""
     return f"file:{quote(os.fsencode(absolute(path)))}"
-
-
-def absolute(path: Path) -> Path:
-    """Returns the absolute path. Raises OutOfReach where the path is relative and the current folder is gone."""
-    try:
-        return path.absolute()
-    except OSError as error:
-        text = "the current folder is gone, or may not be entered"
-        raise OutOfReach(text, code="folder", where=os.fspath(path), help="change to another folder") from error

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from nas import files, intervals, pareto
 from nas.errors import Conflict, UsageError, nearest
+from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
 from nas.study import checked
 from nas.study.checked import CONFIRMED, REMEASURED, WORKED
-from nas.study.database import DATABASE, UNMADE, absolute
+from nas.study.database import DATABASE, UNMADE
 from nas.study.lock import is_running
 from nas.study.store import Store, to_result
 
@@ -36,13 +37,12 @@ def runs_folder() -> Path:
 
 
 def study_names() -> list[str]:
-    """Returns the names of the studies under `runs/` that this user may see."""
+    """Returns the names of the studies under `runs/` that this user may see. Raises OutOfReach where `runs/` is closed.
+
+    Folders in it that are closed to this user are left out: they may be another user's.
+    """
     runs = runs_folder()
-    try:
-        found = sorted(entry.name for entry in os.scandir(runs) if not entry.name.startswith("."))
-    except OSError:
-        return []
-    return [name for name in found if _stands(runs / name)]
+    return [name for name in names_in(runs) if not name.startswith(".") and _stands(runs / name)]
 
 
 def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
@@ -56,6 +56,7 @@ def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredS
     if storage is not None:
         return StoredStudy(folder, Store.open(storage, folder.name))
     if not _stands(folder):
+        refuse_closed(folder / DATABASE)
         names = study_names()
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
         raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/{DATABASE}", help=help)
