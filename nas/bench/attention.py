@@ -1,8 +1,8 @@
 """Measures what every kind of attention costs as the context grows: one layer, one sequence, on one thread.
 
-Measured at each context: the time of a forward pass, of forward and backward, and of the decode step that fills the
-context; the peak memory of the first two; and beside them what the layer states: the bytes of its decode state, and its
-FLOPs. The table `nas.attention.MODULES` says which kinds there are.
+At each context it measures the time of a forward pass, of forward and backward, and of the decode step that fills the
+context, and the peak memory of the first two. Beside them stand the costs that the layer states: the bytes of its
+decode state, and its FLOPs. The kinds are those of `nas.attention.MODULES`.
 """
 
 import csv
@@ -29,7 +29,7 @@ from nas.measure.latency import quiet
 from nas.toml_table import apply_override
 
 ALSO = "window window=256"
-"""Measured beside all kinds with their defaults: a window as wide as long contexts are given."""
+"""Measured beside all kinds with their defaults: a window of the width that long contexts use."""
 PEAKS = {"inference": "peak_inference_mib", "training": "peak_training_mib"}
 COLUMNS = (
     *("kind", "context", "form"),
@@ -42,7 +42,7 @@ FILES = ("attention.csv", "attention.json", "attention.svg", "attention.png")
 
 @dataclass(frozen=True)
 class Settings:
-    """`kinds`: by the names under which they are told; `repeats`: the most readings of one time."""
+    """Holds the settings of a run: `kinds` by their names in the results, `repeats` the most readings of one time."""
 
     kinds: Mapping[str, Kind]
     contexts: tuple[int, ...]
@@ -56,9 +56,9 @@ class Settings:
 
 
 def parse_kinds(text: str | None, hidden: int, heads: int) -> dict[str, Kind]:
-    """ "softmax, window window=256" → kinds by name: each with the fields that are not at their defaults.
+    """Parses "softmax, window window=256" into kinds by name, each with the fields that are not at their defaults.
 
-    None: all of the table, and ALSO. Raises UsageError for what is unknown or cannot be built.
+    None stands for all kinds of the table, and ALSO. Raises UsageError for a kind that is unknown or cannot be built.
     """
     known = {spec.model_fields["kind"].default: spec for spec in MODULES}
     parts = [part.split() or [""] for part in (text or ",".join([*known, ALSO])).split(",")]
@@ -74,7 +74,7 @@ def parse_kinds(text: str | None, hidden: int, heads: int) -> dict[str, Kind]:
 
 
 def parse_contexts(text: str) -> tuple[int, ...]:
-    """ "128,256" → the contexts, each once, rising."""
+    """Parses "128,256" into the contexts, each once, in rising order. Raises UsageError."""
     words = {word.strip() for word in text.split(",")}
     if not all(word.isdecimal() and len(word) < 8 and 1 < int(word) <= bounds.CONTEXT for word in words):
         help = f"whole numbers from 2 to {bounds.CONTEXT} with commas between them, as in 128,256,512"
@@ -83,7 +83,10 @@ def parse_contexts(text: str) -> tuple[int, ...]:
 
 
 def compare(settings: Settings, say: Callable[[str], object]) -> dict[str, Any]:
-    """{environment, settings, contended, what `nas.bench.scaling.summary` tells, rows}; `say` is told what is on."""
+    """Returns {environment, settings, contended, rows} with the keys of `nas.bench.scaling.summary`.
+
+    `say` is called with each step that begins.
+    """
     rows = list(_rows(settings, say))
     shares = [row["contended"] for row in rows if row["contended"] is not None]
     return {
@@ -96,23 +99,26 @@ def compare(settings: Settings, say: Callable[[str], object]) -> dict[str, Any]:
 
 
 def claim(folder: Path) -> None:
-    """Before minutes of measuring. Raises Conflict where files of others have our names, OutOfReach."""
+    """Claims the folder before minutes of measuring.
+
+    Raises Conflict where other programs' files have our names, and OutOfReach when the disk cannot be written.
+    """
     result_folder.claim(folder, {"attention.json": ("environment", "settings", "rows")}, FILES)
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
-    """attention.csv, attention.json, attention.svg and attention.png."""
+    """Writes attention.csv, attention.json, attention.svg and attention.png."""
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(result["rows"])
-    files.write_json(folder / "attention.json", result)  # first: by it the folder is known
+    files.write_json(folder / "attention.json", result)  # first, since it marks the folder
     files.write_text(folder / "attention.csv", text.getvalue())
     attention_figure.write(result["rows"], folder / "attention")
 
 
 def _parse_fields(spec: type[Kind], words: list[str], heads: int) -> Kind:
-    """FIELD=VALUE or FIELD, which is true; the value is TOML."""
+    """Parses FIELD=VALUE, with a value in TOML, or FIELD, which is true."""
     fields = [name for name in spec.model_fields if name != "kind"]
     data: dict[str, Any] = {"heads": heads} if issubclass(spec, Headed) else {}
     for word in words:
@@ -131,7 +137,7 @@ def _parse_fields(spec: type[Kind], words: list[str], heads: int) -> Kind:
 
 
 def _name(spec: Kind, heads: int) -> str:
-    """Names a kind as `--kinds` does: fields at their defaults, and the heads that all have, are not mentioned."""
+    """Names a kind as `--kinds` does, without fields at their defaults and without the heads that all have."""
     fields = spec.canonical()
     kind = str(fields.pop("kind"))
     if (own := fields.pop("heads", getattr(spec, "heads", heads))) != heads:

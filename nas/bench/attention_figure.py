@@ -1,4 +1,4 @@
-"""The figure of `nas bench attention`: four panels over the context, both axes logarithmic, a line a kind."""
+"""Draws the figure of `nas bench attention`: four panels over the context, both axes logarithmic, a line a kind."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ SIZE_INCHES = (9.6, 6.6)
 
 
 def write(rows: Sequence[Row], stem: Path) -> None:
-    """STEM.svg and STEM.png."""
+    """Writes STEM.svg and STEM.png."""
     with matplotlib.rc_context(STYLE):
         figure = draw(rows)
         files.write_text(stem.with_suffix(".svg"), svg_text(figure))
@@ -36,7 +36,7 @@ def write(rows: Sequence[Row], stem: Path) -> None:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """A kind that computes nothing is in the table alone: its microseconds would press all others together."""
+    """Draws the panels, without kinds that compute nothing: their microseconds would squeeze all other lines."""
     rows = [row for row in rows if row["flops"]]
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     figure = Figure(figsize=SIZE_INCHES)
@@ -55,7 +55,7 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def _others_first(kinds: Sequence[str]) -> list[str]:
-    """Orders the kinds so that the one that all are compared with is drawn last, above them."""
+    """Orders the kinds so that the one of comparison is drawn last, above the others."""
     return sorted(kinds, key=lambda kind: kind == REFERENCE)
 
 

@@ -1,9 +1,9 @@
-"""Measures what a trial costs besides itself: our driver against stock Ray Tune with `OptunaSearch`.
+"""Measures the overhead of a trial: our driver against stock Ray Tune with `OptunaSearch`.
 
-Both run the same trivial trial body (torch is imported, as every real trial must, and one tensor summed) over the same
+Both run the same trivial trial body (it imports torch, as every real trial must, and sums one tensor) over the same
 three parameters and two objectives on the same CPUs. Stock is what its documentation shows: a function trainable,
-`OptunaSearch` with its default sampler, nothing else set. Every run is a process of its own; the seconds a trial are
-the slope between a short and a long run, and what remains of the short run is start-up.
+`OptunaSearch` with its default sampler, nothing else set. Every run has its own process. The seconds a trial are the
+slope between a short and a long run; what remains of the short run is start-up.
 """
 
 import json
@@ -39,7 +39,7 @@ device = "cpu"
 
 
 class TrivialBody:
-    """A trial that does nothing but what no trial can do without."""
+    """Does only what every trial has to do."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.measured = job, False
@@ -54,7 +54,10 @@ class TrivialBody:
 
 
 def compare(trials: int) -> dict[str, float]:
-    """Four runs, about four minutes on two cores. Raises UsageError for too few trials, NasError when a run fails."""
+    """Makes four runs, about four minutes on two cores.
+
+    Raises UsageError for too few trials, NasError when a run fails.
+    """
     if trials <= SHORT:
         raise UsageError(f"--trials must be above {SHORT}, got {trials}", where="--trials")
     result: dict[str, float] = {}
@@ -67,7 +70,7 @@ def compare(trials: int) -> dict[str, float]:
 
 
 def _timed(who: str, trials: int) -> float:
-    """Wall-clock seconds of one run, from the start of its process to its end."""
+    """Returns the wall-clock seconds of one run, from the start of its process to its end."""
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "nas.bench.driver", who, str(trials)], capture_output=True, text=True, check=False
@@ -124,7 +127,7 @@ def _stock_trial(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _loss(hidden: int, depth: int) -> float:
-    import torch  # here, as in a trial: a worker pays for it when it is new
+    import torch  # imported here, as in a trial, so that each new worker pays for it
 
     return float(torch.tensor([3.0, -hidden / 100, -depth / 10]).sum())
 

@@ -1,6 +1,6 @@
-"""A large study that nobody trains: what its trials tell follows from formulas, for the benchmark of costs at scale.
+"""Defines a large study that nobody trains: formulas give its results, for the benchmark of costs at scale.
 
-10¹¹ architectures and three objectives. Parameters, FLOPs and decode state are priced without measuring
+It has 10¹¹ architectures and three objectives. Parameters, FLOPs and decode state are computed without measuring
 (nas.measure.costs), as in a real search.
 """
 
@@ -59,9 +59,9 @@ SPEED = {"softmax": 0.12, "window": 0.1, "linear": 0.08}
 
 
 class Formulas:
-    """Computes what a trial of an architecture would tell. Noise follows from its id, so that it is the same each time.
+    """Computes the results of an architecture's trial. Noise follows from its id, so that it never changes.
 
-    `overrides`: of settings of the study, as in `search.stopping=false`.
+    `overrides` changes settings of the study, such as `search.stopping=false`.
     """
 
     def __init__(self, *overrides: str) -> None:
@@ -83,7 +83,7 @@ class Formulas:
         return FormulaBody(self, Architecture.model_validate(dict(job.architecture)))
 
     def finished(self, count: int, seed: int = 0) -> list[FrozenTrial]:
-        """So many distinct architectures as whole rows of the database: most complete, some stopped at a rung."""
+        """Makes rows of the database for so many distinct architectures: most complete, some stopped at a rung."""
         generator, space, rows = random.Random(seed), Space(self.file.spaces()), dict[str, FrozenTrial]()
         while len(rows) < count:
             candidate = draw_candidate(space.suggest, RandomChooser(generator))
@@ -112,7 +112,7 @@ class Formulas:
 
 @dataclass
 class FormulaBody:
-    """A trial that tells everything without doing anything."""
+    """Reports all results without any work."""
 
     formulas: Formulas
     architecture: Architecture
@@ -128,5 +128,5 @@ class FormulaBody:
 
 
 def _noise(architecture: Architecture, size: float) -> float:
-    """A factor near 1."""
+    """Returns a factor near 1."""
     return 1 + random.Random(f"{architecture.id}:{size}").gauss(0, size)

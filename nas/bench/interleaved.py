@@ -1,7 +1,7 @@
-"""Timing several things fairly: a few calls of each in turn, round after round.
+"""Times several things fairly: a few calls of each in turn, round after round.
 
-Whatever slows the machine down for a moment then slows all of them, and what one takes is compared with what another
-took in the same minute. Every reading is one call; what they come to is their median, with its spread.
+A disturbance of the machine then slows all of them, and times that are compared come from the same minute. Every
+reading is one call; the result is their median, with its spread.
 """
 
 import time
@@ -17,9 +17,9 @@ from nas.measurement import Measurement
 
 ROUNDS = 5
 FEWEST, ENOUGH_SECONDS = 5, 0.2
-"""A call is repeated so often, or for so long, whichever is more."""
+"""A call is repeated at least so often and for at least so long."""
 MOST_SECONDS = 5.0
-"""But no longer than this in all: a call of several seconds is read fewer times, and once at least."""
+"""The most seconds in all: a call of several seconds is read fewer times, but at least once."""
 WARM_UP_SECONDS = 0.05
 """A call that takes longer than this is made once."""
 
@@ -28,7 +28,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Call:
-    """Times `run` on what `prepare` made for it, untimed, just before."""
+    """Times `run` on what `prepare` made for it just before, untimed."""
 
     run: Callable[[Any], object]
     prepare: Callable[[], Any] = lambda: None
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Timed:
-    """Milliseconds a call, and the share of the rounds in which others kept the machine busy."""
+    """Holds the milliseconds of a call, and the share of the rounds in which others kept the machine busy."""
 
     ms: Measurement
     contended: float

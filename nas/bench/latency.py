@@ -1,9 +1,9 @@
-"""Test and retest of measuring: the same architectures measured on an idle machine, and while others train on it.
+"""Tests how well measurements repeat: the same architectures are measured on an idle machine, and while others train.
 
-The trainers take the device's lock around every step, as trials do, so they pause while a measurement runs. Told for
-each timed metric that the models have: Spearman's rank correlation between both, and the median relative difference. Of
-models with a source also whether a whole answer, timed in one, takes as long as reading the source and writing its
-tokens, timed apart.
+The trainers take the device's lock around every step, as trials do, so they pause during a measurement. The result has,
+for each timed metric of the models, Spearman's rank correlation between both, and the median relative difference. For
+models with a source it also compares a whole answer, timed at once, with reading the source and writing its tokens,
+timed separately.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ TIMED = ("prefill_ms", "decode_ms_per_token")
 
 
 def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) -> dict[str, float]:
-    """Distinct architectures of the file's space, measured idle and then beside `trainers` training processes.
+    """Measures distinct architectures of the file's space idle, and then beside `trainers` training processes.
 
     Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements). With a
     source also `parts_median_difference` and `parts_most_difference`: |(prefill + tokens · decode) / generation − 1|,
@@ -67,7 +67,7 @@ def _measure(file: StudyFile, architectures: Sequence[Architecture]) -> list[dic
 
 
 def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Event) -> None:
-    """One trainer process: for ever, under the lock, until told to stop or left alone."""
+    """Trains under the lock until told to stop, or until the parent process is gone."""
     torch.set_num_threads(1)
     parent = os.getppid()
     endless = file.train.model_copy(update={"steps": 10**9, "rungs": (1.0,)})

@@ -1,8 +1,8 @@
-"""One run of the search benchmark, in a process of its own: given a study and a time, it gives back a time line.
+"""Runs one search of the search benchmark in its own process: a study and a time go in, a time line comes out.
 
-A finished trial is `{seconds, architecture, learning_rate, metrics}`: fully trained, known to the run's driver so many
-seconds after its process was started. The clock starts before Python does, so start-up counts, ours and stock's alike.
-What is told after the time is up does not count.
+A finished trial is `{seconds, architecture, learning_rate, metrics}`: fully trained, and known to the run's driver so
+many seconds after its process was started. The clock starts before Python does, so start-up counts, for ours and for
+stock alike. Results after the time is up do not count.
 """
 
 import json
@@ -26,19 +26,19 @@ from nas.settings.study_file import StudyFile
 
 OURS, STOCK = "ours", "stock"
 UNBOUNDED = 10**6
-"""Trials of a run of ours that time alone shall end."""
+"""The number of trials of a run that only time ends."""
 GRACE_SECONDS = 300.0
-"""A run that goes on for so long after its time hangs."""
+"""A run that continues for so long after its time counts as hanging."""
 POLITE_SECONDS = 10.0
-"""Between asking a run's process to end and killing all of it."""
+"""The wait between asking a run's process to end and killing it."""
 DETAIL_LINES = 8
 
 
 def run(who: str, file: StudyFile, seconds: float, trials: int | None = None) -> list[dict[str, Any]]:
-    """The time line of one run. Raises NasError with the end of its output when it fails, or never ends.
+    """Returns the time line of one run. Raises NasError with the end of its output when it fails, or never ends.
 
-    `trials` ends it earlier, after so many; None: time alone does.
-    Its study lives in a temporary folder. Whatever it has started ends with it, also when this call is interrupted.
+    `trials` ends the run earlier, after so many; with None only time ends it. Its study lives in a temporary folder.
+    Every process that it has started ends with it, also when this call is interrupted.
     """
     with tempfile.TemporaryDirectory(prefix="nas-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -65,7 +65,7 @@ def run(who: str, file: StudyFile, seconds: float, trials: int | None = None) ->
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left running; the exit code is 143."""
+    """Makes SIGTERM unwind the stack as Ctrl-C does, so that nothing is left running; the exit code is 143."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -78,7 +78,7 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def ours(file: StudyFile, folder: Path, started: float, until: float, trials: int | None) -> list[dict[str, Any]]:
-    """The finished trials of our own driver."""
+    """Returns the finished trials of our own driver."""
     from nas.running import driver
 
     told: dict[int, tuple[float, dict[str, float]]] = {}
@@ -102,7 +102,7 @@ def ours(file: StudyFile, folder: Path, started: float, until: float, trials: in
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to end, then kill what is left of its session: Ray's processes are spread over many groups."""
+    """Asks the process to end, then kills what is left of its session, since Ray's processes are in many groups."""
     try:
         if process.poll() is None:
             process.terminate()
@@ -111,7 +111,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
     finally:
         for left in psutil.pids():
-            with suppress(ProcessLookupError, PermissionError):  # gone already, or another user's
+            with suppress(ProcessLookupError, PermissionError):  # already gone, or another user's
                 if os.getsid(left) == process.pid:
                     os.kill(left, signal.SIGKILL)
         process.wait()

@@ -1,4 +1,4 @@
-"""One layer of attention by itself: what of it is timed, and how much memory it takes.
+"""Defines one layer of attention by itself: which calls are timed, and how much memory they take.
 
 Shapes: B batch (always 1), T tokens, D hidden.
 """
@@ -16,13 +16,13 @@ from nas.measure import peak_mib
 from nas.measure.latency import quiet
 
 LIMIT_MIB = 8 * 1024
-"""A layer that would need more memory than this, or than nine tenths of what the machine has free, is not run."""
+"""The most memory of a layer that is run; nine tenths of the machine's free memory, if that is less."""
 SAFE_CONTEXT = 1024
-"""No kind comes near the limit here, so that the climb to longer contexts may begin."""
+"""A context at which no kind comes near the limit, so that the climb to longer contexts can begin."""
 
 
 class Layer:
-    """A kind at a context: causal where it can be, else it sees all tokens and has nothing to decode."""
+    """Builds a kind for a context: causal where it can be; otherwise it sees all tokens and has nothing to decode."""
 
     def __init__(self, spec: Kind, hidden: int, context: int) -> None:
         self.context, self.causal = context, "causal" in spec.forms
@@ -32,14 +32,17 @@ class Layer:
             self.x_BTD = torch.randn(1, context, hidden, requires_grad=True)
 
     def call(self, operation: str) -> Call | None:
-        """One of `nas.bench.scaling.OPERATIONS`, to be made within `quiet`; None where the kind has no such thing."""
+        """Returns one of `nas.bench.scaling.OPERATIONS`, or None where the kind does not have it.
+
+        The call must be made within `quiet`.
+        """
         match operation:
             case "forward":
                 return Call(lambda _: self.infer())
             case "training":
                 return Call(lambda _: self.train())
             case "decode" if self.causal:
-                # Every step starts from a copy of the same state, so that all are at the same place.
+                # Every step starts from a copy of the same state, so that all steps are at the same position.
                 return Call(lambda state: self.module.step(self.x_BTD[:, -1:], state), self._almost_full)
         return None
 
@@ -47,10 +50,10 @@ class Layer:
         self.module(self.x_BTD)
 
     def train(self) -> None:
-        """Forward, and the gradient of the sum of the outputs in the input and all weights."""
+        """Runs forward, and the gradient of the sum of the outputs in the input and all weights."""
         with torch.inference_mode(False):
             y_BTD = self.module(self.x_BTD)
-            if y_BTD.requires_grad:  # else the kind makes nothing of its input
+            if y_BTD.requires_grad:  # otherwise the output does not depend on the input
                 torch.autograd.grad(y_BTD.sum(), [self.x_BTD, *self.module.parameters()], allow_unused=True)
 
     def stated(self) -> dict[str, int | None]:
@@ -66,17 +69,17 @@ class Layer:
 
     @cached_property
     def _prefilled(self) -> State:
-        """After all tokens but the last."""
+        """Returns the state after all tokens but the last."""
         state: State = self.module.new_state(1, self.context)
         self.module.step(self.x_BTD[:, :-1], state)
         return state
 
 
 class Climb:
-    """The peak memory of a kind, in inference or in training, at one context after the other, never where it won't fit.
+    """Measures the peak memory of a kind, context after context, and never runs one that would not fit.
 
-    Memory grows with the square of the context at most, and no step of the climb is longer than to twice the context:
-    so it needs at most four times as much as the step before. Where that is too much, `refused` gives the reason.
+    Memory grows with the square of the context at most, and a step of the climb at most doubles the context. So a step
+    needs at most four times the memory of the step before. Where that is too much, `refused` gives the reason.
     """
 
     def __init__(self, spec: Kind, hidden: int, training: bool, limit_mib: float = LIMIT_MIB) -> None:

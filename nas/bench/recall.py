@@ -1,10 +1,9 @@
-"""Measures what each kind of attention can find again: multi-query associative recall, against the size of the decode
-state.
+"""Measures what each kind of attention can recall, against the size of its decode state.
 
-As in Zoology (Arora et al. 2023, arXiv:2312.04927, figure 2): two blocks, no feed-forward, learned positions; every
-kind is trained at every learning rate, and the best counts. Smaller: by default 256 tokens, 8 pairs in 64 tokens,
-hidden 64, fresh batches. With AdamW softmax finds the rule within 2,000 steps from some seeds only; so Muon is the
-default. Sizes, steps, batches and optimiser are the same for all kinds.
+The task is multi-query associative recall, as in Zoology (Arora et al. 2023, arXiv:2312.04927, figure 2): two blocks,
+no feed-forward, learned positions. Every kind is trained at every learning rate, and the best counts. The defaults are
+smaller: 256 tokens, 8 pairs in 64 tokens, hidden 64, new batches. With AdamW softmax learns the rule within 2,000 steps
+from some seeds only, so Muon is the default. Sizes, steps, batches and optimiser are the same for all kinds.
 """
 
 import csv
@@ -37,19 +36,19 @@ KINDS = (
     "softmax, window window=8, window window=16, window window=32, linear heads=16, linear heads=4, linear, "
     "gated_delta heads=16, gated_delta heads=4, gated_delta"
 )
-"""Each with a state that grows: with the window, or with the square of the head size."""
+"""The default kinds, each with states of several sizes: by the window, or by the square of the head size."""
 BATCH = 64
 COLUMNS = ("kind", "seed", "learning_rate", "state_kib", "val_accuracy", "test_accuracy", "train_seconds")
 FILES, UNFINISHED = ("recall.csv", "recall.json", "recall.svg", "recall.png"), ("settings", "rows")
 """The files that are written, and the keys of unfinished.json."""
 Row = dict[str, Any]
 Training = tuple[str, int, float]
-"""Kind, seed, learning rate: the first of COLUMNS."""
+"""Kind, seed and learning rate, the first of COLUMNS."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`kinds`: by the names under which they are told."""
+    """Holds the settings of a run, with `kinds` by their names in the results."""
 
     kinds: Mapping[str, Kind]
     task: AssociativeRecall
@@ -74,7 +73,7 @@ class Settings:
         return {**vars(self), "kinds": kinds, "task": self.task.model_dump(mode="json"), "batch": BATCH}
 
     def training(self) -> dict[str, Any]:
-        """Lists what a training's result depends on beside kind, seed and rate."""
+        """Lists what a training's result depends on besides kind, seed and rate."""
         return {key: value for key, value in self.plain().items() if key not in ("kinds", "rates", "seeds")}
 
     def architecture(self, kind: Kind) -> Architecture:
@@ -83,7 +82,7 @@ class Settings:
 
 
 def task_of(vocabulary: int, context: int, pairs: int, random_gaps: bool) -> AssociativeRecall:
-    """Raises UsageError for sizes that cannot be."""
+    """Makes the task. Raises UsageError for sizes that do not fit together."""
     sizes = {"vocabulary": vocabulary, "context": context, "pairs": pairs}
     try:
         return AssociativeRecall(kind="associative_recall", random_gaps=random_gaps, **sizes)
@@ -94,7 +93,7 @@ def task_of(vocabulary: int, context: int, pairs: int, random_gaps: bool) -> Ass
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
-    """ "0.01,0.03" → the learning rates. Raises UsageError."""
+    """Parses "0.01,0.03" into learning rates. Raises UsageError."""
     try:
         rates = tuple(sorted({float(word) for word in text.split(",")}))
     except ValueError:
@@ -105,16 +104,20 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def claim(folder: Path) -> None:
-    """Before an hour of training. Raises Conflict where files of others have our names, OutOfReach."""
+    """Claims the folder before an hour of training.
+
+    Raises Conflict where other programs' files have our names, and OutOfReach when the disk cannot be written.
+    """
     marks = {"recall.json": ("environment", "settings", "rows"), "unfinished.json": UNFINISHED}
     result_folder.claim(folder, marks, FILES)
 
 
 def compare(settings: Settings, jobs: int, folder: Path, say: Callable[[str], object]) -> dict[str, Any]:
-    """{environment, settings, kinds: what `best` tells, rows}: a row a training. `jobs` trainings run side by side.
+    """Returns {environment, settings, kinds, rows}: a row a training, and for `kinds` the result of `best`.
 
-    Writes recall.csv, recall.json, recall.svg and recall.png. Until then the trainings that are done stand in
-    unfinished.json, with which the same run goes on after it was stopped; raises Conflict when they are another run's.
+    `jobs` trainings run side by side. Writes recall.csv, recall.json, recall.svg and recall.png. Until then finished
+    trainings are kept in unfinished.json, so that an interrupted run can continue. Raises Conflict when they belong to
+    a run with other settings.
     """
     unfinished = folder / "unfinished.json"
     rows = _rows(settings, jobs, unfinished, say)
@@ -130,8 +133,10 @@ def compare(settings: Settings, jobs: int, folder: Path, say: Callable[[str], ob
 
 
 def best(rows: Sequence[Row]) -> list[Row]:
-    """Picks for each kind the rate with the best mean validation accuracy, and returns its test accuracy at each seed,
-    mean and standard deviation over the seeds."""
+    """Picks each kind's rate with the best mean validation accuracy, and returns its test accuracies.
+
+    They are given for each seed, with mean and standard deviation over the seeds.
+    """
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
@@ -145,7 +150,7 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 
 def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object]) -> list[Row]:
-    """Returns rows by kind, rate and seed. Each is stored once it is known; stored ones are not repeated."""
+    """Returns rows by kind, rate and seed. Each is stored when it is known; stored ones are not trained again."""
     planned = [
         (name, seed, rate) for seed in range(settings.seeds) for rate in settings.rates for name in settings.kinds
     ]
@@ -169,7 +174,7 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
 
 
 def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
-    """Reads what a run that was stopped has left. Raises Conflict with the first difference."""
+    """Reads the trainings of an interrupted run. Raises Conflict with the first difference of its settings."""
     if not path.exists():
         return {}
     stored, now = result_folder.read(path, UNFINISHED), settings.training()
@@ -186,7 +191,7 @@ def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
 
 
 def _forget(path: Path, rows: Sequence[Row]) -> None:
-    """Take these out of what is unfinished: a larger run may have left more."""
+    """Removes these rows from unfinished.json, which may hold others of a larger run."""
     stored = result_folder.read(path, UNFINISHED) if path.exists() else {"rows": []}
     if left := [row for row in stored["rows"] if row not in rows]:
         files.write_json(path, stored | {"rows": left})
@@ -199,13 +204,13 @@ def _write(result: Mapping[str, Any], folder: Path) -> None:
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(result["rows"])
-    files.write_json(folder / "recall.json", result)  # first: by it the folder is known
+    files.write_json(folder / "recall.json", result)  # first, since it marks the folder
     files.write_text(folder / "recall.csv", text.getvalue())
     recall_figure.write(result, folder / "recall")
 
 
 def _train(settings: Settings, one: Training) -> Row:
-    """A training and its test, in a process of its own; of one that diverges the accuracy is 0."""
+    """Trains and tests once, in its own process; the accuracy is 0 where training diverges."""
     torch.set_num_threads(1)
     name, seed, rate = one
     architecture, task = settings.architecture(settings.kinds[name]), open_task(settings.task)

@@ -1,4 +1,4 @@
-"""The figure of `nas bench recall`: accuracy over the size of the decode state, a line a kind, a dot a seed."""
+"""Draws the figure of `nas bench recall`: accuracy over the size of the decode state, a line a kind, a dot a seed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ SIZE_INCHES = (6.4, 4.0)
 
 
 def write(result: Mapping[str, Any], stem: Path) -> None:
-    """STEM.svg and STEM.png."""
+    """Writes STEM.svg and STEM.png."""
     with matplotlib.rc_context(STYLE):
         figure = draw(result)
         files.write_text(stem.with_suffix(".svg"), svg_text(figure))
@@ -27,7 +27,7 @@ def write(result: Mapping[str, Any], stem: Path) -> None:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Kinds that differ in their fields alone are one line, by rising state."""
+    """Draws kinds that differ in their fields alone as one line, by rising state."""
     figure = Figure(figsize=SIZE_INCHES)
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.13, top=0.95)

@@ -1,4 +1,4 @@
-"""The reference point of a study's hypervolume: guessing evenly, at the cost of the space's largest architecture."""
+"""Computes the reference point of a study's hypervolume: guessing evenly, at the cost of the largest architecture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ PASSES = 3
 
 
 def uniform(task: Task) -> dict[str, float]:
-    """Returns what guessing evenly scores; shares of right answers as for one token, or one text."""
+    """Returns the scores of guessing evenly; shares of right answers are those of one token, or one text."""
     share = math.exp(-task.guessing)
     return {
         "val_loss": task.guessing,
@@ -36,7 +36,7 @@ def uniform(task: Task) -> dict[str, float]:
 
 
 def reference(objectives: Sequence[Objective], task: Task, largest: Mapping[str, float]) -> dict[str, float]:
-    """Returns, for each objective, the uniform score where there is one, else the largest architecture's cost."""
+    """Returns, for each objective, the uniform score where there is one, or else the largest architecture's cost."""
     guessed = uniform(task)
     return {o.metric: guessed.get(o.metric, largest.get(o.metric, math.nan)) for o in objectives}
 
@@ -48,17 +48,17 @@ def costs_training(objectives: Sequence[Objective], task: Task) -> bool:
 
 
 def largest(file: StudyFile, task: Task) -> Architecture:
-    """The architecture with the most trained parameters; of equals, the one with the larger numbers.
+    """Returns the architecture with the most trained parameters, and of equals the one with the larger numbers.
 
-    Found choice by choice, starting with every number at its largest: exact where what a choice adds does not depend
-    on the others, as with the blocks of a stack.
+    It is found choice by choice, starting with every number at its largest. That is exact where a choice's effect does
+    not depend on the others, as with the blocks of a stack.
     """
     found = [_climb(Space({family: settings}), task) for family, settings in file.spaces().items()]
     return max(found, key=lambda architecture: _params(architecture, task))
 
 
 class _Largest:
-    """Takes what is settled, else the largest number, else the first option; `offered` tells what there was."""
+    """Chooses what is settled, or else the largest number or the first option; `offered` tells what there was."""
 
     def __init__(self, settled: Mapping[str, Any]) -> None:
         self.settled, self.offered = settled, dict[str, Sequence[Any]]()
@@ -90,7 +90,7 @@ def _climb(space: Space, task: Task) -> Architecture:
 
 
 def _params(architecture: Architecture, task: Task) -> int:
-    """Trained parameters, counted on a model without memory."""
+    """Counts trained parameters on a model without memory."""
     with torch.device("meta"):
         model = model_of(architecture, task)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,13 +1,13 @@
-"""Hypervolume over seconds, from time lines of finished trials. Numbers alone: no clock, no training.
+"""Computes hypervolume over seconds from time lines of finished trials, without a clock and without training.
 
     values as first told   →  which trials ever stood on the running front of their line
     re-trained values      →  the hypervolume of those architectures, after each finish
 
-So a trial that owed its place to a lucky measurement is still counted, but with what its architecture is worth.
+So a trial that owed its place to a lucky measurement still counts, but with its architecture's true values.
 
-The volume is taken of log-scaled objectives, in units of the reference point: an objective to make small counts as
-log(value / reference), one to make large as log(reference / value), and the reference is 0 on every axis. A value that
-is no better than the reference adds nothing; one better by more than a factor of MOST counts as that factor, since the
+The volume is that of log-scaled objectives, in units of the reference point. An objective to minimise counts as
+log(value / reference), one to maximise as log(reference / value), and the reference is 0 on every axis. A value that is
+no better than the reference adds nothing. One better by more than a factor of MOST counts as that factor, since the
 logarithm of a cost of 0 has no bound.
 """
 
@@ -22,14 +22,14 @@ from nas.results import Constraint, Objective
 
 MOST = 1000.0
 SAME = 1e-9
-"""Volumes of one set differ by rounding when it is counted with members that add nothing: by less than this share."""
+"""Members that add nothing change a computed volume, by rounding, by less than this share."""
 
 Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Finish:
-    """A fully trained trial: known to its driver so many seconds after the run's process was started."""
+    """Holds a fully trained trial, known to its driver so many seconds after the run's process was started."""
 
     seconds: float
     key: str
@@ -39,12 +39,12 @@ class Finish:
 
 
 Lines = Mapping[str, Sequence[Sequence[Finish]]]
-"""Name → seed → the finished trials, in order of time."""
+"""Maps each name to its runs, one a seed: their finished trials in order of time."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """`reference`: for each objective the value from which on it counts, in its own unit."""
+    """Scales objectives by `reference`: for each, the value from which on it counts, in its own unit."""
 
     objectives: Sequence[Objective]
     constraints: Sequence[Constraint]
@@ -55,13 +55,13 @@ class Scale:
         return [objective.goal for objective in self.objectives]
 
     def values(self, metrics: Metrics) -> list[float] | None:
-        """The objectives in order; None where a limit is exceeded or a value is missing or not finite."""
+        """Returns the objectives in order; None where a limit is exceeded or a value is missing or not finite."""
         values = [metrics.get(objective.metric, math.nan) for objective in self.objectives]
         within = all(constraint.violation(metrics) <= 0 for constraint in self.constraints)
         return values if within and all(math.isfinite(value) for value in values) else None
 
     def volume(self, rows: Iterable[Metrics]) -> float:
-        """The hypervolume of these, 0 where none is within the limits and better than the reference."""
+        """Computes the hypervolume of these, 0 where none is within the limits and better than the reference."""
         found = [values for metrics in rows if (values := self.values(metrics)) is not None]
         axes = len(self.objectives)
         return pareto.hypervolume([self._scaled(v) for v in found], ["min"] * axes, [0.0] * axes) if found else 0.0
@@ -77,7 +77,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Curve:
-    """The volume after each finish of a line; 0 before the first."""
+    """Holds the volume after each finish of a line; it is 0 before the first."""
 
     seconds: Sequence[float]
     volumes: Sequence[float]
@@ -90,7 +90,7 @@ class Curve:
         return max((v for s, v in zip(self.seconds, self.volumes, strict=True) if s <= seconds), default=0.0)
 
     def reaches(self, target: float) -> float | None:
-        """The seconds of the first finish with at least that volume; None if there is none."""
+        """Returns the seconds of the first finish with at least that volume, or None if there is none."""
         enough = target * (1 - SAME)
         return next((s for s, v in zip(self.seconds, self.volumes, strict=True) if v >= enough), None)
 
@@ -109,22 +109,22 @@ def joined(line: Sequence[Finish], scale: Scale) -> list[bool]:
 
 
 def members(lines: Lines, scale: Scale) -> list[str]:
-    """The keys of all that were ever on the running front of a line, each once. Needs no reference."""
+    """Returns the keys of all that were ever on the running front of a line, each once. It needs no reference."""
     every = [line for runs in lines.values() for line in runs]
     marked = [pair for line in every for pair in zip(line, joined(line, scale), strict=True)]
     return list(dict.fromkeys(finish.key for finish, on_front in marked if on_front))
 
 
 def told(line: Sequence[Finish], scale: Scale) -> Curve:
-    """The volume by the values as first told."""
+    """Computes the volume by the values as first told."""
     volumes = [scale.volume(finish.metrics for finish in line[: i + 1]) for i in range(len(line))]
     return Curve([finish.seconds for finish in line], volumes)
 
 
 def replayed(line: Sequence[Finish], scale: Scale, retrained: Mapping[str, Metrics | None]) -> Curve:
-    """The volume of all that were ever on the line's running front so far, by their re-trained values.
+    """Computes the volume of all that were ever on the line's running front so far, by their re-trained values.
 
-    None among `retrained`: its training failed, so it adds nothing.
+    None in `retrained` means that training failed; it adds nothing.
     """
     ever: dict[str, Metrics] = {}
     volumes = []
@@ -137,10 +137,10 @@ def replayed(line: Sequence[Finish], scale: Scale, retrained: Mapping[str, Metri
 
 
 def time_ratios(ours: Sequence[Curve], stock: Sequence[Curve], budget_seconds: float) -> dict[str, Any]:
-    """Divides the time that ours took to reach stock's final volume by stock's, seed by seed; None where it never did.
+    """Divides the time in which ours reached stock's final volume by stock's, seed by seed; None where it never did.
 
     `time_ratio` is over the seconds in which stock itself first had that volume, `time_ratio_of_budget` over all the
-    seconds that each run was given. Each has `per_seed` and `median`, which takes a None as endless.
+    seconds of each run. Each has `per_seed` and `median`, which takes a None as endless.
     """
     reached = [mine.reaches(theirs.final) for mine, theirs in zip(ours, stock, strict=True)]
     own = [theirs.reaches(theirs.final) for theirs in stock]
@@ -154,6 +154,6 @@ def time_ratios(ours: Sequence[Curve], stock: Sequence[Curve], budget_seconds: f
 
 
 def endless_median(values: Sequence[float | None]) -> float | None:
-    """The median, where None is larger than any number."""
+    """Returns the median, where None is larger than any number."""
     middle = median(math.inf if value is None else value for value in values)
     return middle if math.isfinite(middle) else None

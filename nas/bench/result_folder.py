@@ -1,4 +1,4 @@
-"""The folder of a benchmark's results: nothing is replaced there that no benchmark wrote."""
+"""Protects the folder of a benchmark's results: only files that a benchmark wrote are replaced."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -12,10 +12,10 @@ HELP = "--out DIR   writes to another folder"
 
 
 def claim(folder: Path, marks: Mapping[str, Collection[str]], names: Collection[str]) -> None:
-    """Makes the folder, before minutes of measuring, and see that the files of these names may be replaced.
+    """Makes the folder before minutes of measuring, and checks that the files of these names may be replaced.
 
-    `marks`: JSON files by which a benchmark's results are known, each with the keys that it holds. Raises Conflict
-    where a file has one of the names and no mark is there, OutOfReach when the disk refuses.
+    `marks` are JSON files that identify a benchmark's results, each with its keys. Raises Conflict where a file has one
+    of the names and no mark is there, OutOfReach when the disk cannot be written.
     """
     marked = [name for name in marks if os.path.lexists(folder / name)]
     for name in marked:

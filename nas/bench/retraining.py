@@ -1,7 +1,7 @@
-"""Measuring and training architectures again, all alike: what a place on somebody's front is really worth.
+"""Measures and trains architectures again, all in the same way, to find what a place on a front is really worth.
 
-First every one is measured, alone and with nothing of ours running; then they are trained to the full budget, several
-side by side unless an objective is itself a training time, all with the same seeds, which no search used.
+First each architecture is measured alone. Then they are trained to the full budget, several side by side unless an
+objective is itself a training time, all with the same seeds, which no search used.
 """
 
 import json
@@ -28,9 +28,9 @@ Say = Callable[[str], object]
 
 
 class Shelf:
-    """Keeps what is known of each architecture, by `key_of`; written to its file after every addition.
+    """Keeps what is known of each architecture, by `key_of`, and writes its file after every addition.
 
-    An entry is `{architecture, learning_rate, measured, trained}`: `measured` is None until it is, `trained` holds the
+    An entry is `{architecture, learning_rate, measured, trained}`: `measured` is None at first, and `trained` holds the
     metrics of each seed, or `{failed: why}`.
     """
 
@@ -41,14 +41,14 @@ class Shelf:
             self.entries = json.loads(path.read_text(encoding="utf-8"))
 
     def add(self, architecture: Mapping[str, Any], learning_rate: float | None) -> str:
-        """The key under which it now is. Written when it has been measured."""
+        """Adds an architecture and returns its key. The file is written when it has been measured."""
         key = key_of(Architecture.model_validate(dict(architecture)).id, learning_rate)
         new = {"architecture": dict(architecture), "learning_rate": learning_rate, "measured": None, "trained": {}}
         self.entries.setdefault(key, new)
         return key
 
     def metrics(self, key: str, seeds: int) -> dict[str, float] | None:
-        """Everything measured, and the mean of the first so many seeds; None when one of them failed."""
+        """Returns all measurements and the mean of the first so many seeds, or None when one of them failed."""
         entry = self.entries[key]
         runs = [entry["trained"][str(seed)] for seed in range(seeds)]
         if any("failed" in run for run in runs):
@@ -76,7 +76,7 @@ class Shelf:
             say(f"trained again {i} of {len(left)}")
 
     def contended(self, keys: Sequence[str]) -> float:
-        """The share of these that others disturbed while they were measured."""
+        """Returns the share of these that others disturbed while they were measured."""
         return fmean(self.entries[key]["measured"]["contended"] for key in keys)
 
     def save(self) -> None:
@@ -85,14 +85,14 @@ class Shelf:
 
 
 def jobs_of(file: StudyFile, jobs: int) -> int:
-    """So many trainings at once, or one where an objective or a limit is a time that training takes."""
+    """Returns how many trainings may run at once: one where an objective or a limit is a time of training."""
     return jobs if all(each.means.cheap or each.means.exact for each in file.judged()) else 1
 
 
 def _train(
     call: tuple[tuple[str, int], Mapping[str, Any]], *, file: StudyFile, device: str
 ) -> dict[str, float] | dict[str, str]:
-    """One full training, in a process of its own."""
+    """Trains once to the full budget, in its own process."""
     (_, seed), entry = call
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     trainer = Trainer(
@@ -112,5 +112,5 @@ def _train(
 
 @cache
 def _task(settings: TaskSettings) -> Task:
-    """Opened once a process."""
+    """Opens the task once a process."""
     return open_task(settings)

@@ -1,15 +1,15 @@
 """Compares which sampler finds the front of a tabulated benchmark with the fewest trainings.
 
 Every sampler gets the same space (the product of each parameter's values), the same goals, and the same noise: the k-th
-training of a configuration gives the same row to all samplers that run with one seed. Told is the share of the true
-front's hypervolume that the configurations trained so far dominate, by their true means, after 25, 50, 100, ...
+training of a configuration gives the same row to all samplers that run with one seed. The result is the share of the
+true front's hypervolume that the configurations trained so far dominate, by their true means, after 25, 50, 100, ...
 trainings.
 
-To train a configuration again costs a training too. One that the table lacks costs none: the sampler is told that it is
-infeasible (an Optuna constraint above 0, then PRUNED), and asks go on up to ASKS_PER_TRAINING times the trainings.
-Optuna's GPSampler learns from COMPLETE trials alone, and can spend all of these asks on one gap.
-`pareto` is given the columns marked `cheap` as functions, NaN for what the table lacks: so on a table with gaps it
-knows them beforehand, where `cheap` is used, and the others do not.
+A repeated training costs a training too. A configuration that the table lacks costs none: the sampler is told that it
+is infeasible (an Optuna constraint above 0, then PRUNED), and asks continue up to ASKS_PER_TRAINING times the
+trainings. Optuna's GPSampler learns from COMPLETE trials alone, and can spend all of these asks on one gap. `pareto`
+gets the columns marked `cheap` as functions, with NaN for what the table lacks. So on a table with gaps it knows the
+gaps beforehand where `cheap` is used, and the others do not.
 """
 
 import os
@@ -56,22 +56,22 @@ SAMPLERS: dict[str, Callable[[Table, int], BaseSampler]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One sampler with one seed. At each point of `points`: the share of the front's hypervolume, the cost so far."""
+    """Holds the result of one sampler with one seed: hypervolume share and cost so far at each of `points`."""
 
     sampler: str
     seed: int
     ratios: tuple[float, ...]
     costs: tuple[float, ...]
     trained: int
-    """Below the trainings asked for where too many proposals were infeasible; later points repeat the last figures."""
+    """Less than asked for where too many proposals were infeasible; later points then repeat the last figures."""
     distinct: int
-    """Configurations trained at least once."""
+    """The number of configurations trained at least once."""
     infeasible: int
-    """Proposals that the table lacks."""
+    """The number of proposals that the table lacks."""
 
 
 def parse_samplers(text: str) -> tuple[str, ...]:
-    """ "tpe, random" → names, each once. Raises UsageError for an unknown one."""
+    """Parses "tpe, random" into names, each once. Raises UsageError for an unknown one."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in SAMPLERS:
@@ -80,15 +80,15 @@ def parse_samplers(text: str) -> tuple[str, ...]:
 
 
 def points(trials: int) -> tuple[int, ...]:
-    """The numbers of trainings at which the front is judged: 25, 50, 100, ... and the last."""
+    """Returns the numbers of trainings at which the front is judged: 25, 50, 100, ... and the last."""
     doubled = [FIRST_POINT << i for i in range(trials.bit_length())]
     return (*(point for point in doubled if point < trials), trials)
 
 
 def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
-    """One sampler against the table until it has trained so often, or has asked ASKS_PER_TRAINING times as often."""
+    """Runs one sampler on the table until so many trainings, or ASKS_PER_TRAINING times as many asks."""
     with warnings.catch_warnings():
-        # `group` and `multivariate` are marked experimental by Optuna; both have kept their meaning since 2.x.
+        # Optuna marks `group` and `multivariate` as experimental; both have kept their meaning since 2.x.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         made = SAMPLERS[sampler](table, seed)
     with quietly():
@@ -117,9 +117,9 @@ def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
 def compare(
     table: Table, samplers: Sequence[str], seeds: int, trials: int, jobs: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Replay every sampler with seeds 0, 1, ... in `jobs` processes; the result does not depend on their number.
+    """Replays every sampler with seeds 0, 1, ... in `jobs` processes; the result does not depend on their number.
 
-    `tell` hears of each run as it ends. The result is plain data; docs/commands.md names its keys.
+    `tell` is called as each run ends. The result is plain data; docs/commands.md names its keys.
     """
     wanted = [(sampler, seed) for sampler in samplers for seed in range(seeds)]
     done = _replayed(table, wanted, trials, jobs, tell)
@@ -153,14 +153,14 @@ def _at_points(table: Table, runs: Sequence[Run], trials: int) -> dict[str, dict
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
-    """`std` is the sample's (n - 1), and 0 for a single value."""
+    """Returns mean, std and min; `std` is the sample's (n - 1), and 0 for a single value."""
     return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else 0.0, "min": min(values)}
 
 
 def _replayed(
     table: Table, wanted: Sequence[tuple[str, int]], trials: int, jobs: int, tell: Callable[[str], None]
 ) -> dict[tuple[str, int], Run]:
-    """All runs. A single one has a process of its own too: one thread there, whatever runs here."""
+    """Makes all runs. Even a single one has its own process, which computes on one thread."""
     done = dict[tuple[str, int], Run]()
     with _one_thread():
         for key, run in side_by_side(partial(_replay, table=table, trials=trials), wanted, jobs):
@@ -176,7 +176,10 @@ def _replay(key: tuple[str, int], *, table: Table, trials: int) -> Run:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Processes started meanwhile compute on one thread each: small tensors gain nothing from more, sums change."""
+    """Makes processes started meanwhile compute on one thread each.
+
+    Small tensors gain nothing from more threads, and sums would change.
+    """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

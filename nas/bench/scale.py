@@ -1,7 +1,7 @@
 """Measures what an ask costs when a study is large, and how long workers wait for the driver. Nothing is trained.
 
-A study of nas.bench.formulas gets its finished trials in one go, straight into its database, and is then opened as a
-driver opens it.
+A study of nas.bench.formulas gets its finished trials at once, directly in its database, and is then opened as a driver
+opens it.
 """
 
 import tempfile
@@ -23,17 +23,20 @@ from nas.study.store import Store, sqlite_url
 
 WORKERS, ENDED, ASKS = 100, 600, 40
 PACE_SECONDS = 0.215
-"""Between two asks of 100 workers whose trials take 21.5 s, the mean of what is drawn for them."""
+"""The time between two asks of 100 workers whose trials take 21.5 s on average, as they are drawn."""
 NO_END = 10**6
 WHOLE = ("search.stopping=false", "search.skip=false")
-"""So that trials last as long as was drawn for them."""
+"""Settings with which every trial lasts as long as its drawn time."""
 NAMES = {Measured: "measured", Reached: "rung", Completed: "completed"}
 
 
 def measure(
     trials: int, tell: Callable[[str], None], asks: int = ASKS, workers: int = WORKERS, ended: int = ENDED
 ) -> dict[str, Any]:
-    """All figures; some minutes. `trials`: finished when asking is timed. `ended`: those of the simulated workers."""
+    """Measures all figures; this takes some minutes.
+
+    Asks are timed once `trials` are finished; the simulated workers run until `ended` trials have ended.
+    """
     formulas = Formulas()
     result: dict[str, Any] = {"trials": trials}
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
@@ -52,14 +55,14 @@ def measure(
 
 
 def fill(folder: Path, formulas: Formulas, count: int) -> None:
-    """A new study with so many finished trials, written in one transaction."""
+    """Makes a new study with so many finished trials, in one transaction."""
     store = Store.create(sqlite_url(folder), formulas.file.name, formulas.file.objective_list())
     store.add_rows(formulas.finished(count))
     store.close()
 
 
 class Clocked:
-    """A coordinator whose calls are timed, with trials under way. `pause`: seconds before each call."""
+    """Times the calls of a coordinator with running trials; it waits `pause` seconds before each call."""
 
     def __init__(self, folder: Path, formulas: Formulas, ahead: bool, pause: float) -> None:
         self.formulas, self.pause = formulas, pause
@@ -76,21 +79,21 @@ class Clocked:
         return result
 
     def ask(self, name: str) -> None:
-        """One job more under way, as far as measured."""
-        time.sleep(self.pause)  # the trials' own time, in which the next proposal is computed
+        """Asks for one more job, and reports its measurement."""
+        time.sleep(self.pause)  # the trials' own time, during which the next proposal is computed
         job = self.time(name, self.coordinator.next_job)
         body = self.formulas.body(job)
         if self._tell(job, body):
             self.running.append((job, body))
 
     def end_one(self) -> None:
-        """The one that is under way for longest tells all its rungs."""
+        """Ends the trial that has run longest; it reports all its rungs."""
         job, body = self.running.popleft()
         while self._tell(job, body):
             pass
 
     def close(self) -> None:
-        """All that is under way ends, so that whoever opens the study next has to ask."""
+        """Ends all running trials, so that the next driver of the study has to ask."""
         self.pause = 0.0
         while self.running:
             self.end_one()
@@ -108,11 +111,10 @@ class Clocked:
 
 
 def timed(folder: Path, formulas: Formulas, asks: int, workers: int, ahead: bool) -> dict[str, Any]:
-    """Open the study, get as many trials under way as there are workers, then time that many asks and what is told
-    between them.
+    """Opens the study, starts a trial for each worker, then times so many asks and the reports between them.
 
-    `ahead`: a thread computes the next proposal meanwhile, and calls come as often as from these workers; else an ask
-    takes as long as its proposal, and the others follow at once.
+    With `ahead` a thread computes the next proposal meanwhile, and calls come as often as from these workers. Otherwise
+    an ask takes as long as its proposal, and the next follows at once.
     """
     clocked = Clocked(folder, formulas, ahead, PACE_SECONDS * WORKERS / workers / 5 if ahead else 0.0)
     try:
@@ -131,7 +133,7 @@ def timed(folder: Path, formulas: Formulas, asks: int, workers: int, ahead: bool
 
 
 def served(folder: Path, formulas: Formulas, count: int, ended: int) -> dict[str, float]:
-    """The share of their time that simulated workers wait for the driver of a new study, and what for."""
+    """Returns the share of their time for which simulated workers wait for the driver of a new study, and why."""
     store = Store.create(sqlite_url(folder), formulas.file.name, formulas.file.objective_list())
     thread = SimulatedThread()
     driver = coordinator(store, formulas, thread)

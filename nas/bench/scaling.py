@@ -18,8 +18,11 @@ SHORT = 512
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """exponents.KIND.OPERATION, training_over_softmax_512.KIND, decode_flatness.KIND,
-    speedup_over_softmax.KIND."CONTEXT".OPERATION. What cannot be said of these rows is left out."""
+    """Returns exponents, ratios to softmax and flatness of decoding, where these rows have what they need.
+
+    Keys: exponents.KIND.OPERATION, training_over_softmax_512.KIND, decode_flatness.KIND,
+    speedup_over_softmax.KIND."CONTEXT".OPERATION.
+    """
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     contexts = sorted({row["context"] for row in rows})
     curves = {(kind, operation): curve(rows, kind, operation) for kind in kinds for operation in OPERATIONS}
@@ -47,13 +50,13 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def curve(rows: Iterable[Row], kind: str, operation: str) -> dict[int, float]:
-    """Context → median milliseconds."""
+    """Maps contexts to median milliseconds."""
     own = [row for row in rows if row["kind"] == kind]
     return {row["context"]: row[f"{operation}_ms"] for row in own if row[f"{operation}_ms"] is not None}
 
 
 def exponent(ms: Mapping[int, float]) -> float:
-    """The p of time ∝ context^p: the slope of the least-squares line through the logarithms of both."""
+    """Fits p of time ∝ context^p: the slope of the least-squares line through the logarithms of both."""
     slope, _ = np.polyfit(np.log(list(ms)), np.log(list(ms.values())), 1)
     return float(slope)
 

@@ -1,11 +1,11 @@
-"""Our search against stock Ray Tune with `OptunaSearch`: the same trial, space, machine and time, in turn.
+"""Compares our search with stock Ray Tune with `OptunaSearch`: the same trial, space, machine and time, in turn.
 
     for each seed: ours, stock (the next seed: stock, ours)       nas.bench.launches, nas.bench.stock
-    whoever was on a front is measured and trained again          nas.bench.retraining
+    front members are measured and trained again                  nas.bench.retraining
     the hypervolume of every line over its seconds                nas.bench.replay
 
-Each run, each measurement and each training is kept in the folder as soon as it is done; a second call with the same
-settings goes on with what is missing. Baselines of the study file are left out: stock has none.
+Each run, measurement and training is kept in the folder as soon as it is done; a second call with the same settings
+continues with what is missing. Baselines of the study file are left out, since stock has none.
 """
 
 import math
@@ -38,19 +38,22 @@ ROWS: dict[str, tuple[str, ...]] = {
     "gp": ("search.sampler=gp",),
     "unstopped": ("search.stopping=false", "search.skip=false"),
 }
-"""The searches that run, and in what the study file of each differs. All but stock are our driver."""
+"""The searches that run, with their changes to the study file. All but stock use our driver."""
 FILES = ("result.json", "timeline.csv", "hypervolume.svg", "hypervolume.png", "retrained.json", "runs")
 FOLDER = Path("reports/benchmarks/search")
 NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
-"""The settings that the benchmark sets itself; the corpus is compared by its hash."""
+"""Settings that the benchmark itself sets; the corpus is compared by its hash."""
 
 Run = Callable[[str, StudyFile, float], list[dict[str, Any]]]
-"""A function like `nas.bench.launches.run`, which is the default."""
+"""The type of `nas.bench.launches.run`, which is the default."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`rows`: all of ROWS, not only ours and stock. `jobs`: trainings side by side after the runs; None: as in them."""
+    """Holds the settings: `rows` adds all of ROWS to ours and stock; `jobs` trainings run side by side after the runs.
+
+    With None, as many trainings run side by side as in the runs.
+    """
 
     file: Path
     minutes: float
@@ -60,7 +63,7 @@ class Settings:
     jobs: int | None = None
 
     def check(self) -> None:
-        """Raises UsageError."""
+        """Raises UsageError for settings out of range."""
         if not (self.minutes > 0 and math.isfinite(self.minutes)):
             raise UsageError(f"--minutes must be above 0, got {self.minutes:g}", where="--minutes")
         counts = {"--seeds": self.seeds, "--retrain-seeds": self.retrain_seeds, "--jobs": self.jobs}
@@ -79,9 +82,9 @@ def default_folder(settings: Settings) -> Path:
 
 
 def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> dict[str, Any]:
-    """All that is missing in the folder, then its result.json, timeline.csv, hypervolume.svg and hypervolume.png.
+    """Computes what is missing in the folder, then its result.json, timeline.csv, hypervolume.svg and hypervolume.png.
 
-    Returns what result.json holds. Raises UsageError, Conflict when the folder holds a benchmark of other settings,
+    Returns the content of result.json. Raises UsageError, Conflict when the folder holds a benchmark of other settings,
     OutOfReach when it cannot be written, NasError when a run fails.
     """
     settings.check()
@@ -108,7 +111,7 @@ def _without_baselines(file: StudyFile) -> StudyFile:
 
 
 def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
-    """Write down what the folder is for, or find that it is for this. Raises Conflict with the first difference."""
+    """Writes down the settings of the folder, or checks them. Raises Conflict with the first difference."""
     path, data = out / "settings.json", task.describe()
     study = file.resolved() | {"task": file.resolved()["task"] | {"corpus": Path(data["name"]).name}}
     now = {"minutes": settings.minutes, "data": data["sha256"], "environment": environment(), "study": study}
@@ -117,7 +120,7 @@ def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
         files.write_json(path, now)
         return
     stored = result_folder.read(path, now)
-    # Read anew, so that keys which this version has added stand there with their defaults.
+    # Parsed again, so that keys added in this version appear with their defaults.
     before = StudyFile.model_validate(stored["study"]).resolved()
     changed = [
         *((f"study.{p}", a, b) for p, a, b in difference(before, study) if not p.startswith(NOT_COMPARED)),
@@ -138,7 +141,7 @@ def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
 def _run_once(
     who: str, seed: int, file: StudyFile, settings: Settings, out: Path, say: Say, run: Run
 ) -> list[dict[str, Any]]:
-    """The time line of one run, from the folder where it is there."""
+    """Returns the time line of one run, from the folder if it is there."""
     path = out / "runs" / f"{who}-{seed}.json"
     if path.exists():
         stored: list[dict[str, Any]] = result_folder.read(path, ("who", "seed", "trials"))["trials"]
@@ -164,7 +167,7 @@ def _finish(trial: Mapping[str, Any], shelf: Shelf) -> Finish:
 def _retrain(
     seeds: int, file: StudyFile, task: Task, device: str, jobs: int, lines: Lines, shelf: Shelf, say: Say
 ) -> Scale:
-    """Measure and train again whoever was on a front, and what the reference point needs."""
+    """Measures and trains again all front members, and what the reference point needs."""
     objectives, constraints = file.objective_list(), file.constraint_list()
     keys = members(lines, Scale(objectives, constraints, {}))
     if not keys:

@@ -1,4 +1,4 @@
-"""The figure of `nas bench search`: hypervolume over seconds, a thin line a seed, a thick one their median."""
+"""Draws the figure of `nas bench search`: hypervolume over seconds, a thin line a seed, a thick one their median."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -25,7 +25,7 @@ LABEL_GAP = 0.05
 
 
 def write(curves: Mapping[str, Sequence[Curve]], seconds: float, ratio: float | None, stem: Path) -> None:
-    """STEM.svg and STEM.png. `ratio`: the median time ratio, None where ours does not get as far as stock."""
+    """Writes STEM.svg and STEM.png. `ratio` is the median time ratio, None where ours never reaches stock."""
     with matplotlib.rc_context(STYLE):
         figure = draw(curves, seconds, ratio)
         files.write_text(stem.with_suffix(".svg"), svg_text(figure))
@@ -33,7 +33,7 @@ def write(curves: Mapping[str, Sequence[Curve]], seconds: float, ratio: float | 
 
 
 def draw(curves: Mapping[str, Sequence[Curve]], seconds: float, ratio: float | None) -> Figure:
-    """Ours is drawn last, above the others; stock's final volume is a dashed line."""
+    """Draws ours last, above the others, and stock's final volume as a dashed line."""
     figure = Figure(figsize=SIZE_INCHES)
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.09, right=0.86, bottom=0.12, top=0.9)
@@ -58,7 +58,7 @@ def draw(curves: Mapping[str, Sequence[Curve]], seconds: float, ratio: float | N
 
 
 def middle(curves: Sequence[Curve]) -> Curve:
-    """The median over the seeds, at every moment at which one of them changes."""
+    """Returns the median over the seeds, at every moment at which one of them changes."""
     moments = sorted({s for curve in curves for s in curve.seconds})
     return Curve(moments, [median(curve.at(moment) for curve in curves) for moment in moments])
 
@@ -76,7 +76,7 @@ def _title(ratio: float | None, seeds: int) -> str:
 
 
 def _labels(axes: Axes, finals: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Names beside the ends of the lines, moved apart where they would overlap."""
+    """Puts names beside the ends of the lines, moved apart where they would overlap."""
     top = axes.get_ylim()[1]
     heights = {who: finals[who] / top for who in sorted(finals, key=lambda who: finals[who])}
     for low, high in list(pairwise(heights)) * len(heights):

@@ -14,15 +14,15 @@ from nas.bench.replay import Curve, Lines, Metrics, Scale
 from nas.measure import environment
 
 Curves = Mapping[str, Sequence[Curve]]
-"""Name → seed → its curve."""
+"""Maps each name to its curves, one a seed."""
 
 
 def conclude(
     facts: Mapping[str, Any], lines: Lines, scale: Scale, retrained: Mapping[str, Metrics | None], out: Path
 ) -> dict[str, Any]:
-    """Write result.json, timeline.csv, hypervolume.svg and hypervolume.png. Returns what result.json holds.
+    """Writes result.json, timeline.csv, hypervolume.svg and hypervolume.png. Returns the content of result.json.
 
-    `facts`: the settings, with `minutes`; `retrained`: for everyone who was on a front, None where training failed.
+    `facts` are the settings, with `minutes`; `retrained` has all front members, None where training failed.
     """
     seconds = 60 * facts["minutes"]
     curves = {who: [replay.replayed(line, scale, retrained) for line in runs] for who, runs in lines.items()}
@@ -44,7 +44,7 @@ def conclude(
 
 
 def _row(who: str, curves: Curves, told: Curves, seconds: float) -> dict[str, Any]:
-    """One who runs: seed by seed the trials, the volume at the end, and (but for stock) the time to stock's."""
+    """Returns one search's trials, final volume and (but for stock) time to stock's volume, seed by seed."""
     final = [curve.final for curve in curves[who]]
     row: dict[str, Any] = {
         "trials": [len(curve.seconds) for curve in curves[who]],
@@ -60,7 +60,7 @@ def _row(who: str, curves: Curves, told: Curves, seconds: float) -> dict[str, An
 def _table(
     lines: Lines, curves: Curves, told: Curves, scale: Scale, retrained: Mapping[str, Metrics | None]
 ) -> Iterator[dict[str, Any]]:
-    """A row for every finished trial."""
+    """Yields a row for every finished trial."""
     names = [objective.metric for objective in scale.objectives]
     for who, runs in lines.items():
         for seed, line in enumerate(runs):

@@ -1,8 +1,8 @@
-"""Runs what our search is compared with: stock Ray Tune with `OptunaSearch`, as its documentation shows it.
+"""Runs stock Ray Tune with `OptunaSearch`, as its documentation shows it, for comparison with our search.
 
-A function trainable, Optuna's default sampler over the same space (define-by-run), no scheduler, nothing else set. The
-trial is ours: the same measurement under the same lock, the same trainer with the same settings, one evaluation at the
-end, since nobody looks at rungs. A callback notes when a result is known; it changes nothing.
+It uses a function trainable, Optuna's default sampler over the same space (define-by-run), no scheduler, nothing else
+set. The trial is ours: the same measurement under the same lock, the same trainer with the same settings, and one
+evaluation at the end, since nothing uses rungs. A callback notes when a result is known; it changes nothing.
 """
 
 import json
@@ -31,7 +31,7 @@ LEARNING_RATE = "learning_rate"
 
 
 def run(file: StudyFile, folder: Path, started: float, until: float, trials: int | None) -> list[dict[str, Any]]:
-    """The finished trials (see nas.bench.launches) of a run that ends at `until`; both are Unix seconds.
+    """Returns the finished trials (see nas.bench.launches) of a run that ends at `until`; both are Unix seconds.
 
     `trials` ends it earlier, after so many.
     """
@@ -60,7 +60,7 @@ def run(file: StudyFile, folder: Path, started: float, until: float, trials: int
 
 
 def train(config: Mapping[str, Any], file: StudyFile, device: str) -> None:
-    """One trial, in a worker of its own: measure, train to the full budget, report once."""
+    """Runs one trial in its own worker: measure, train to the full budget, report once."""
     torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
     architecture, rate = chosen(file, config)
     task, lock = open_task(file.task), DeviceLock(device)
@@ -79,12 +79,12 @@ def train(config: Mapping[str, Any], file: StudyFile, device: str) -> None:
 
 
 def chosen(file: StudyFile, config: Mapping[str, Any]) -> tuple[Architecture, float | None]:
-    """The architecture of a configuration, and the learning rate where that is searched."""
+    """Returns the architecture of a configuration, and the learning rate where that is searched."""
     return Space(file.spaces()).suggest(_Replay(config)), config.get(LEARNING_RATE)
 
 
 class _Choices:
-    """The space as a define-by-run function; what it asks for becomes the configuration of the trial."""
+    """Defines the space by run; its suggestions become the configuration of the trial."""
 
     def __init__(self, file: StudyFile) -> None:
         self.file, self.space, self.rates = file, Space(file.spaces()), list(file.train.learning_rate or ())
@@ -95,7 +95,7 @@ class _Choices:
             trial.suggest_categorical(LEARNING_RATE, self.rates)
 
     def __reduce__(self) -> Any:
-        return (_Choices, (self.file,))  # a space holds caches, which do not pickle
+        return (_Choices, (self.file,))  # the caches of a space cannot be pickled
 
 
 class _Replay:
@@ -109,7 +109,7 @@ class _Replay:
 
 
 class _Notes(tune.Callback):  # type: ignore[misc]  # Ray ships no types
-    """A line for every result, when the driver hears of it. Holds plain values only: Ray Tune pickles it."""
+    """Writes a line for every result that the driver gets. Ray Tune pickles it, so it holds plain values only."""
 
     def __init__(self, file: StudyFile, started: float, path: Path) -> None:
         self.file, self.started, self.path = file, started, path

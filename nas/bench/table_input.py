@@ -1,4 +1,4 @@
-"""Reading a tabulated benchmark: from a file or a package, as a command line asks for it."""
+"""Reads a tabulated benchmark from a file or a package, as a command line asks for it."""
 
 import csv
 import io
@@ -19,9 +19,9 @@ NAMED = {f"nasbench201:{dataset}": dataset for dataset in nasbench201.DATASETS}
 def open_table(
     file: Path | None, name: str | None, params: str | None, objectives: str | None, cost: str | None
 ) -> Table:
-    """The benchmark that a command line asks for: a file, or a named table, which knows its parameters and objectives.
+    """Opens the benchmark of a command line: a file, or a named table, which knows its parameters and objectives.
 
-    Raises UsageError for what is missing, unknown or cannot be used.
+    Raises UsageError for an option that is missing, unknown or cannot be used.
     """
     if (file is None) == (name is None):
         message = "expected a table's file or --table, and got both" if name else "no table is given"
@@ -37,14 +37,14 @@ def open_table(
 
 
 def named(name: str) -> Columns:
-    """The cells of a table that comes with a package. Raises UsageError for an unknown one, or without the package."""
+    """Returns the cells of a table from a package. Raises UsageError for an unknown one, or without the package."""
     if name not in NAMED:
         raise UsageError(f"unknown table '{name}'", where="--table", help=nearest(name, NAMED))
     return nasbench201.columns(NAMED[name])
 
 
 def read(path: Path) -> Columns:
-    """The cells of a CSV or Parquet file. Raises UsageError when it cannot be read or has no rows."""
+    """Returns the cells of a CSV or Parquet file. Raises UsageError when it cannot be read or has no rows."""
     readers = {".csv": _csv, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
         help = "a table is a .csv or a .parquet file"
@@ -82,7 +82,7 @@ def _parquet(path: Path) -> Columns:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """ "a, b, c" → names. Raises UsageError for one that is empty or there twice."""
+    """Parses "a, b, c" into names. Raises UsageError for one that is empty or there twice."""
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if not name or names.count(name) > 1:
@@ -92,7 +92,7 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def parse_objectives(text: str) -> tuple[Column, ...]:
-    """ "error:min, latency:min:cheap" → objectives. Raises UsageError for what cannot be read or is there twice."""
+    """Parses "error:min, latency:min:cheap" into objectives. Raises UsageError for an invalid or repeated entry."""
     found = tuple(_objective(part.strip()) for part in text.split(","))
     names = [objective.metric for objective in found]
     if twice := [name for name in names if names.count(name) > 1]:

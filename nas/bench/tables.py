@@ -1,7 +1,7 @@
-"""Tabulated benchmarks: what every configuration of a space gave when it was trained, so that a training is a look-up.
+"""Holds tabulated benchmarks: the results of training every configuration of a space, so that a training is a look-up.
 
-C configurations, R rows, M objectives. A row is one training of one configuration; rows with the same parameters are
-repeated measurements of it, and their mean is what the configuration is worth.
+C configurations, R rows, M objectives. A row is one training of one configuration. Rows with the same parameters are
+repeated measurements of it, and their mean counts as its true value.
 """
 
 import math
@@ -19,7 +19,7 @@ from nas.results import Objective
 
 Value = int | float | str
 Columns: TypeAlias = Mapping[str, Sequence[object]]
-"""A table as read: the cells of every column, all of one length."""
+"""A table as it was read: the cells of every column, all of one length."""
 
 
 class Suggests(Protocol):
@@ -32,14 +32,14 @@ class Suggests(Protocol):
 
 @dataclass(frozen=True)
 class Column(Objective):
-    """The column `metric` as an objective. `cheap`: known without training, to samplers that can use that."""
+    """Makes an objective of the column `metric`. `cheap`: known without training, to samplers that can use that."""
 
     cheap: bool = False
 
 
 @dataclass(frozen=True)
 class Training:
-    """One row: the objectives in their own units, and what the row cost (0 without a column of costs)."""
+    """Holds one row: the objectives in their own units, and the row's cost (0 without a column of costs)."""
 
     values: tuple[float, ...]
     cost: float
@@ -47,7 +47,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Table:
-    """A benchmark. Rows are sorted by configuration: those of number c are first_C[c] up to first_C[c + 1]."""
+    """Holds a benchmark. Rows are sorted by configuration: those of number c are first_C[c] up to first_C[c + 1]."""
 
     name: str
     params: Mapping[str, tuple[Value, ...]]
@@ -63,7 +63,7 @@ class Table:
 
     @property
     def space_size(self) -> int:
-        """Combinations of the parameters' values, those that the table lacks included."""
+        """Counts the combinations of the parameters' values, those that the table lacks included."""
         return math.prod(map(len, self.params.values()))
 
     @property
@@ -72,16 +72,16 @@ class Table:
 
     @cached_property
     def means_CM(self) -> Floats:
-        """The means over all rows of a configuration, which are its true objectives."""
+        """Returns the means over all rows of a configuration, which are its true objectives."""
         starts, counts = self.first_C[:-1], np.diff(self.first_C)
-        base = self.values_RM[starts]  # equal rows have exactly their value as their mean, however many they are
+        base = self.values_RM[starts]  # the mean of equal rows is exactly their value, however many they are
         off = np.add.reduceat(self.values_RM - np.repeat(base, counts, axis=0), starts)
         means: Floats = base + off / counts[:, None]
         return means
 
     @cached_property
     def scaled_CM(self) -> Floats:
-        """The means with 0 for the best of the table and 1 for the worst; 0 throughout where all are alike."""
+        """Returns the means with 0 for the best of the table and 1 for the worst; 0 everywhere where all are equal."""
         means = as_minimised(self.means_CM, self.goals)
         best, worst = means.min(axis=0), means.max(axis=0)
         scaled: Floats = (means - best) / np.where(worst > best, worst - best, 1.0)
@@ -89,14 +89,14 @@ class Table:
 
     @cached_property
     def volume(self) -> float:
-        """The hypervolume of the true front, in scaled objectives, up to the reference point (1, ..., 1)."""
+        """Returns the hypervolume of the true front, in scaled objectives, up to the reference point (1, ..., 1)."""
         return self._volume(range(len(self.numbers)))
 
     def suggest(self, trial: Suggests) -> dict[str, Value]:
-        """Draw a configuration, which the table may lack. The same calls for every sampler.
+        """Draws a configuration, which the table may lack, with the same calls for every sampler.
 
-        Consecutive integers are an integer parameter, everything else a categorical one: what lies between two numbers
-        that are not neighbours cannot be looked up.
+        Consecutive integers are an integer parameter, everything else a categorical one, since values between two
+        numbers that are not neighbours cannot be looked up.
         """
         return {
             name: trial.suggest_int(name, int(values[0]), int(values[-1]))
@@ -106,26 +106,26 @@ class Table:
         }
 
     def find(self, params: Mapping[str, Any]) -> int | None:
-        """The number of that configuration; None when the table lacks it."""
+        """Returns the number of that configuration, or None when the table lacks it."""
         return self.numbers.get(tuple(params[name] for name in self.params))
 
     def train(self, configuration: int, seed: int, time: int) -> Training:
-        """The row that training it for the `time`-th time gives: the same for every sampler with that seed."""
+        """Returns the row of a configuration's `time`-th training, the same for every sampler with that seed."""
         first, end = self.first_C[configuration : configuration + 2]
         row = np.random.default_rng((seed, configuration, time)).integers(first, end)
         return Training(tuple(self.values_RM[row].tolist()), float(self.cost_R[row]))
 
     def known(self, params: Mapping[str, Any], objective: int) -> float:
-        """The mean of an objective without training; NaN for a configuration that the table lacks."""
+        """Returns the mean of an objective without training; NaN for a configuration that the table lacks."""
         configuration = self.find(params)
         return math.nan if configuration is None else float(self.means_CM[configuration, objective])
 
     def ratio(self, configurations: Iterable[int]) -> float:
-        """The share of the true front's hypervolume that the means of these configurations dominate: 0 to 1."""
+        """Returns the share of the true front's hypervolume that the means of these configurations dominate, 0 to 1."""
         return self._volume(sorted(set(configurations))) / self.volume
 
     def _volume(self, configurations: Sequence[int]) -> float:
-        # The front alone, in the order of the table: what has found all of it has exactly its volume.
+        # Only the front counts, in the order of the table, so that the whole front has exactly its volume.
         scaled = self.scaled_CM[configurations]
         goals = ["min"] * len(self.objectives)
         return hypervolume(scaled[front(scaled, goals)], goals, [1.0] * len(goals))
@@ -140,7 +140,7 @@ def consecutive(values: Sequence[Value]) -> bool:
 def build(
     name: str, columns: Columns, params: Sequence[str], objectives: Sequence[Column], cost: str | None = None
 ) -> Table:
-    """The benchmark in these cells. `name` is where errors say that they lie.
+    """Builds the benchmark in these cells. `name` is the place that errors name.
 
     Raises UsageError for a column that is missing, a parameter that is an objective, a cell that cannot be used (with
     its row, counted from 1 below the headings), and a table whose front has no volume.
@@ -181,8 +181,7 @@ def _check_columns(name: str, columns: Columns, params: Sequence[str], goals: Se
 
 
 def _values(cells: Sequence[object], where: str) -> list[Value]:
-    """Reads the values of a parameter: integers where all are whole numbers, else floats where all are numbers, else
-    text."""
+    """Reads the values of a parameter: integers where all are whole, else floats where all are numbers, else text."""
     texts = ["" if cell is None or cell != cell else str(cell) for cell in cells]
     if "" in texts:
         raise UsageError("a parameter has no value", where=f"{where}, row {texts.index('') + 1}")

@@ -1,9 +1,9 @@
-"""Simulates how long workers wait for the driver: trial times are simulated seconds, asking and telling are real ones.
+"""Simulates how long workers wait for the driver: trial times are simulated seconds, asking and telling are real.
 
-The coordinator is the real one, over a real database. What its calls take is added to the simulated clock; meanwhile
+The coordinator is the real one, over a real database. The time of its calls is added to the simulated clock; meanwhile
 every worker that has something to say waits, since one thread serves them all. The thread that computes proposals ahead
-is simulated too: a call is made at once, and its outcome is there when as many simulated seconds have passed. While the
-driver itself works, that thread stands still, as if Python ran only one of them at a time: the worst case.
+is simulated too: a call is made at once, and its result is available after as many simulated seconds. While the driver
+itself works, that thread stands still, as if Python ran only one of them at a time: the worst case.
 """
 
 import heapq
@@ -20,20 +20,23 @@ from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Job
 
 MOMENTS = (0.05, 0.25, 0.5, 1.0)
-"""The shares of its whole time at which a trial has something to tell: measured, at two rungs, at the end."""
+"""The shares of its whole time at which a trial reports: measured, at two rungs, at the end."""
 
 Timer = Callable[[], float]
 
 
 class SimulatedThread(Executor):
-    """Calls in order, on a clock that its owner turns. `waited`, `spent`: by the caller for results, on the calls."""
+    """Makes calls in order, on a clock that its owner turns.
+
+    `waited` are the caller's seconds of waiting for results, `spent` the seconds of the calls.
+    """
 
     def __init__(self, timer: Timer = time.perf_counter) -> None:
         self.timer, self.waited, self.spent = timer, 0.0, 0.0
         self._queue: deque[_Call] = deque()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-        """Raises at once what the call raises."""
+        """Makes the call at once, and raises at once what it raises."""
         started = self.timer()
         outcome = function(*arguments, **options)
         call = _Call(self, outcome, self.timer() - started)
@@ -42,7 +45,7 @@ class SimulatedThread(Executor):
         return call
 
     def run_for(self, seconds: float) -> None:
-        """So much time passes for it."""
+        """Lets so many seconds pass for the thread."""
         while self._queue and self._queue[0].left <= seconds:
             call = self._queue.popleft()
             seconds -= call.left
@@ -58,7 +61,7 @@ class SimulatedThread(Executor):
 
 
 class _Call(Future[Any]):
-    """`left`: the seconds that it still takes."""
+    """Holds a call's outcome until it is due, in `left` seconds."""
 
     def __init__(self, thread: SimulatedThread, outcome: Any, left: float) -> None:
         super().__init__()
@@ -74,10 +77,10 @@ class _Call(Future[Any]):
 
 @dataclass
 class Waits:
-    """Worker-seconds, by what was waited for."""
+    """Counts worker-seconds by what was waited for."""
 
     queue: float = 0.0
-    """That the driver had done with others."""
+    """Until the driver had served others."""
     proposal: float = 0.0
     own: float = 0.0
     """The asking or telling itself."""
@@ -88,7 +91,7 @@ class Waits:
 
 
 class Workers:
-    """`count` of them, all free at first. A trial takes from 1 to 100 seconds, log-uniformly drawn by its number."""
+    """Simulates `count` workers, all free at first; a trial takes 1 to 100 seconds, log-uniform by its number."""
 
     def __init__(
         self, coordinator: Coordinator, thread: SimulatedThread, factory: BodyFactory, count: int, seed: int = 0
@@ -104,8 +107,10 @@ class Workers:
         return sum(worker.ended for worker in self._workers)
 
     def until(self, trials: int) -> float:
-        """Serve them until so many trials have ended in all. Returns the share of the worker-seconds so far that were
-        waited."""
+        """Serves the workers until so many trials have ended in all.
+
+        Returns the share of the worker-seconds so far that were waited.
+        """
         while self.ended < trials and self._calls:
             at, i = heapq.heappop(self._calls)
             self._serve(at, self._workers[i])
@@ -130,7 +135,7 @@ class Workers:
 
 
 class _Worker:
-    """Asks for a job, tells what becomes of it, asks for the next."""
+    """Asks for a job, reports its results, asks for the next."""
 
     def __init__(self, coordinator: Coordinator, factory: BodyFactory, seed: int) -> None:
         self.coordinator, self.factory, self.seed = coordinator, factory, seed
@@ -147,7 +152,7 @@ class _Worker:
             self._told += 1
 
     def pause(self) -> float | None:
-        """Simulated seconds until the next call; None when there is no more to do."""
+        """Returns the simulated seconds until the next call, or None when nothing is left to do."""
         if self.job is None:
             return None
         if not self._told:
