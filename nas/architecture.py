@@ -34,7 +34,7 @@ UNIONS = ("attention", "cross", "space", "task")
 
 
 class FeedForward(Spec):
-    """The block's second half: two matrices (gelu, relu2), three with a gate (swiglu), or none.
+    """Describes a block's second half: two matrices (gelu, relu2), three with a gate (swiglu), or none.
 
     swiglu: Shazeer 2020, arXiv:2002.05202; relu2, the square of relu: So et al. 2021, arXiv:2109.08668. `ratio` is the
     inner size over the hidden size. swiglu takes two thirds of it, so that equal ratios cost about equal parameters.
@@ -208,7 +208,7 @@ class Architecture(Spec):
 
 
 def _parsed(text: str | bytes | bytearray) -> Any:
-    """The value of a JSON text. Raises InvalidArchitecture."""
+    """Parses a JSON text. Raises InvalidArchitecture."""
     try:
         return files.parse_json(text if isinstance(text, str) else bytes(text).decode("utf-8"))
     except ValueError as error:

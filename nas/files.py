@@ -84,7 +84,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder, and a file in it that is gone again. Raises OutOfReach when the disk refuses."""
+    """Makes the folder, and tries to write a file in it. Raises OutOfReach when the disk cannot be written."""
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with beside(folder / "probe"):
@@ -158,7 +158,7 @@ def delete_own(folder: Path, names: Collection[str]) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder with all that is in it. Links in it go, and what they lead to stays; a link itself is left alone.
+    """Deletes a folder with its content. Links in it are deleted, not what they lead to; a link itself is left alone.
 
     Raises OutOfReach when the disk refuses.
     """
@@ -210,7 +210,7 @@ def parse_json(text: str) -> Any:
 
 
 def _whole(digits: str) -> int:
-    """A whole number. Raises ValueError where it is longer than any that is meant."""
+    """Reads a whole number. Raises ValueError for one with more digits than any sensible number has."""
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"it holds a whole number of {len(digits):,} digits")
     return int(digits)

@@ -24,7 +24,7 @@ from nas.spec import Size, Tokens
 
 
 class Softmax(Grouped):
-    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762; GQA: arXiv:2305.13245).
+    """Describes scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762; GQA: arXiv:2305.13245).
 
     `qk_norm`: queries and keys to root mean square 1, with a gain (arXiv:2302.05442). `gate`: the output times
     sigmoid(W x) (arXiv:2505.06708). `bias`: on all its matrices, as in GPT-2 and BERT.
@@ -38,10 +38,10 @@ class Softmax(Grouped):
 
 
 class Latent(Headed):
-    """Multi-head latent attention: one short vector a token is all that is cached (DeepSeek-V2, arXiv:2405.04434).
+    """Describes multi-head latent attention: only one short vector a token is cached (DeepSeek-V2, arXiv:2405.04434).
 
-    `latent`: its size. `rope_size`: of the separate part of each head that rotary positions turn, shared by all heads
-    in the keys; by default half a head.
+    `latent`: its size. `rope_size`: the size of the separate part of each head that rotary positions turn; all heads
+    share it in the keys. By default it is half a head.
     """
 
     kind: Literal["latent"] = "latent"
@@ -60,14 +60,14 @@ class Latent(Headed):
 
 
 class Cosine(Grouped):
-    """Unit-length queries and keys with a learned temperature (Henry et al. 2020, arXiv:2010.04245)."""
+    """Describes attention with unit-length queries and keys (Henry et al. 2020, arXiv:2010.04245)."""
 
     kind: Literal["cosine"] = "cosine"
     forms = ("causal", "bidirectional", "cross")
 
 
 class Additive(Headed):
-    """Scores v · tanh(W q + U k) (Bahdanau et al. 2015, arXiv:1409.0473), in several heads."""
+    """Describes additive attention, v · tanh(W q + U k), in several heads (Bahdanau et al. 2015, arXiv:1409.0473)."""
 
     kind: Literal["additive"] = "additive"
     forms = ("causal", "bidirectional", "cross")
@@ -75,9 +75,9 @@ class Additive(Headed):
 
 
 class Differential(Headed):
-    """The difference of two softmax maps, each over half of a head (Ye et al. 2024, arXiv:2410.05258).
+    """Describes the difference of two softmax maps, each over half of a head (Ye et al. 2024, arXiv:2410.05258).
 
-    `subtracted`: λ at the start, the share of the second map that is taken off.
+    `subtracted`: λ at the start, the share of the second map that is subtracted.
     """
 
     kind: Literal["differential"] = "differential"
@@ -98,9 +98,9 @@ class Differential(Headed):
 
 
 class Window(Grouped):
-    """Each token sees itself and the `window` − 1 tokens before it (Beltagy et al. 2020, arXiv:2004.05150).
+    """Lets each token see itself and the `window` − 1 tokens before it (Beltagy et al. 2020, arXiv:2004.05150).
 
-    `global_tokens`: the first so many are seen by all tokens, and without causality they see all.
+    `global_tokens`: the number of first tokens that all tokens see; without causality these see all tokens too.
     """
 
     kind: Literal["window"] = "window"
@@ -112,9 +112,9 @@ class Window(Grouped):
 
 
 class BlockSparse(Grouped):
-    """Blocks of tokens see their own block, the one before, and every `stride`-th before that (arXiv:1904.10509).
+    """Lets blocks of tokens see their own block, the one before, and every `stride`-th before that (arXiv:1904.10509).
 
-    `far`: how many of these strided blocks, so that the cost stays linear in the context.
+    `far`: the number of these strided blocks, so that the cost stays linear in the context.
     """
 
     kind: Literal["block_sparse"] = "block_sparse"
@@ -124,16 +124,16 @@ class BlockSparse(Grouped):
 
 
 class Linear(Headed):
-    """Kernel attention with the feature map ELU + 1 (Katharopoulos et al. 2020, arXiv:2006.16236)."""
+    """Describes kernel attention with the feature map ELU + 1 (Katharopoulos et al. 2020, arXiv:2006.16236)."""
 
     kind: Literal["linear"] = "linear"
     forms = ("causal", "bidirectional", "cross")
 
 
 class Performer(Headed):
-    """Kernel attention with positive orthogonal random features (Choromanski et al. 2021, arXiv:2009.14794).
+    """Describes kernel attention with orthogonal random features (Choromanski et al. 2021, arXiv:2009.14794).
 
-    `features`: how many a head; they are drawn once and never trained.
+    `features`: their number in each head; they are drawn once and never trained.
     """
 
     kind: Literal["performer"] = "performer"
@@ -142,7 +142,7 @@ class Performer(Headed):
 
 
 class Linformer(Headed):
-    """Softmax over `rank` learned mixtures of keys and values (Wang et al. 2020, arXiv:2006.04768)."""
+    """Describes softmax over `rank` learned mixtures of keys and values (Wang et al. 2020, arXiv:2006.04768)."""
 
     kind: Literal["linformer"] = "linformer"
     forms = ("bidirectional",)
@@ -151,14 +151,14 @@ class Linformer(Headed):
 
 
 class Retention(Headed):
-    """Decay by age, at a rate of its own in each head, in place of a softmax (Sun et al. 2023, arXiv:2307.08621)."""
+    """Describes decay by age, a rate for each head, in place of a softmax (Sun et al. 2023, arXiv:2307.08621)."""
 
     kind: Literal["retention"] = "retention"
     forms = ("causal",)
 
 
 class GatedLinear(Headed):
-    """A state that forgets by gates computed from the data (Yang et al. 2024, arXiv:2312.06635)."""
+    """Describes a state that forgets by gates computed from the data (Yang et al. 2024, arXiv:2312.06635)."""
 
     kind: Literal["gated_linear"] = "gated_linear"
     forms = ("causal",)
@@ -166,9 +166,9 @@ class GatedLinear(Headed):
 
 
 class GatedDelta(Headed):
-    """A gated state in which each key's old value is replaced (Yang et al. 2025, arXiv:2412.06464).
+    """Describes a gated state in which each key's old value is replaced (Yang et al. 2025, arXiv:2412.06464).
 
-    `conv`: tokens of the short convolution in front of queries, keys and values; 0 is none.
+    `conv`: the tokens of the short convolution before queries, keys and values; 0 for none.
     """
 
     kind: Literal["gated_delta"] = "gated_delta"
@@ -178,7 +178,7 @@ class GatedDelta(Headed):
 
 
 class NoAttention(Kind):
-    """A block that mixes no tokens: the cheapest choice."""
+    """Describes a block that mixes no tokens: the cheapest choice."""
 
     kind: Literal["none"] = "none"
     weighs = False
@@ -186,7 +186,10 @@ class NoAttention(Kind):
 
 
 class Lstm(Kind):
-    """A long short-term memory of the hidden size (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)."""
+    """Describes a long short-term memory of the hidden size (Hochreiter & Schmidhuber 1997).
+
+    Its source is doi:10.1162/neco.1997.9.8.1735.
+    """
 
     kind: Literal["lstm"] = "lstm"
     weighs = False

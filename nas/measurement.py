@@ -11,7 +11,7 @@ from nas.results import METRICS
 
 @dataclass(frozen=True)
 class Measurement:
-    """Repeated readings of one quantity, given by median and spread."""
+    """Holds repeated readings of one quantity, given by median and spread."""
 
     median: float
     p10: float

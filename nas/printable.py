@@ -37,7 +37,7 @@ def on_one_line(text: str) -> str:
 
 
 def quoted(value: object, most: int = 200) -> str:
-    """The value as Python writes it, shortened: a message about a value of any size stays short."""
+    """Returns the value as Python writes it, shortened, so that a message about any value stays short."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists in lists without end

@@ -23,7 +23,7 @@ ATTENTION_MAPS = "attention_maps.json"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that every trial stores. `cheap`: known without training. `exact`: no measuring noise."""
+    """Describes a number that every trial stores. `cheap`: known without training. `exact`: no measuring noise."""
 
     name: str
     goal: Goal
@@ -81,7 +81,7 @@ def metric(name: str, own: Mapping[str, Metric] = MappingProxyType({})) -> Metri
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric to be minimised or maximised."""
+    """Names a metric to be minimised or maximised."""
 
     metric: str
     goal: Goal
@@ -104,7 +104,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A limit on a metric, from above, from below, or both."""
+    """Limits a metric from above, from below, or both."""
 
     metric: str
     max: float | None = None
@@ -135,7 +135,7 @@ class Constraint:
 
 
 class State(StrEnum):
-    """Optuna's states, in its words."""
+    """Names the states of a trial, in Optuna's words."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
@@ -146,7 +146,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Rung:
-    """A training budget that the trial reached: after `step` steps and `seconds` of training."""
+    """Holds a training budget that the trial reached: after `step` steps and `seconds` of training."""
 
     step: int
     seconds: float
@@ -170,7 +170,7 @@ def one_line(parameters: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One row of a study."""
+    """Holds one row of a study."""
 
     number: int
     state: State
@@ -250,7 +250,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A whole study as stored: all that the report, the front and the tables need."""
+    """Holds a whole study as stored: all that the report, the front and the tables need."""
 
     name: str
     objectives: tuple[Objective, ...]

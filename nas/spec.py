@@ -15,7 +15,7 @@ Passes = Annotated[int, Field(gt=0, le=bounds.REPEATED_BLOCKS)]
 
 
 class Spec(BaseModel):
-    """A frozen value that knows its canonical form."""
+    """Describes a frozen value that knows its canonical form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

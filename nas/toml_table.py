@@ -35,7 +35,7 @@ def duration(value: Any) -> Any:
 
 
 class Table(BaseModel):
-    """One table of a study file: frozen, no key that it does not know, no number that is not finite."""
+    """Holds one table of a study file: frozen, without unknown keys and with finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -21,7 +21,7 @@ LOAD_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `nas doctor`: what was checked, its result, and what to do about it."""
+    """Holds one line of `nas doctor`: what was checked, its result, and what to do about it."""
 
     name: str
     level: Literal["ok", "warn", "fail"]

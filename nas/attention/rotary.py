@@ -11,7 +11,7 @@ from nas.attention.state import check_fits
 
 
 class Rotary(nn.Module):
-    """(a, b) ↦ (a·cos tθ − b·sin tθ, b·cos tθ + a·sin tθ) at position t (Su et al. 2021, arXiv:2104.09864).
+    """Turns (a, b) to (a·cos tθ − b·sin tθ, b·cos tθ + a·sin tθ) at position t (Su et al. 2021, arXiv:2104.09864).
 
     The pairs (a, b) are values i and i + E/2 of a head, θ = base^(−2i/E). Lengths do not change.
     """

@@ -68,7 +68,7 @@ def emit(kind: str, **facts: Any) -> None:
 
 @contextmanager
 def logged(verbose: int) -> Iterator[None]:
-    """Prints, with -v, what goes to the study's log on standard error too."""
+    """Prints the study's log on standard error too, with -v."""
     log, level, handler = logging.getLogger("nas"), logging.getLogger("nas").level, logging.StreamHandler()
     if verbose:
         handler.setFormatter(LogFormatter())

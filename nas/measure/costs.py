@@ -17,7 +17,7 @@ from nas.models import TOKENS, Head
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one model.
+    """Holds the cost of one model.
 
     `flops` is for a forward pass over one full context; `state_bytes` is the decode state at full context.
     """

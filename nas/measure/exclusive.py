@@ -37,7 +37,7 @@ class DeviceBusy(Exception):
 
 
 class DeviceLock:
-    """The lock of one device: the machine's CPU, or one GPU (by its UUID, since visible devices are renumbered)."""
+    """Locks one device: the machine's CPU, or one GPU (by its UUID, since visible devices are renumbered)."""
 
     def __init__(self, device: str, folder: Path | None = None, on_wait: Callable[[float], None] | None = None) -> None:
         """`on_wait` is called every other second while a step waits for a measurement, with the moment when the wait

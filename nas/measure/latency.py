@@ -48,7 +48,7 @@ def never() -> bool:
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that generates: the methods that measuring calls, besides those of every module."""
+    """Describes a model that generates: the methods that measuring calls, besides those of every module."""
 
     def new_state(self, batch: int, context: int) -> Any: ...
     def prefill(self, tokens_BT: Tensor, state: Any) -> Tensor: ...
@@ -58,7 +58,7 @@ class Generator(Protocol):
 
 
 class Reader:
-    """A model that reads whole sequences and generates nothing, an encoder, as measuring calls it."""
+    """Describes a model that reads whole sequences and generates nothing, an encoder, as measuring calls it."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model: Any = model
@@ -177,7 +177,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Round:
-    """One prefill and the decode steps after it; for an answer, also one whole generation.
+    """Holds one prefill and the decode steps after it; for an answer, also one whole generation.
 
     It holds the slowest time of the pace loop before and after.
     """

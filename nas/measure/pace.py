@@ -25,7 +25,7 @@ REMEMBERED_SECONDS = 600
 
 
 class Pace:
-    """The machine's pace. All processes that use the same folder share the best time known."""
+    """Knows the machine's pace. All processes that use the same folder share the best known time."""
 
     def __init__(self, folder: Path) -> None:
         # Interpreters differ in speed, so each has its own figure.
@@ -50,7 +50,7 @@ class Pace:
             temporary.replace(self._path)
 
     def _stored(self) -> float:
-        """The best time that others left; infinite where there is none that can be believed."""
+        """Reads the best time that others left, or infinity where there is none that can be believed."""
         try:
             # A time in the future is one of another clock, which says nothing of the age.
             if 0 <= time.time() - self._path.stat().st_mtime < REMEMBERED_SECONDS:

@@ -10,7 +10,7 @@ from nas.results import Objective, State, StudyRecord, TrialResult
 
 @dataclass(frozen=True)
 class Effort:
-    """The training that was saved.
+    """Tells how much training was saved.
 
     Each of the last three fields counts trials, or draws, that would have been one training each.
     """

@@ -45,7 +45,7 @@ LETTER = 0.0148
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure as the page shows it; `kind` is pareto, hypervolume, learning or importance."""
+    """Holds a figure as the page shows it; `kind` is pareto, hypervolume, learning or importance."""
 
     kind: str
     name: str

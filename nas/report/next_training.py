@@ -16,7 +16,7 @@ give the same model.
 
 @dataclass(frozen=True)
 class NextTraining:
-    """A proposed training. `seconds` is None where no rung tells how fast the trial trained."""
+    """Holds a proposed training. `seconds` is None where no rung tells how fast the trial trained."""
 
     number: int
     steps: int

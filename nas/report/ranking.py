@@ -17,7 +17,7 @@ FEWEST = 8
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's correlation, from −1 to 1; None with fewer than `FEWEST` trials, or where one side is constant."""
+    """Holds Spearman's correlation, from −1 to 1; None for fewer than `FEWEST` trials or for a constant side."""
 
     rho: float | None
     trials: int

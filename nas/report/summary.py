@@ -34,7 +34,7 @@ DRAWN = (Role.FRONT, Role.DOMINATED, Role.STOPPED, Role.INFEASIBLE, Role.FAILED)
 
 @dataclass(frozen=True)
 class HypervolumeHistory:
-    """The hypervolume after each trained trial, in order of finish."""
+    """Holds the hypervolume after each trained trial, in order of finish."""
 
     reference: tuple[float, ...]
     seconds: tuple[float, ...]

@@ -24,7 +24,7 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Window:
-    """The shown part of an axis, from `low` to `high`, both values of trials. `log`: the axis is logarithmic."""
+    """Holds the shown part of an axis, from `low` to `high`, both values of trials. `log`: the axis is logarithmic."""
 
     low: float
     high: float

@@ -45,7 +45,7 @@ Observer = Callable[[dict[str, Any]], None]
 
 
 class Coordinator:
-    """One driver's view of one study.
+    """Keeps one driver's view of one study.
 
     `prefetch`: see `nas.running.proposer_thread`; `describe`: see `nas.running.architecture_features`.
     """

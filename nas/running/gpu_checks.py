@@ -92,7 +92,7 @@ class NotCounted(NasError):
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table. `seconds` is the time after which the check is ended."""
+    """Holds one line of the table. `seconds` is the time after which the check is ended."""
 
     name: str
     text: str

@@ -40,7 +40,7 @@ LARGEST_LOGARITHM = 700.0
 
 
 class Curve(NamedTuple):
-    """One metric of one trial up to a rung."""
+    """Holds one metric of one trial up to a rung."""
 
     before: float
     """The value at the rung before; NaN without one."""
@@ -100,7 +100,7 @@ class CurveForecaster:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A regression of gains on last gains, where there are any and they differ. Curves have one or two values here.
+    """Fits gains to last gains by regression, where there are any and they differ; curves have one or two values here.
 
     The N complete curves have D columns: the value, and the last gain where there is one.
     """

@@ -38,7 +38,7 @@ MEASURING_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Proposal:
-    """An architecture that the study does not hold yet, with all that its row needs."""
+    """Holds an architecture that the study does not hold yet, with all that its row needs."""
 
     key: str
     architecture: Design

@@ -1,4 +1,4 @@
-"""A running trial: its job, and what its row holds so far."""
+"""Keeps a running trial: its job, and what its row holds so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from nas.running.stopping_rule import TrialProgress
 
 @dataclass
 class RunningTrial:
-    """A running trial. `crashes` counts the workers that died while running it.
+    """Keeps a running trial. `crashes` counts the workers that died while running it.
 
     `verdict` is the decision to end it early, once made. `measured` tells whether its measurements exist.
     """

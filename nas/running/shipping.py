@@ -11,7 +11,7 @@ from nas.running.events import BodyFactory
 
 @dataclass(frozen=True)
 class Shipped:
-    """A factory as bytes. It can be opened only once its modules are found."""
+    """Holds a factory as bytes, which can be opened only once its modules are found."""
 
     factory: bytes
     paths: tuple[str, ...]

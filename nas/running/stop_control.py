@@ -51,7 +51,7 @@ def own_signals() -> tuple[signal.Signals, ...]:
 
 
 class StopControl:
-    """The stop state of one launch. `seconds` is the time budget. `on_change` is called with each new level.
+    """Keeps the stop state of one launch. `seconds` is the time budget. `on_change` is called with each new level.
 
     `hosted` means that the search runs within another program. There the first Ctrl-C asks for NOW, and the host
     program handles a second one.

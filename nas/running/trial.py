@@ -48,7 +48,7 @@ def trial_folder(study: Path, number: int) -> Path:
 
 
 class TrialRun:
-    """The body of one job (nas.running.events.Body).
+    """Runs one job, as its body (nas.running.events.Body).
 
     The first step measures what is known without training, or repeats what an earlier attempt stored. Each further step
     trains to the next rung. Rungs that a checkpoint holds are reported again, and the coordinator keeps each once.

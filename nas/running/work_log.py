@@ -15,7 +15,7 @@ BEAT_SECONDS = 10.0
 
 
 class WorkLog:
-    """One launch as an attribute of the study, [start, last seen] in Unix seconds, written now and then."""
+    """Stores one launch as an attribute of the study, [start, last seen] in Unix seconds, written now and then."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock

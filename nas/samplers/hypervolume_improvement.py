@@ -47,7 +47,7 @@ class Belief(Protocol):
 
 @dataclass(frozen=True)
 class Exact:
-    """The value itself."""
+    """Stands for a known value without uncertainty."""
 
     value_C: Floats
 

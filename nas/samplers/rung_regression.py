@@ -19,7 +19,7 @@ LEAST_SPREAD = 1e-9
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line. `spread` is the standard deviation of an extrapolated value."""
+    """Holds a straight line. `spread` is the standard deviation of an extrapolated value."""
 
     offset: float
     slope: float
@@ -28,7 +28,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Moments:
-    """Running means and centred sums of pairs (x, y), by Welford's updates."""
+    """Keeps running means and centred sums of pairs (x, y), by Welford's updates."""
 
     count: int = 0
     x: float = 0.0

@@ -31,7 +31,7 @@ MOST_POINTS = 128
 
 @dataclass(frozen=True)
 class Observations:
-    """Observed values. `spread_N` is a standard deviation of y known beforehand where y was extrapolated, else 0."""
+    """Holds observed values. `spread_N` is a known standard deviation of y where y was extrapolated, else 0."""
 
     features_ND: Floats
     y_N: Floats
@@ -49,7 +49,7 @@ class Observations:
 
 
 class Surrogate:
-    """A Gaussian process. Its kernel's parameters come from the observations `fitted`, its predictions from `seen`.
+    """Predicts with a Gaussian process, whose kernel comes from the observations `fitted`, predictions from `seen`.
 
     The two are apart so that the costly fit need not be repeated at every proposal (see `kernel`).
     """
@@ -121,7 +121,7 @@ def kernel(fitted: Observations) -> Any:
 
 
 def _likeliest(gp: GaussianProcessRegressor) -> Any:
-    """The kernel that scikit-learn's own optimiser finds, by the same steps.
+    """Finds the kernel that scikit-learn's own optimiser finds, by the same steps.
 
     That one warns of a parameter at its bound. Here this is an answer (no noise, or all of it), and a proposer's thread
     cannot ignore a warning for a moment: filters belong to all threads of the program.

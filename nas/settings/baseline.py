@@ -13,7 +13,7 @@ Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
 
 
 class BaselineSettings(Table):
-    """An architecture in short form: `depth` equal blocks, and `encoder_depth` of them where there is a source.
+    """Describes an architecture in short: `depth` equal blocks, and `encoder_depth` of them where there is a source.
 
     `family` is by default the study's first. `cross` and the other fields of a block count for every block.
     """

@@ -18,7 +18,7 @@ RESERVED = ("contended", "trial", "number", "state", "reason")
 
 
 class MetricSettings(Table):
-    """One metric. `cheap`: known without training. `exact`: without measuring noise. `log`: its ratios count."""
+    """Describes a metric. `cheap`: known without training. `exact`: without noise. `log`: its ratios count."""
 
     goal: Goal
     unit: str = Field(default="", max_length=24)

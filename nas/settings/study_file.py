@@ -56,7 +56,7 @@ DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 
 
 class StudyFile(Table):
-    """A whole study, resolved."""
+    """Holds a whole study, resolved."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     family: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ("decoder",)

@@ -40,7 +40,7 @@ class TrainSettings(Table):
 
 
 class MeasureSettings(Table):
-    """The workload that is timed: a prompt, then tokens one by one up to the context."""
+    """Describes the timed workload: a prompt, then tokens one by one up to the context."""
 
     batch: Batch = 1
     prompt: Count | None = None

@@ -84,7 +84,7 @@ DEFAULT = "language_modelling"
 
 
 class TextTask(Table):
-    """A task that is learned from one text."""
+    """Describes a task that is learned from one text."""
 
     kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
         "language_modelling"
@@ -110,7 +110,7 @@ def _pairs(value: Any) -> Any:
 
 
 class TableTask(Table):
-    """A task that is learned from the rows of a table."""
+    """Describes a task that is learned from the rows of a table."""
 
     kind: str
     corpus: Corpus

@@ -27,7 +27,7 @@ from nas.space.size_limits import check_size
 
 
 class Space:
-    """The architectures that the settings of each family allow.
+    """Holds the architectures that the settings of each family allow.
 
     Raises InvalidStudyFile when a head count fits no hidden size, a hidden size fits no attention entry, or a key does
     not belong to the family. `places` tells where each family's table stands in the file, for these errors.
@@ -77,7 +77,7 @@ class Space:
 
 
 class _FamilySpace:
-    """The architectures of one family."""
+    """Holds the architectures of one family."""
 
     def __init__(self, family: Family, settings: SpaceSettings, where: str) -> None:
         check_keys(family, settings, where)
@@ -112,7 +112,7 @@ class _FamilySpace:
 
 
 class _Stack:
-    """A stack of blocks: each is its own choice where `mixed`, else all are the same."""
+    """Chooses a stack of blocks: each block separately where `mixed`, else one choice for all."""
 
     def __init__(self, side: str, menu: Menu, mixed: bool) -> None:
         self.side, self.menu, self.mixed = side, menu, mixed
@@ -157,7 +157,7 @@ class _Stack:
 
 
 class _LstmStack:
-    """A stack of LSTM layers, of which the first may attend to a source."""
+    """Chooses a stack of LSTM layers, of which the first may attend to a source."""
 
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.cross = _CrossRows(crosses)
@@ -188,7 +188,7 @@ _AnyStack = _Stack | _LstmStack
 
 
 class _CrossRows:
-    """The ways to attend to the source, picked kind first; one of them may be no such attention."""
+    """Lists the ways to attend to the source, picked kind first; one of them may be no such attention."""
 
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.crosses = crosses

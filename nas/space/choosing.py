@@ -14,7 +14,7 @@ from nas.architecture import Architecture
 
 
 class Chooser(Protocol):
-    """The part of an Optuna trial that a space needs."""
+    """Describes the part of an Optuna trial that a space needs."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
 
@@ -101,7 +101,7 @@ Choices = tuple[tuple[str, Any], ...]
 
 
 class CombinationTable:
-    """Valid combinations of named values, picked column by column among the rows that are left.
+    """Holds valid combinations of named values, picked column by column among the rows that are left.
 
     Columns whose values only belong to the result (`spec`, `rest`) are given as objects and never picked.
     """

@@ -14,7 +14,7 @@ LONGEST_OPTION = 200
 
 
 class Range(Table):
-    """The numbers from `low` to `high`: whole ones where both are written so, in steps or on a logarithmic scale."""
+    """Describes the numbers from `low` to `high`: integers where both are, in steps or on a logarithmic scale."""
 
     low: Bound
     high: Bound
@@ -86,7 +86,7 @@ def untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 class ParameterSettings(Table):
-    """`[space]` with a table `parameters`: each is a range, a list of choices, or one fixed value."""
+    """Holds `[space]` with a table `parameters`: each is a range, a list of choices, or one fixed value."""
 
     parameters: dict[ParameterName, Parameter] = Field(min_length=1, max_length=MOST_PARAMETERS)
 

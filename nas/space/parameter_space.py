@@ -19,7 +19,7 @@ MOST_WALKED = 100_000
 
 
 class ParameterChooser(Protocol):
-    """The part of an Optuna trial that a space of parameters needs."""
+    """Describes the part of an Optuna trial that a space of parameters needs."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
 
@@ -32,7 +32,7 @@ class ParameterChooser(Protocol):
 
 @dataclass(frozen=True)
 class Parameters:
-    """One choice of all parameters, fixed ones included. It takes the place of an architecture."""
+    """Holds one choice of all parameters, fixed ones included. It takes the place of an architecture."""
 
     values: Mapping[str, Any]
 
@@ -51,10 +51,7 @@ class Parameters:
 
 
 class ParameterSpace:
-    """The parameters that the settings allow. One with a single possible value is not searched, but bodies receive it.
-
-    One with a single possible value is not searched, but bodies receive it.
-    """
+    """Holds the parameters that the settings allow. One with a single value is not searched, but bodies receive it."""
 
     def __init__(self, settings: ParameterSettings) -> None:
         self.settings = settings

@@ -20,7 +20,7 @@ Choices = Mapping[str, Any]
 
 
 class FeedForwardChoices(Table):
-    """`[space.feed_forward]`: every kind with every ratio; "none" has no ratio."""
+    """Holds `[space.feed_forward]`: every kind with every ratio; "none" has no ratio."""
 
     kind: Annotated[
         tuple[Literal["swiglu", "gelu", "relu2", "none"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
@@ -36,7 +36,7 @@ class FeedForwardChoices(Table):
 
 
 class SpaceSettings(Table):
-    """The choices in `[space]`, or in `[space.FAMILY]` where there are several families.
+    """Holds the choices in `[space]`, or in `[space.FAMILY]` where there are several families.
 
     `attention`, `encoder_attention` and `cross` are arrays of tables. Each entry has its kind, and a list of choices
     for each field.
@@ -66,7 +66,7 @@ class SpaceSettings(Table):
 
 
 class FamilySpaces(Table):
-    """The `[space.FAMILY]` tables, one for each family of the study."""
+    """Holds the `[space.FAMILY]` tables, one for each family of the study."""
 
     decoder: SpaceSettings | None = None
     encoder: SpaceSettings | None = None
@@ -179,7 +179,7 @@ def expand(entry: Choices, hidden: int, where: str) -> Iterator[Kind]:
 
 @dataclass(frozen=True)
 class Rest:
-    """A block without its attention."""
+    """Describes a block without its attention."""
 
     feed_forward: FeedForward
     norm: Literal["rms", "layer"]

@@ -89,7 +89,7 @@ class StudyAttributes(TypedDict, total=False):
 
 
 class StoredLayer(TypedDict):
-    """The attention of one block: [heads][tokens that look][tokens looked at]."""
+    """Holds the attention of one block: [heads][tokens that look][tokens looked at]."""
 
     name: Name
     kind: Text

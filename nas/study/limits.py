@@ -14,7 +14,7 @@ OPERATOR = re.compile("(<=|>=|==|<|>)")
 
 @dataclass(frozen=True)
 class Limit:
-    """One `--where` option: METRIC OPERATOR NUMBER."""
+    """Holds one `--where` option: METRIC OPERATOR NUMBER."""
 
     metric: str
     operator: str

@@ -60,7 +60,7 @@ def quietly() -> Iterator[None]:
 
 
 class Store:
-    """The rows of one study, addressed by trial number.
+    """Stores the rows of one study, addressed by trial number.
 
     Raises OutOfReach when the database does not answer after retries, and Conflict where a row is damaged.
     """

@@ -72,7 +72,7 @@ def _stands(folder: Path) -> bool:
 
 
 class StoredStudy:
-    """A stored study that reads the rows again at each call, so it shows a running search too."""
+    """Reads a stored study; every call reads the rows again, so it shows a running search too."""
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder, self.store, self.name = folder, store, folder.name

@@ -31,7 +31,7 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """The share of the learning rate at step s = 0 .. steps − 1, above 0 at all of them, and 0 afterwards.
+    """Returns the share of the learning rate at step s: above 0 for s = 0 .. steps − 1, and 0 afterwards.
 
     (s + 1) / w during the first w = warmup · steps, then ½ (1 + cos(π (s − w) / (steps − w))).
     """
@@ -43,10 +43,10 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def orthogonalise(x_GMN: Tensor) -> Tensor:
-    """About U Vᵀ of each x = U Σ Vᵀ: five steps X ← a X + (b A + c A²) X, A = X Xᵀ, from X = x / ‖x‖.
+    """Approximates U Vᵀ of each x = U Σ Vᵀ by five steps X ← a X + (b A + c A²) X, A = X Xᵀ, from X = x / ‖x‖.
 
-    The quintic of Jordan et al. 2024 (kellerjordan.github.io/posts/muon): singular values land in about
-    [0.7, 1.2], which trains as well as exact ones. Time O(G · M² N) for M ≤ N.
+    The quintic of Jordan et al. 2024 (kellerjordan.github.io/posts/muon): singular values land in about [0.7, 1.2],
+    which trains as well as exact ones. Time O(G · M² N) for M ≤ N.
     """
     a, b, c = NEWTON_SCHULZ
     tall = x_GMN.size(1) > x_GMN.size(2)  # turned on its side, its X Xᵀ is the smaller one
@@ -62,7 +62,7 @@ def orthogonalise(x_GMN: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StackedRows:
-    """One of the matrices that are stacked in a weight: `height` rows from `start` on."""
+    """Names one of the matrices that are stacked in a weight: `height` rows from `start` on."""
 
     weight: nn.Parameter
     start: int

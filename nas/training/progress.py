@@ -20,7 +20,7 @@ class _Rung(BaseModel):
 
 
 class Progress(BaseModel):
-    """The steps taken, the seconds and tokens of training, and the rungs reached."""
+    """Holds the steps taken, the seconds and tokens of training, and the rungs reached."""
 
     model_config = ConfigDict(strict=True)
 

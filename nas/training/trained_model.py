@@ -24,7 +24,7 @@ Symbols = Annotated[list[str], Field(min_length=1, max_length=bounds.VOCABULARY)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model: `module` in evaluation mode, and what belongs to it. `details` holds all of metrics.json."""
+    """Holds a trained model: `module` in evaluation mode, and its data. `details` holds all of metrics.json."""
 
     module: nn.Module
     architecture: Architecture
@@ -45,7 +45,7 @@ class _Head(_Strict):
 
 
 class _Vocabulary(_Strict):
-    """The content of vocabulary.json: what `Coder.saved` gives, with the context and the head."""
+    """Checks vocabulary.json: what `Coder.saved` gives, with the context and the head."""
 
     context: int = Field(ge=1, le=bounds.CONTEXT)
     head: _Head = _Head()
@@ -56,7 +56,7 @@ class _Vocabulary(_Strict):
 
 
 class _Metrics(BaseModel):
-    """The content of metrics.json: `nas train` writes a table with `metrics` in it, a search the metrics alone."""
+    """Checks metrics.json: `nas train` writes a table with `metrics` in it, a search the metrics alone."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
