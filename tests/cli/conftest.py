@@ -1,6 +1,7 @@
 """A study as a search leaves it, made in a moment by closed-form trials, and `nas` as a function."""
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study.store import Store, sqlite_url
 from nas.tasks import floors_of, open_task
+from nas.tasks.language_modelling import LanguageModelling
 
 TEXT = "".join(f"the quick brown fox number {n} jumps over the lazy dog; " for n in range(60))
 
@@ -159,3 +161,22 @@ def nas(
 def driver(stored: Path) -> FileLock:
     """The lock that a running search of the stored study holds."""
     return FileLock(stored / "demo" / "driver.lock")
+
+
+@pytest.fixture
+def signal_at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`signal_at_step(n, SIGINT)`: the signals arrive while step n is computed."""
+    batch = LanguageModelling.batch
+
+    def arrange(step: int, *numbers: int) -> None:
+        steps = iter(range(1, 1000))
+
+        def interrupted(self, generator, size, device="cpu"):
+            if next(steps) == step:
+                for number in numbers:
+                    signal.raise_signal(number)
+            return batch(self, generator, size, device)
+
+        monkeypatch.setattr(LanguageModelling, "batch", interrupted)
+
+    return arrange

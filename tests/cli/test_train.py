@@ -9,7 +9,6 @@ import pytest
 
 from nas.running.proposer import seed_of
 from nas.study import open_study
-from nas.tasks.language_modelling import LanguageModelling
 from nas.training.trained_model import read_model
 
 pytestmark = pytest.mark.slow
@@ -19,24 +18,6 @@ DETERMINISTIC = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 def metrics_in(folder: Path) -> dict[str, float]:
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     return {name: metrics[name] for name in DETERMINISTIC}
-
-
-@pytest.fixture
-def signal_at_step(monkeypatch):
-    """`signal_at_step(n, SIGINT)`: the signal arrives while step n is computed."""
-    batch = LanguageModelling.batch
-
-    def arrange(step: int, number: int) -> None:
-        steps = iter(range(1, 1000))
-
-        def interrupted(self, generator, size, device="cpu"):
-            if next(steps) == step:
-                signal.raise_signal(number)
-            return batch(self, generator, size, device)
-
-        monkeypatch.setattr(LanguageModelling, "batch", interrupted)
-
-    return arrange
 
 
 def test_trains_tests_and_keeps_everything(nas, runs):
@@ -173,17 +154,30 @@ def test_options_that_cannot_be_are_usage_errors(nas, runs, options):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_at_step, monkeypatch, number, code):
+def test_interrupted_it_goes_on_to_the_same_result(nas, runs, tmp_path, signal_at_step, number, code):
     whole = nas("train", "demo", 0, "--out", tmp_path / "whole")
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with monkeypatch.context():
-        signal_at_step(4, number)
-        cut = nas("train", "demo", 0)
+    signal_at_step(4, number)
+    cut = nas("train", "demo", 0)
     assert (cut.code, cut.out) == (code, "")
     assert "Saved at step 4 of 6" in cut.err
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     rest = nas("train", "demo", 0)
     assert "Continuing from step 4 of 6." in rest.err
+    assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_last_rung_is_kept(nas, runs, tmp_path, signal_at_step):
+    whole = nas("train", "demo", 0, "--out", tmp_path / "whole")
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    signal_at_step(5, signal.SIGINT, signal.SIGINT)
+    cut = nas("train", "demo", 0)
+    assert (cut.code, cut.out) == (130, "")
+    assert "Saved at step" not in cut.err
+    assert "error" not in cut.err
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+    rest = nas("train", "demo", 0)
+    assert "Continuing from step 3 of 6." in rest.err
     assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))
 
 

@@ -14,6 +14,7 @@ import torch
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.running import driver, measuring
 from nas.running import stop_control as control
+from nas.running.budget import End
 from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
@@ -184,6 +185,9 @@ def test_the_stored_total_stays_until_trials_or_a_larger_number_in_the_file_chan
     events: list[dict[str, Any]] = []
     launch = Launch(executor="serial", trials=option)
     again = driver.run(tiny(corpus, *EXACT, *file), tmp_path / "study", launch, events.append)
+    # Whoever signals this process ends the launch as its user would, and leaves a trial untrained.
+    states = [(trial.number, trial.state, trial.reason, trial.detail) for trial in again.study.trials()]
+    assert (again.end, again.signal) == (End.BUDGET, None), states
     told = [event for event in events if event["type"] == "budget"]
     assert told == ([{"type": "budget", "budget": budget, "before": 2}] if budget != 2 else [])
     record = again.study.record()
