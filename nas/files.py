@@ -201,7 +201,7 @@ def read_json(path: Path, most: int = MOST_BYTES) -> Any:
 def parse_json(text: str) -> Any:
     """Returns the content of a JSON text. Raises ValueError, also where lists are nested too deeply."""
     try:
-        value = json.loads(text, parse_int=_whole)
+        value = DECODER.decode(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {MOST_DEPTH} deep") from None
     if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
@@ -214,6 +214,10 @@ def _whole(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"it holds a whole number of {len(digits):,} digits")
     return int(digits)
+
+
+DECODER = json.JSONDecoder(parse_int=_whole)
+"""`json.loads` would make one for each text."""
 
 
 def _deeper(value: Any, most: int) -> bool:

@@ -43,9 +43,13 @@ def front_of(record: StudyRecord) -> tuple[TrialResult, ...]:
     """
     rows = [(t, v) for t in record.trials if t.eligible and (v := t.values(record.objectives)) is not None]
     goals = [objective.goal for objective in record.objectives]
-    chosen = [rows[i] for i in front([v for _, v in rows], goals)] if rows else []
-    sign = 1 if goals[0] == "min" else -1
-    return tuple(trial for trial, _ in sorted(chosen, key=lambda row: (sign * row[1][0], row[0].number)))
+    return tuple(rows[i][0] for i in best_first([values for _, values in rows], goals))
+
+
+def best_first(values: Sequence[Sequence[float]], goals: Sequence[str]) -> list[int]:
+    """Returns the indices of the front, best first by the first objective. Raises ValueError on NaN."""
+    chosen, sign = front(values, goals) if values else [], 1 if goals[0] == "min" else -1
+    return sorted(chosen, key=lambda i: (sign * values[i][0], i))
 
 
 def reference_point(values_NM: ArrayLike, goals: Sequence[str]) -> list[float]:

@@ -88,7 +88,7 @@ class Objective:
     own: Metric | None = None
     """The declaration of the metric in the study file, where it is one of the study's own."""
 
-    @property
+    @cached_property
     def means(self) -> Metric:
         """Returns what is known of the metric; of an unknown one, nothing but its name."""
         return self.own or METRICS.get(self.metric) or Metric(self.metric, self.goal, "", "")
@@ -223,7 +223,7 @@ class TrialResult:
             return self.attempts
         return ((self.started, self.finished),)
 
-    @property
+    @cached_property
     def seconds(self) -> float | None:
         """Adds up how long its attempts took, pauses left out."""
         return intervals.seconds(self.spans) if self.spans else None

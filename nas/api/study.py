@@ -13,6 +13,7 @@ from nas.running.stop_control import request_stop
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.limits import within
+from nas.study.listing import listing
 from nas.study.standing import standing
 from nas.study.stored_study import StoredStudy, is_running, runs_folder, study_names
 
@@ -169,10 +170,9 @@ def studies() -> list[dict[str, Any]]:
 
 def _row(folder: Path) -> dict[str, Any]:
     try:
-        now = open_study(folder).status()
+        return listing(stored_study.open_study(folder))
     except NasError as error:
         return {"study": folder.name, "error": error.message}
-    return {key: now[key] for key in ("study", "trained", "budget", "front", "running", "created")}
 
 
 def _listed(where: Iterable[str]) -> list[str]:

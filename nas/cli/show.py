@@ -25,14 +25,15 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
 
     Exit codes: 0; 2 when there is no such study or trial.
     """
+    from nas import pareto
     from nas.cli.output import emit
-    from nas.study import open_study
+    from nas.study.stored_study import open_study, trial_of
     from nas.study.trained_models import trained_models
 
     stored = open_study(study)
     record = stored.record()
-    found = stored.trial(trial)
-    front = found.number in {member.number for member in stored.front()}
+    found = trial_of(record, trial)
+    front = found.number in {member.number for member in pareto.front_of(record)}
     models = trained_models(stored, trial)
     proposals = _proposals(stored.address, found, models, record)
     if json:

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from nas.results import Objective, StudyRecord
 
-FEWEST, MOST = 12, 2000
+FEWEST, MOST = 12, 1000
 """With fewer trials nothing is estimated. With more, a random sample is taken, always the same one: the forest then
-costs the same for any study, and 2,000 trials are enough to tell the choices apart.
+costs the same for any study. Of 10,000 trials, samples of 1,000, 2,000 and 4,000 gave shares that differ by at most
+0.05, and R² by at most 0.03.
 """
 FOLDS, TREES, LEAF, SHUFFLES, SEED = 5, 60, 2, 5, 0
 BLOCK = re.compile(r"(^|\.)block\d+\.")

@@ -1,7 +1,7 @@
 """Reads and writes whole rows of a study, many at a time, directly in Optuna's tables.
 
-Optuna's own storage makes an object of each value and parses each parameter's distribution twice. With 10,000 rows of
-16 parameters it takes 9 s to read them, and this module 2 s; it takes 67 statements to add a row, and this module 6.
+Optuna's own storage makes an object of each value and parses each parameter's distribution twice. It takes 8.8 s
+to read 10,000 rows of 8 parameters, and this module 2.0 s; it takes 67 statements to add a row, and this module 6.
 Optuna reads what is written here as its own; a test compares the two. Intermediate values are left out, since no row of
 ours has any.
 """
@@ -10,32 +10,55 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.results import State
 from nas.study import checked
+from nas.study.checked import LIMIT
 
 PARTS = {
-    "trial_params": "param_id",
-    "trial_values": "trial_value_id",
-    "trial_user_attributes": "trial_user_attribute_id",
-    "trial_system_attributes": "trial_system_attribute_id",
+    "trial_params": ("param_id", "param_name", "param_value", "distribution_json"),
+    "trial_values": ("trial_value_id", "objective", "value", "value_type"),
+    "trial_user_attributes": ("trial_user_attribute_id", "key", "value_json"),
+    "trial_system_attributes": ("trial_system_attribute_id", "key", "value_json"),
 }
-"""The tables with what belongs to a trial, and their keys, in the order of writing."""
+"""The tables with what belongs to a trial, in the order of writing: the key of each, then the columns that are read."""
+USER, SYSTEM = "trial_user_attributes", "trial_system_attributes"
+HEAD = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
 KNOWN_SCHEMAS = {"v3.2.0.a"}
 """The tests have read and written these versions of Optuna's tables."""
-INFINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf}
+Record: TypeAlias = Sequence[Any]
+INFINITE: Mapping[str | None, Any] = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
 def schema_of(engine: sql.Engine) -> str:
     """Returns the version of Optuna's tables. Raises what SQLAlchemy raises."""
     with engine.connect() as connection:
         return str(connection.execute(sql.text("SELECT version_num FROM alembic_version")).scalar())
+
+
+@dataclass(frozen=True)
+class StoredOutcome:
+    """Holds how a trial ended, as a list of studies needs it."""
+
+    trial_id: int
+    number: int
+    state: State
+    reached_rung: bool
+    feasible: bool
+    values: tuple[float, ...]
+
+    @property
+    def trained(self) -> bool:
+        """Tells whether it counts towards the budget, as `TrialResult.trained` does."""
+        return self.state is State.COMPLETE or (self.state is State.PRUNED and self.reached_rung)
 
 
 class StoredRows:
@@ -50,10 +73,25 @@ class StoredRows:
         trials = self._tables["trials"]
         which = [trials.c.trial_id.in_(sorted(ids))] + ([trials.c.trial_id > after] if after < math.inf else [])
         wanted = sql.and_(trials.c.study_id == self.study_id, sql.or_(*which))
+        head = sql.select(*(trials.c[name] for name in HEAD)).where(wanted).order_by(trials.c.trial_id)
         with self.engine.connect() as connection:
-            heads = connection.execute(sql.select(trials).where(wanted).order_by(trials.c.trial_id)).mappings().all()
-            parts = {name: self._parts(connection, name, wanted) for name in PARTS} if heads else {}
-        return [self._checked(head, {name: part[head["trial_id"]] for name, part in parts.items()}) for head in heads]
+            heads = connection.execute(head).all()
+            parts = [self._parts(connection, name, wanted) for name in PARTS] if heads else []
+        return [self._checked(head, *(part.get(head[0], ()) for part in parts)) for head in heads]
+
+    def outcomes(self) -> list[StoredOutcome]:
+        """Reads how each trial ended, by number: a few columns, in a tenth of the time that whole rows take."""
+        trials, user, system = (self._tables[name] for name in ("trials", USER, SYSTEM))
+        ours = trials.c.study_id == self.study_id
+        head = sql.select(trials.c.trial_id, trials.c.number, trials.c.state).where(ours).order_by(trials.c.number)
+        with self.engine.connect() as connection:
+            heads = connection.execute(head).all()
+            values = self._parts(connection, "trial_values", ours)
+            rungs = self._parts(connection, USER, sql.and_(ours, user.c.key == "rungs"))
+            limits = self._parts(connection, SYSTEM, sql.and_(ours, system.c.key.startswith(LIMIT)))
+        return [
+            _outcome(*head, values.get(head[0], ()), rungs.get(head[0], ()), limits.get(head[0], ())) for head in heads
+        ]
 
     def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         """Writes new rows in one transaction, whatever their state. Returns the trial ids and numbers that they get."""
@@ -93,40 +131,42 @@ class StoredRows:
 
     def _parts(
         self, connection: sql.Connection, name: str, wanted: sql.ColumnElement[bool]
-    ) -> dict[int, list[sql.RowMapping]]:
-        """Returns the records of one table by trial id."""
-        part, trials, found = self._tables[name], self._tables["trials"], defaultdict[int, list[sql.RowMapping]](list)
-        joined = sql.select(part).join(trials, trials.c.trial_id == part.c.trial_id).where(wanted)
-        for record in connection.execute(joined.order_by(part.c[PARTS[name]])).mappings():
-            found[record["trial_id"]].append(record)
+    ) -> Mapping[int, Sequence[Record]]:
+        """Returns the records of one table by trial id, as plain tuples: mappings would cost more than all else."""
+        part, trials, found = self._tables[name], self._tables["trials"], defaultdict[int, list[Record]](list)
+        key, *columns = (part.c[column] for column in PARTS[name])
+        joined = sql.select(part.c.trial_id, *columns).join(trials, trials.c.trial_id == part.c.trial_id)
+        for record in connection.execute(joined.where(wanted).order_by(key)).all():
+            found[record[0]].append(record)
         return found
 
-    def _checked(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]]) -> FrozenTrial:
-        place = f"trial {str(head['number'])[:20]}"
-        if not isinstance(head["number"], int) or isinstance(head["number"], bool):
-            checked.damaged(place, "number", head["number"], "a whole number")
-        return checked.call(lambda: self._trial(head, parts, place), place)
+    def _checked(self, head: Record, *parts: Sequence[Record]) -> FrozenTrial:
+        place = _place(head[1])
+        return checked.call(lambda: self._trial(place, head, *parts), place)
 
-    def _trial(self, head: sql.RowMapping, parts: Mapping[str, Sequence[sql.RowMapping]], place: str) -> FrozenTrial:
-        values: dict[int, float] = {
-            r["objective"]: INFINITE.get(r["value_type"], r["value"]) for r in parts["trial_values"]
-        }
-        distributions = {r["param_name"]: self._distribution(r["distribution_json"]) for r in parts["trial_params"]}
+    def _trial(
+        self,
+        place: str,
+        head: Record,
+        params: Sequence[Record],
+        told: Sequence[Record],
+        user: Sequence[Record],
+        system: Sequence[Record],
+    ) -> FrozenTrial:
+        trial_id, number, state, start, complete = head
+        distributions = {name: self._distribution(text) for _, name, _, text in params}
         return FrozenTrial(
-            number=head["number"],
-            trial_id=head["trial_id"],
-            state=TrialState[head["state"]],
+            number=number,
+            trial_id=trial_id,
+            state=TrialState[state],
             value=None,
-            values=[values[i] for i in range(len(values))] or None,
-            datetime_start=_local(head["datetime_start"]),
-            datetime_complete=_local(head["datetime_complete"]),
-            params={
-                r["param_name"]: distributions[r["param_name"]].to_external_repr(r["param_value"])
-                for r in parts["trial_params"]
-            },
+            values=_values(told) or None,
+            datetime_start=_local(start),
+            datetime_complete=_local(complete),
+            params={name: distributions[name].to_external_repr(value) for _, name, value, _ in params},
             distributions=distributions,
-            user_attrs=_attributes(parts["trial_user_attributes"], place),
-            system_attrs=_attributes(parts["trial_system_attributes"], place),
+            user_attrs=_attributes(user, place),
+            system_attrs=_attributes(system, place),
             intermediate_values={},
         )
 
@@ -135,6 +175,37 @@ class StoredRows:
         if text not in self._distributions:
             self._distributions[text] = json_to_distribution(text)
         return self._distributions[text]
+
+
+def _outcome(
+    trial_id: int, number: Any, state: Any, told: Sequence[Record], rungs: Sequence[Record], limits: Sequence[Record]
+) -> StoredOutcome:
+    place = _place(number)
+    violations = checked.violations(_attributes(limits, place), place)
+    return checked.call(
+        lambda: StoredOutcome(
+            trial_id=trial_id,
+            number=number,
+            state=State(state),
+            reached_rung=any(text != "[]" for *_, text in rungs),
+            feasible=all(violation <= 0 for violation in violations.values()),
+            values=tuple(_values(told)),
+        ),
+        place,
+    )
+
+
+def _place(number: Any) -> str:
+    """Returns how errors name the trial. Raises Conflict where the number is none."""
+    place = f"trial {str(number)[:20]}"
+    if not isinstance(number, int) or isinstance(number, bool):
+        checked.damaged(place, "number", number, "a whole number")
+    return place
+
+
+def _values(told: Iterable[Record]) -> list[float]:
+    values = {i: float(INFINITE.get(kind, value)) for _, i, value, kind in told}
+    return [values[i] for i in range(len(values))]
 
 
 def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
@@ -150,7 +221,7 @@ def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
                 kind = next((kind for kind, infinite in INFINITE.items() if value == infinite), "FINITE")
                 yield {"objective": i, "value": value if kind == "FINITE" else None, "value_type": kind}
         case _:
-            attributes = row.user_attrs if name == "trial_user_attributes" else row.system_attrs
+            attributes = row.user_attrs if name == USER else row.system_attrs
             for key, value in attributes.items():
                 yield {"key": key, "value_json": json.dumps(value)}
 
@@ -163,8 +234,8 @@ def _head(row: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _attributes(records: Iterable[sql.RowMapping], place: str) -> dict[str, Any]:
-    return {record["key"]: checked.read(record["value_json"], place, str(record["key"])) for record in records}
+def _attributes(records: Iterable[Record], place: str) -> dict[str, Any]:
+    return {key: checked.read(text, place, str(key)) for _, key, text in records}
 
 
 def _local(utc: datetime | None) -> datetime | None:

@@ -28,8 +28,9 @@ from nas.errors import Conflict
 from nas.measurement import at_best_pace
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database
+from nas.study.checked import LIMIT
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
-from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredRows, schema_of
+from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
 
@@ -133,8 +134,14 @@ class Store:
         self._newest = max(self._ids.values(), default=-1)
         return [self._known[number] for number in sorted(self._known)]
 
+    def outcomes(self) -> list[StoredOutcome] | None:
+        """Returns how each trial ended, by number, without reading whole rows; None where Optuna has to read them."""
+        found = None if self._stored is None else self._read(self._stored.outcomes)
+        self._ids.update({outcome.number: outcome.trial_id for outcome in found or ()})
+        return found
+
     def row(self, number: int) -> FrozenTrial:
-        """Returns one row as it is now, out of those that were read or written here."""
+        """Returns one row as it is now, out of those that were read, counted or written here."""
         if self._stored is None:
             return checked.row(self._read(lambda: self._storage.get_trial(self._ids[number])))
         if number not in self._known or not self._known[number].state.is_finished():
@@ -202,9 +209,7 @@ class Store:
         trial_id = self._ids[number]
         try:
             for name, violation in violations.items():
-                # The key under which Optuna 5 keeps Trial.set_constraint; a test reads it back through Optuna.
-                key = f"constraints:{name}"
-                self._try(lambda k=key, v=violation: self._storage.set_trial_system_attr(trial_id, k, v))  # type: ignore[misc]
+                self._try(lambda k=f"{LIMIT}{name}", v=violation: self._storage.set_trial_system_attr(trial_id, k, v))  # type: ignore[misc]
             self._try(lambda: self._storage.set_trial_state_values(trial_id, state, values))
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %d was finished already; its first result stays", number)

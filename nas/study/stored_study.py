@@ -25,7 +25,7 @@ from nas.study.store import Store, to_result
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StoredStudy", "is_running", "open_study", "runs_folder", "study_names"]
+__all__ = ["StoredStudy", "is_running", "open_study", "runs_folder", "study_names", "trial_of"]
 
 MOST_MAPS_BYTES = 64 * 2**20
 """The attention maps of one trial are never larger."""
@@ -102,7 +102,7 @@ class StoredStudy:
     def record(self) -> StudyRecord:
         """Returns everything that is stored, as plain values, with the newest measurement of each trial."""
         file, attributes = self.file, self.store.attributes()
-        newer = {int(k.removeprefix(REMEASURED)): v for k, v in attributes.items() if k.startswith(REMEASURED)}
+        newer = checked.remeasured(attributes)
         objectives, constraints = file.objective_list(), file.constraint_list()
         worked = tuple(intervals.union(tuple(v) for k, v in attributes.items() if k.startswith(WORKED)))
         trials = tuple(to_result(row, constraints, newer.get(row.number, {}), worked) for row in self.store.rows())
@@ -155,11 +155,7 @@ class StoredStudy:
 
     def trial(self, number: int) -> TrialResult:
         """Returns one trial. Raises UsageError when there is no such trial."""
-        trials = self.trials()
-        if not 0 <= number < len(trials):
-            help = f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trial yet"
-            raise UsageError(f"study '{self.name}' has no trial {number}", code="no-such-trial", help=help)
-        return trials[number]
+        return trial_of(self.record(), number)
 
     def trial_folder(self, number: int) -> Path:
         """Returns a trial's folder. Raises Conflict where a link would lead out of the study's folder."""
@@ -179,6 +175,15 @@ class StoredStudy:
     def remeasured(self, number: int, metrics: Mapping[str, float]) -> None:
         """Stores a later measurement of a finished trial; front and report use the newest."""
         self.store.set_attribute(f"{REMEASURED}{number}", dict(metrics))
+
+
+def trial_of(record: StudyRecord, number: int) -> TrialResult:
+    """Returns one trial of a record. Raises UsageError when there is no such trial."""
+    trials = record.trials
+    if not 0 <= number < len(trials):
+        help = f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trial yet"
+        raise UsageError(f"study '{record.name}' has no trial {number}", code="no-such-trial", help=help)
+    return trials[number]
 
 
 def _confirmed(attributes: Mapping[str, Any]) -> dict[int, dict[str, dict[str, float]]]:

@@ -125,8 +125,21 @@ def test_the_place_and_the_value_are_told(nas, runs):
     assert ran.code == 4
     for part in ("error[damaged]", "trial 0", "metrics.val_loss", "'low'"):
         assert part in ran.err
-    listed = [json.loads(line) for line in nas("list", "--json").out.splitlines()]
-    assert "metrics.val_loss" in listed[0]["error"]
+
+
+def test_a_list_tells_damage_in_what_it_reads_and_no_other(nas, runs, sound):
+    damage(runs, "UPDATE trial_user_attributes SET value_json = '[' WHERE key = 'metrics'")
+    listed = json.loads(nas("list", "--json").out.splitlines()[0])
+    assert (listed["trained"], len(listed["front"])) == (6, 3)
+    for statement, told in (
+        ("UPDATE trial_system_attributes SET value_json = '\"low\"'", "constraints:params"),
+        ("UPDATE trial_values SET value = 'x'", "ValueError"),
+        ("UPDATE trials SET state = 'LOST'", "ValueError"),
+        ("UPDATE trials SET number = NULL", "number"),
+    ):
+        shutil.copyfile(sound, runs / "demo" / "study.db")
+        damage(runs, statement)
+        assert told in json.loads(nas("list", "--json").out.splitlines()[0])["error"], statement
 
 
 def test_one_bad_study_does_not_hide_the_others(nas, runs):

@@ -2,6 +2,12 @@
 
 import json
 
+import pytest
+
+from nas.study import open_study, store
+from nas.study.listing import listing
+from nas.study.standing import standing
+
 
 def test_lists_the_studies(nas):
     ran = nas("list")
@@ -33,3 +39,26 @@ def test_no_study_yet(nas, tmp_path, monkeypatch):
     ran = nas("list")
     assert (ran.code, ran.out) == (0, "")
     assert "nas search" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("later", "changes"),
+    [({}, False), ({"val_accuracy": 0.5}, False), ({"weights_mib": 1e9}, True), ({"params": 1e9}, True)],
+    ids=str,
+)
+@pytest.mark.parametrize("known", [True, False], ids=["tables that are known", "tables of an unknown version"])
+def test_a_list_counts_in_the_database_and_shows_what_status_shows(runs, monkeypatch, known, later, changes):
+    whole = standing(open_study(runs / "demo"))
+    first = open_study(runs / "demo")
+    if later:
+        writing = store.Store.open(store.sqlite_url(runs / "demo"))
+        writing.set_attribute(f"remeasured:{whole['front'][0]}", later)
+        writing.close()
+    if not known:
+        monkeypatch.setattr(store, "KNOWN_SCHEMAS", set())
+    study = open_study(runs / "demo")
+    if known:
+        monkeypatch.setattr(study.store, "rows", lambda: pytest.fail("a row was read whole"))
+    listed = listing(study)
+    assert listed == {key: standing(first)[key] for key in listed}
+    assert (listed["front"] != whole["front"]) == changes
