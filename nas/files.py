@@ -126,10 +126,10 @@ def refuse_links(folder: Path, *parts: str) -> Path:
         path = path / part
         if is_link(path):
             raise Conflict(
-                "a symbolic link stands in a study's folder, and nas follows none out of it",
+                "a study's folder holds a symbolic link, and nas follows no link out of it",
                 code="linked",
                 where=str(path),
-                help="put what it leads to in its place, or delete the link; its target stays as it is",
+                help="replace the link by its target, or delete it; the target stays unchanged",
             )
     return path
 

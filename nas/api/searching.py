@@ -137,7 +137,7 @@ def checked(
     if executor not in ("ray", "serial"):
         raise UsageError(f"unknown executor '{executor}'", where="executor", help="one of ray, serial")
     if not 0 <= max_fail_rate <= 1:
-        raise UsageError(f"a share from 0 to 1, got {max_fail_rate:g}", where="max_fail_rate")
+        raise UsageError(f"max_fail_rate must be from 0 to 1, got {max_fail_rate:g}", where="max_fail_rate")
     return Launch(
         executor="serial" if executor == "serial" else "ray",
         trials=trials,

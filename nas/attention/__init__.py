@@ -81,9 +81,9 @@ def build(
         kinds = ", ".join(kind.__name__ for kind in MODULES)
         raise InvalidArchitecture(f"attention={spec!r} has no module; use one of {kinds}")
     if causal and "causal" not in spec.forms:
-        raise InvalidArchitecture(f"attention.kind={spec.kind!r} cannot be causal; it sees all tokens or none")
+        raise InvalidArchitecture(f"attention.kind={spec.kind!r} cannot be causal; use causal=False")
     if not causal and not {"bidirectional", "cross"} & set(spec.forms):
-        raise InvalidArchitecture(f"attention.kind={spec.kind!r} is only causal; it sees no later tokens")
+        raise InvalidArchitecture(f"attention.kind={spec.kind!r} is only causal; use causal=True")
     if context < 1:
         raise UsageError(f"context={context} must be at least 1 token")
     return MODULES[type(spec)](spec, hidden, context, causal, position or spec.positions[0])

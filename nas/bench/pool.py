@@ -34,7 +34,7 @@ def side_by_side(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Itera
             for call in as_completed(calls):
                 yield calls[call], call.result()
         except BrokenProcessPool as error:
-            raise NasError("a process of the benchmark died", help="is there memory for fewer --jobs?") from error
+            raise NasError("a process of the benchmark died", help="if memory is short: fewer --jobs") from error
         except BaseException:
             for child in set(active_children()) - others:
                 child.terminate()

@@ -23,14 +23,14 @@ def driver(
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure instead a proposal after N finished trials."
+            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure a proposal after N finished trials instead."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Compare the overhead of a trial with stock Ray Tune.
 
-    Both run trials that do nothing, stock Ray Tune with OptunaSearch. Takes about four minutes.
+    Both run trials that do nothing; stock Ray Tune uses OptunaSearch. Takes about four minutes.
     """
     from nas.bench.driver import compare
     from nas.cli.output import emit, people
@@ -81,7 +81,7 @@ def latency(
         int, typer.Option("--trainers", metavar="N", max=bounds.RUNS, min=1, help="Processes that train meanwhile.")
     ] = 2,
     file: Annotated[
-        Path, typer.Option("--file", metavar="FILE", help="The study file whose space they are drawn from.")
+        Path, typer.Option("--file", metavar="FILE", help="The study file from whose space they are drawn.")
     ] = Path("search_spaces/tiny_lm.toml"),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -121,7 +121,7 @@ def attention(
     ] = 4,
     threads: Annotated[int, typer.Option("--threads", metavar="N", max=bounds.THREADS, min=1, help="CPU threads.")] = 1,
     repeats: Annotated[
-        int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="Most readings of each time.")
+        int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="The most readings of each time.")
     ] = 200,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
         "reports/benchmarks/attention"
@@ -130,7 +130,7 @@ def attention(
 ) -> None:
     """Measure every kind of attention over the context.
 
-    Time, memory and decode state at each length, as a table and a figure. Takes about five minutes.
+    Measures time, memory and decode state at each length, for a table and a figure. Takes about five minutes.
     """
     from nas.bench.attention import Settings, claim, compare, parse_contexts, parse_kinds, write
     from nas.cli import bench_tables
@@ -163,7 +163,7 @@ def recall(
         typer.Option("--kinds", metavar="A,B", help="Kinds to measure, as in 'softmax, window window=8'."),
     ] = None,
     vocabulary: Annotated[
-        int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Keys and values.")
+        int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Different keys and values.")
     ] = 256,
     context: Annotated[
         int, typer.Option("--context", metavar="N", max=bounds.CONTEXT, help="Tokens of an example.")
@@ -183,7 +183,7 @@ def recall(
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to train in; default: all CPUs."),
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes that train; default: one a CPU."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
         "reports/benchmarks/recall"
@@ -192,7 +192,7 @@ def recall(
 ) -> None:
     """Measure associative recall of each kind of attention.
 
-    Accuracy over the decode state. Takes about an hour; started again, it continues where it ended.
+    Compares accuracy with the decode state. Takes about an hour. Started again, it continues where it ended.
     """
     from nas.bench.attention import parse_kinds
     from nas.bench.recall import KINDS, Settings, claim, compare, parse_rates, task_of
@@ -239,8 +239,8 @@ def search(
 ) -> None:
     """Compare whole searches with stock Ray Tune.
 
-    Each searches the same study for the same time, stock Ray Tune with OptunaSearch. Started again, it
-    continues where it ended.
+    Both search the same study for the same time; stock Ray Tune uses OptunaSearch. Started again, the command continues
+    where it ended.
     """
     from nas.bench.search import Settings, compare, default_folder
     from nas.cli import bench_tables
@@ -275,9 +275,9 @@ def samplers(
     ] = None,
     objectives: Annotated[
         str | None,
-        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap if known untrained."),
+        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap: needs no training."),
     ] = None,
-    cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="Column with the cost.")] = None,
+    cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="The column of costs.")] = None,
     names: Annotated[
         str, typer.Option("--samplers", metavar="A,B", help="Samplers to compare.")
     ] = "pareto,gp,tpe,nsga2,random",
@@ -287,13 +287,13 @@ def samplers(
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Runs of a sampler.")] = 10,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to run in; default: all CPUs."),
+        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to use; default: one a CPU."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Compare samplers on a tabulated benchmark.
 
-    How much of the front's hypervolume each has after so many trainings. Takes some minutes.
+    Shows the share of the front's hypervolume that each reaches after so many trainings. Takes some minutes.
     """
     from nas.bench.samplers import compare, parse_samplers
     from nas.bench.table_input import open_table

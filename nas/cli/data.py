@@ -6,16 +6,15 @@ import typer
 
 from nas.cli.options import Json
 
-data = typer.Typer(no_args_is_help=True, help="The data sets known by name: list them, or download one.")
+data = typer.Typer(no_args_is_help=True, help="List the data sets known by name, or download one.")
 
 
 @data.command("list")
 def list_(json: Json = False) -> None:
     """List the data sets known by name.
 
-    For each: task, size, licence, source, and whether it is on this machine.
-
-    Data sets are kept in NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
+    Shows the task, size, licence and source of each, and whether it is on this machine. Data sets are kept in
+    NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
 
     Exit code 0.
     """
@@ -38,7 +37,8 @@ def list_(json: Json = False) -> None:
 
 @data.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `nas data list` names it.")], json: Json = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name that `nas data list` shows.")],
+    json: Json = False,
 ) -> None:
     """Download a data set into the cache and check it.
 

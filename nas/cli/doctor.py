@@ -15,8 +15,8 @@ Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead
 def doctor(gpu: Gpu = False, json: Json = False) -> None:
     """Check this machine.
 
-    Python, packages, processor, memory, GPUs, the folder of runs, the data sets: each is ok, warn or fail, with
-    what to do about it.
+    Checks Python, packages, processor, memory, GPUs, the folder of runs and the data sets. Each is ok, warn or fail,
+    with what to do about it.
 
     Exit codes: 0; 1 when something fails; 2 for --gpu without a GPU.
     """

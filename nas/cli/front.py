@@ -25,8 +25,8 @@ Where = Annotated[
 def front(study: StudyName, where: Where = None, format: Format = "table") -> None:
     """List the front of a study.
 
-    Its members are the feasible trials that no other dominates: none is as good in every objective and better
-    in one. Limits come first: the front is computed from the feasible trials that meet all of them.
+    The front holds the feasible trials that no other dominates: none is as good in every objective and better in one.
+    With --where, it is computed from the trials within all limits.
 
     Exit codes: 0; 2 for an unknown metric or study; 3 when no trial is within the limits.
     """

@@ -12,19 +12,22 @@ def generate(
     study: StudyName,
     trial: TrialNumber,
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="The beginning of the text.")],
-    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=0, help="Most tokens to add.")] = 200,
-    temperature: Annotated[float, typer.Option("--temperature", help="0: always the likeliest token.")] = 0.8,
-    top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest.")] = None,
-    beams: Annotated[int, typer.Option("--beams", metavar="N", min=1, help="Answers kept side by side.")] = 1,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=0, help="The most tokens to add.")] = 200,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Randomness; 0: always the likeliest token.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest tokens.")] = None,
+    beams: Annotated[
+        int, typer.Option("--beams", metavar="N", min=1, help="Beams of the search for an answer; 1: greedy.")
+    ] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Another seed gives another text.")] = 0,
 ) -> None:
     """Write text with a trained trial.
 
-    Prints the prompt and the new text; for a model with a source, its answer to the prompt. The weights
-    are the newest that `nas train` wrote for the trial, else those that the search kept for its front.
+    Prints the prompt and the new text, or for a model with a source its answer to the prompt. It uses the newest
+    weights that `nas train` wrote for the trial, or else those that the search kept for its front.
 
-    Exit codes: 0; 2 when there are no weights, the prompt holds an unknown character, or the model
-    does not generate.
+    Exit codes: 0; 2 when there are no weights, the prompt holds an unknown character, or the model does not generate.
     """
     from nas.api.study import open_study
     from nas.cli.output import tell

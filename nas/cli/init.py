@@ -14,10 +14,9 @@ def init(
 ) -> None:
     """Write a study file to start from.
 
-    Every part has a comment. Prints the path. The tasks are those of docs/study_file.md.
+    Every part has a comment. Prints the path. docs/study_file.md lists the tasks.
 
-    Exit codes: 0; 2 for an unknown task; 4 when the file exists, which stays unchanged; 5 when it cannot be
-    written.
+    Exit codes: 0; 2 for an unknown task; 4 when the file exists, which stays unchanged; 5 when it cannot be written.
     """
     from nas.api.starter import write_starter
     from nas.cli.output import people, tell

@@ -41,7 +41,9 @@ TrialNumber = Annotated[
     int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number, as `nas front` lists it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
-Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows tracebacks.")]
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="More detail; -vv shows tracebacks.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="key=value", help="Override a key of the file, as in -s train.steps=100."),

@@ -14,14 +14,15 @@ def report(
         Path | None,
         typer.Option("--out", metavar="DIR", parser=out_folder, help="The folder to write; default: reports/STUDY."),
     ] = None,
-    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write the report of a study.
 
-    One page to look at, and its data as CSV, Parquet, JSON, SVG and PNG. Prints the page's path. An earlier report in
-    that folder is replaced.
+    Writes one page, and its data as CSV, Parquet, JSON, SVG and PNG. Prints the page's path. An earlier report in that
+    folder is replaced.
 
-    Exit codes: 0; 2 when there is no such study; 4 when the folder holds something else; 5 when the disk refuses.
+    Exit codes: 0; 2 when there is no such study; 4 when the folder holds something else; 5 when the disk cannot be
+    written.
     """
     import webbrowser
 

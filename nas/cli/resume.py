@@ -29,7 +29,7 @@ def resume(
 
     Finished trials stay. Trials that were running continue from their last checkpoint.
 
-    `--trials` is the study's total, so a larger one extends it. Exit codes as `nas search`.
+    `--trials` is the study's total, so a larger one extends it. The exit codes are those of `nas search`.
     """
     require_current_folder()
     from nas.api.searching import stored_settings

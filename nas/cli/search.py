@@ -52,6 +52,9 @@ def search(
     If the study exists and the file is unchanged, the search continues it. The first Ctrl-C lets the running trials
     finish. The second makes them save and stop. The third kills everything; `nas resume` continues from the last
     checkpoints.
+
+    Exit codes: 0; 1 failed; 2 wrong options or file; 3 no trial within the limits; 4 conflict with what is stored; 5
+    Ray or disk out of reach; 6 too many failures; 129, 130 and 143 interrupted, state saved.
     """
     require_current_folder()
     from nas.settings import study_file

@@ -20,8 +20,8 @@ MOST_COLUMNS = 6
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     """Show everything about one trial.
 
-    Its architecture block by block, its metrics and rungs, how it ended, its trained models, and the commands that
-    use it.
+    Shows its architecture block by block, its metrics and rungs, how it ended, its trained models, and the commands
+    that use it.
 
     Exit codes: 0; 2 when there is no such study or trial.
     """

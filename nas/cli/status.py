@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 2.0
 
-Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds until the search ends, or Ctrl-C.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds until the search ends or Ctrl-C.")]
 
 
 def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
     """Show the progress of a study.
 
-    Its trials by state and reason, how much of the budget is trained and how many of these were stopped at a rung, its
+    Shows its trials by state and reason, how much of the budget is trained, how many trials were stopped at a rung, its
     front, and the best value of each objective.
 
     Exit codes: 0, whether the search runs or not; 2 when there is no such study.

@@ -13,9 +13,9 @@ def stop(
 ) -> None:
     """End a running search from another terminal.
 
-    It ends as after one Ctrl-C, or after two with --now.
+    It ends as after one Ctrl-C, or with --now as after two.
 
-    Exit code 0 when the driver was asked, 4 when the study is not running.
+    Exit codes: 0 when the search was asked to stop; 2 when there is no such study; 4 when it is not running.
     """
     from nas.api.study import open_study
     from nas.cli.output import people

@@ -21,26 +21,33 @@ if TYPE_CHECKING:
 def train(
     study: StudyName,
     trial: TrialNumber,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Default: as in the search.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps; default: as in the search.")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Default: the trial's own seed.")
+        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Random seed; default: the trial's own.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", parser=out_folder, help="Default: runs/STUDY/trained/TRIAL-sSEED-STEPS."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=out_folder,
+            help="The folder to write; default: runs/STUDY/trained/TRIAL-sSEED-STEPS.",
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: as the study.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: the study's.")] = None,
     overrides: TrainingOverrides = None,
     verbose: Verbose = 0,
 ) -> None:
     """Train the architecture of a trial.
 
-    Tests it, keeps its weights, and prints the folder that holds them. With the study's own settings and the trial's
-    seed it repeats the trial; -s changes a key of [train], as in -s train.learning_rate=0.01, or task.split. Ctrl-C
-    saves; the same command continues from there.
+    Tests the model, keeps its weights, and prints their folder. With the study's own settings and the trial's seed it
+    repeats the trial. -s changes a key of [train], as in -s train.learning_rate=0.01, or task.split. Ctrl-C saves; the
+    same command continues from there.
 
-    Exit codes: 0; 1 when training diverges; 2 for an unknown trial or key; 4 when the data or the folder is
-    another one; 130 and 143 interrupted, saved.
+    Exit codes: 0; 1 when training diverges; 2 for an unknown trial or key; 4 when the data have changed or the folder
+    holds something else; 130 and 143 interrupted, state saved.
     """
     from nas.api.study import open_study
     from nas.cli.output import logged, people, tell

@@ -80,7 +80,7 @@ class Account:
 
     def _untrained(self) -> str:
         whys = {
-            "since even an optimistic guess was dominated": self.effort.skipped,
+            "since even the optimistic forecast was dominated": self.effort.skipped,
             "over a limit": self.effort.infeasible,
         }
         told = [f"{words.plural(count, 'trial')} {why}" for why, count in whys.items() if count]
@@ -96,7 +96,7 @@ class Account:
             case count:
                 times = words.plural(count, "time")
                 article = "a" if drawn.startswith("choice") else "an"
-                return f"{times} {article} {drawn} was drawn that the study held already, and then another."
+                return f"{times} the sampler drew {article} {drawn} that the study already had, and drew again."
 
     def bound_sentence(self) -> str:
         """Tells how many bounds did not hold; empty where there is none.
@@ -108,8 +108,8 @@ class Account:
         share = f"{bounds.missed} ({percent(bounds.missed / bounds.trials)})" if bounds.missed else "none"
         where = "the trained objective" if bounds.objectives == 1 else "one of the trained objectives"
         return (
-            f"An optimistic guess was kept of {words.plural(bounds.trials, 'trial')} "
-            f"trained in full: {share} came out better in {where}, where about {bounds.objectives} in 100 should."
+            f"The optimistic forecast was kept for {words.plural(bounds.trials, 'trial')} "
+            f"trained in full: {share} ended better than it in {where}; about {bounds.objectives} in 100 should."
         )
 
     def ranked(self) -> list[tuple[str, str, str, int]]:
@@ -126,15 +126,15 @@ class Account:
 
 def _why(importance: Importance) -> str:
     if importance.trials < FEWEST:
-        return f"too few trials to say ({importance.trials} have it, and it takes {FEWEST})"
+        return f"too few trials ({importance.trials} have a value, and {FEWEST} are needed)"
     if importance.r2 is None:
         return "the trials do not differ"
-    return f"too few trials to say: from {importance.trials}, others are predicted no better than by the mean"
+    return f"too few trials: a forest from {importance.trials} predicts others no better than the mean does"
 
 
 def _rank(correlation: Correlation) -> str:
     if correlation.rho is None:
-        return "too few to say" if correlation.trials < FEWEST_RANKED else "all the same"
+        return "too few trials" if correlation.trials < FEWEST_RANKED else "all equal"
     return fixed(correlation.rho, 2).replace("-", "−")
 
 

@@ -43,10 +43,10 @@ function proposal() {
   if (!left.length) return [null, "No member of the front lies within these limits"];
   const free = state.limits.indexOf(null);
   if (state.limits.every((limit) => limit === null)) {
-    if (data.knee === null) return [front[0], "The front's one member"];
+    if (data.knee === null) return [front[0], "The only member of the front"];
     return [byNumber.get(data.knee), "The knee: near the best of every objective"];
   }
-  if (free < 0) return [knee(left), "The knee of what is within the limits"];
+  if (free < 0) return [knee(left), "The knee within the limits"];
   const sign = objectives[free].goal === "min" ? 1 : -1;
   const best = left.reduce((a, b) => (sign * b.values[free] < sign * a.values[free] ? b : a));
   return [best, `Best ${objectives[free].metric} within the limits`];

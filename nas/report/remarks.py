@@ -50,9 +50,9 @@ def load(summary: Summary) -> str:
     if not contended:
         return ""
     over = sum(disturbed(trial) for trial in contended)
-    kept = f" {plural(over, 'trial')} of these may be over a limit on a time for that reason alone." if over else ""
-    trials = f"{plural(len(contended), 'trial')} of {len(summary.record.trials)}"
-    return f"{trials} had a time measured while something else ran on the machine: it may be too long.{kept}"
+    kept = f" {over} of them may be over a limit on a time for that reason alone." if over else ""
+    trials = f"{len(contended)} of {plural(len(summary.record.trials), 'trial')}"
+    return f"{trials} had a time measured while other programs used the machine; it may be too long.{kept}"
 
 
 def why_empty(summary: Summary) -> str:

@@ -79,7 +79,7 @@ FAILURES: dict[str, str] = {
     Reason.OOM: "out of memory",
     Reason.TIMEOUT: "took longer than the study allows",
     Reason.ERROR: "an error",
-    Reason.STALE: "several workers died of it",
+    Reason.STALE: "several workers died while running it",
 }
 """The reasons of failed trials, in words."""
 
@@ -107,11 +107,11 @@ def reason(trial: TrialResult, role: Role) -> str:
     if role is Role.STOPPED:
         return f"at step {trial.rungs[-1].step:,}: could not reach the front"
     if role is Role.SKIPPED:
-        return "even an optimistic guess at it was dominated"
+        return "even its optimistic forecast was dominated"
     if role is Role.INFEASIBLE:
         over = [name for name, violation in trial.violations.items() if violation > 0]
         at_rung = f"at step {trial.rungs[-1].step:,}: would end " if trial.state is State.PRUNED and trial.rungs else ""
-        load = ", measured while something else ran" if disturbed(trial) else ""
+        load = ", measured while other programs ran" if disturbed(trial) else ""
         return f"{at_rung}over the limit on {listed(over)}{load}"
     if role is Role.UNMEASURED:
         return "an objective has no finite value"
@@ -228,9 +228,9 @@ def lost(data: Mapping[str, Any], context: int) -> str:
     """Tells which parts of the examples models do not see, or cannot encode; empty where there are none."""
     told = {
         f"Longer than the context of {context:,} tokens": "too_long",
-        "Answers cut off with that": "answers_cut_off",
-        "Answers inside a subword, which no span tells (lower task.subwords)": "answers_within_subwords",
-        "Tokens that training never shows": "unseen",
+        "Answers cut off with the rest": "answers_cut_off",
+        "Answers that end inside a subword, so no span equals them (lower task.subwords)": "answers_within_subwords",
+        "Tokens that the training split lacks": "unseen",
     }
     sentences = []
     for what, key in told.items():

@@ -154,7 +154,7 @@ def event_of(error: BaseException) -> Event:
         case torch.OutOfMemoryError() | MemoryError():
             return Failed(Reason.OOM, str(error))
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return Blocked(f"cannot be written: {error.strerror}", str(error.filename or ""), help="make room")
+            return Blocked(f"cannot be written: {error.strerror}", str(error.filename or ""), help="free some space")
         case _ if "can't allocate memory" in str(error):  # the CPU allocator has no exception of its own
             return Failed(Reason.OOM, str(error))
         case _:

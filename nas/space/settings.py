@@ -230,7 +230,7 @@ def menu(settings: SpaceSettings, form: Form, key: str, where: str, crosses: boo
     }
     for kind in (kind for kind, found in rests.items() if not found):
         text = f"kind '{kind}' fits no choice of feed_forward and residual"
-        raise InvalidStudyFile(text, where=f"{where}.{key}", help="offer residual 'sequential', and a feed-forward")
+        raise InvalidStudyFile(text, where=f"{where}.{key}", help="add residual 'sequential' and a feed-forward")
     return Menu(mixers, rests, crosses_of(settings, where) if crosses else dict.fromkeys(settings.hidden, (None,)))
 
 

@@ -102,7 +102,7 @@ def test_stopping_what_does_not_run_is_a_conflict(study):
         ({"trials": 0}, "trials", "trials must be above 0"),
         ({"cpus": float("nan")}, "cpus", "cpus must be above 0"),
         ({"executor": "dask"}, "executor", "unknown executor 'dask'"),
-        ({"max_fail_rate": 2}, "max_fail_rate", "a share from 0 to 1"),
+        ({"max_fail_rate": 2}, "max_fail_rate", "must be from 0 to 1"),
         ({"time": "soon"}, "time", "expected a duration"),
         ({"time": float("nan")}, "time", "a time must be above 0"),
         ({"study": "a/b"}, "", "a name is letters"),

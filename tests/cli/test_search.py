@@ -18,7 +18,7 @@ def study(settings, tmp_path):
         (("--gpus", "nan"), "--gpus must be above 0"),
         (("--cpus", "0"), "--cpus must be above 0"),
         (("--trials", "0"), "--trials must be above 0 and at most 1,000,000, got 0"),
-        (("--max-fail-rate", "nan"), "a share from 0 to 1"),
+        (("--max-fail-rate", "nan"), "--max-fail-rate must be from 0 to 1"),
         (("--time", "nan"), "expected a duration"),
         (("--executor", "dask"), "unknown executor 'dask'"),
         (("--study", ""), "name = '': a name is letters"),

@@ -46,9 +46,9 @@ def test_the_page_tells_what_was_saved_and_how_well_it_was_guessed(record, writt
     assert f"{len(ended)} of {record.trained_count()} trained trials ended early at a rung" in html
     assert f"which saved {saved:.1f} full trainings, or 11 s." in html
     assert "Measured, but never trained: 3 trials over a limit." in html
-    assert f"{len(rows) - len(complete)} times an architecture was drawn that the study held already" in html
-    assert f"An optimistic guess was kept of {len(complete)} trials trained in full: 1 (5 %) came out better" in html
-    assert "in the trained objective, where about 1 in 100 should." in html
+    assert f"{len(rows) - len(complete)} times the sampler drew an architecture that the study already had" in html
+    assert f"The optimistic forecast was kept for {len(complete)} trials trained in full: 1 (5 %) ended better" in html
+    assert "than it in the trained objective; about 1 in 100 should." in html
     cells = ["val_<wbr>loss", "1.00", "falling", str(len(complete))]
     assert all(cell in html.split("ranked beforehand")[1].split("</table>")[0] for cell in cells)
     assert html.count("What decides ") == 2 * len(record.objectives)  # the caption, and the picture's name
@@ -71,8 +71,8 @@ def test_search_json_holds_the_same_numbers(record, written):
 def test_a_study_of_before_shows_what_it_has(record, page):
     html = text_of(page.parent)
     assert "ended early at a rung" in html
-    assert "An optimistic guess was kept" not in html
-    assert "an architecture was drawn" not in html
+    assert "The optimistic forecast was kept" not in html
+    assert "the sampler drew" not in html
     assert "ranked beforehand" not in html
     assert "What decides val_loss" in html
 
@@ -82,12 +82,12 @@ def test_a_study_of_before_shows_what_it_has(record, page):
     [
         ([], ""),
         ([trial(0, redraws=0)], "No architecture was drawn twice."),
-        ([trial(0, redraws=1)], "1 time an architecture was drawn that the study held already, and then another."),
+        ([trial(0, redraws=1)], "1 time the sampler drew an architecture that the study already had, and drew again."),
         ([stopped(0, (100, 0.0))], "1 of 1 trained trial ended early at a rung, which saved 0.5 full trainings."),
         (
             [trial(0, State.PRUNED, reason="skipped"), trial(1, State.PRUNED, reason="infeasible:params")],
             "Measured, but never trained: "
-            "1 trial since even an optimistic guess was dominated and 1 trial over a limit.",
+            "1 trial since even the optimistic forecast was dominated and 1 trial over a limit.",
         ),
     ],
 )
@@ -105,8 +105,8 @@ def test_that_stopping_was_on_and_stopped_nothing_is_told_once_something_is_trai
 def test_what_cannot_be_said_is_told_in_words(tmp_path):
     few = [trial(i, params={"hidden": i}, metrics={"val_loss": 1.0 + i}, predicted={"val_loss": 1.0}) for i in range(5)]
     account = Account.of(study(few, [LOSS]))
-    assert account.ranked() == [("val_loss", "too few to say", "too few to say", 5)]
-    assert account.unsaid() == ["val_loss: too few trials to say (5 have it, and it takes 12)."]
+    assert account.ranked() == [("val_loss", "too few trials", "too few trials", 5)]
+    assert account.unsaid() == ["val_loss: too few trials (5 have a value, and 12 are needed)."]
     account.write(tmp_path)
     data = json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))
     assert data["ranking"][0]["predicted"] == {"spearman": None, "trials": 5}

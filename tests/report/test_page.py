@@ -233,5 +233,5 @@ def test_floors_of_groups_stand_in_the_table_beside_the_best_trial_and_need_no_s
     assert f"last exact_match:7 0.1250 {formatting.number(max(shares.values()))}" in told
     assert "(exact_match:7)" not in told
     assert "Longer than the context of 64 tokens: 3 of 1,000 in train, 2 of 60 in test." in told
-    assert "Answers cut off with that: 1 of 1,000 in train." in told
-    assert "Tokens that training never shows: 7 in val." in told
+    assert "Answers cut off with the rest: 1 of 1,000 in train." in told
+    assert "Tokens that the training split lacks: 7 in val." in told

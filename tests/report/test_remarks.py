@@ -49,11 +49,11 @@ def test_disturbed_measurements_are_told_with_what_they_may_have_decided():
     exact = trial(1, metrics=GOOD, contended=True, violations={"params": 0.5})
     summary = of(timed, exact, trial(2, metrics=GOOD))
     assert remarks(summary) == [
-        "2 trials of 3 had a time measured while something else ran on the machine: it may be too long. "
-        "1 trial of these may be over a limit on a time for that reason alone."
+        "2 of 3 trials had a time measured while other programs used the machine; it may be too long. "
+        "1 of them may be over a limit on a time for that reason alone."
     ]
     assert {why for _, why, _ in outcomes(summary)} == {
-        "over the limit on decode_ms_per_token, measured while something else ran",
+        "over the limit on decode_ms_per_token, measured while other programs ran",
         "over the limit on params",
         "non-dominated",
     }

@@ -45,7 +45,7 @@ def test_the_rarer_endings(record, changes, role):
     ("changes", "why"),
     [
         ({"reason": "dominated"}, "at step 100: could not reach the front"),
-        ({"reason": "skipped", "rungs": ()}, "even an optimistic guess at it was dominated"),
+        ({"reason": "skipped", "rungs": ()}, "even its optimistic forecast was dominated"),
         ({"violations": {"val_loss": 0.5}}, "at step 100: would end over the limit on val_loss"),
         ({"violations": {"weights_mib": 0.5}, "rungs": ()}, "over the limit on weights_mib"),
     ],
