@@ -27,7 +27,8 @@ from nas.settings.task_settings import TASK_KINDS, TASK_TABLES
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
-PAGES = {p.name: p for p in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]}
+AT_TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = {p.name: p for p in [*sorted((ROOT / "docs").glob("*.md")), *AT_TOP]}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
