@@ -20,7 +20,7 @@ from nas import bounds, files
 from nas.errors import InvalidArchitecture, nearest
 from nas.kinds import ATTENTION_SPECS, Additive, Attention, Cosine, Form, Position, Problem, Softmax, having
 from nas.printable import quoted
-from nas.spec import Hidden, Passes, Spec
+from nas.spec import Flag, Hidden, Passes, Real, Spec
 
 Family = Literal["decoder", "encoder", "encoder_decoder", "recurrent"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -41,8 +41,8 @@ class FeedForward(Spec):
     """
 
     kind: Literal["swiglu", "gelu", "relu2", "none"] = "swiglu"
-    ratio: float = Field(default=4.0, gt=0, le=16)
-    bias: bool = False
+    ratio: Real = Field(default=4.0, gt=0, le=16)
+    bias: Flag = False
 
     def inner(self, hidden: int) -> int:
         """Returns the inner size, a multiple of 8 (at least 8); 0 where there is none."""
@@ -117,7 +117,7 @@ class Architecture(Spec):
     hidden: Hidden
     blocks: tuple[Block, ...] = Field(min_length=1, max_length=bounds.BLOCKS)
     encoder_blocks: tuple[Block, ...] = Field(default=(), max_length=bounds.BLOCKS)
-    tied: bool = True
+    tied: Flag = True
     repeat: Passes = 1
     pooling: Literal["mean", "first"] = "mean"
 

@@ -20,7 +20,7 @@ from nas.kind_base import Headed as Headed
 from nas.kind_base import Kind as Kind
 from nas.kind_base import Position as Position
 from nas.kind_base import Problem as Problem
-from nas.spec import Size, Tokens
+from nas.spec import Flag, Real, Size, Tokens, Whole
 
 
 class Softmax(Grouped):
@@ -32,9 +32,9 @@ class Softmax(Grouped):
 
     kind: Literal["softmax"] = "softmax"
     forms = ("causal", "bidirectional", "cross")
-    qk_norm: bool = False
-    gate: bool = False
-    bias: bool = False
+    qk_norm: Flag = False
+    gate: Flag = False
+    bias: Flag = False
 
 
 class Latent(Headed):
@@ -83,7 +83,7 @@ class Differential(Headed):
     kind: Literal["differential"] = "differential"
     forms = ("causal", "bidirectional", "cross")
     positions = SCORED
-    subtracted: float = Field(default=0.5, ge=0, lt=1)
+    subtracted: Real = Field(default=0.5, ge=0, lt=1)
 
     def problem(self, hidden: int, position: Position | None = None) -> Problem | None:
         if problem := super().problem(hidden, "none" if position in (None, "rope") else position):
@@ -105,7 +105,7 @@ class Window(Grouped):
 
     kind: Literal["window"] = "window"
     window: Tokens = 32
-    global_tokens: int = Field(default=0, ge=0, le=CONTEXT)
+    global_tokens: Whole = Field(default=0, ge=0, le=CONTEXT)
 
     def __str__(self) -> str:
         return super().__str__().removesuffix(" global_tokens=0")
@@ -119,7 +119,7 @@ class BlockSparse(Grouped):
 
     kind: Literal["block_sparse"] = "block_sparse"
     block: Tokens = 16
-    stride: int = Field(default=4, ge=2, le=CONTEXT)
+    stride: Whole = Field(default=4, ge=2, le=CONTEXT)
     far: Tokens = 4
 
 
@@ -174,7 +174,7 @@ class GatedDelta(Headed):
     kind: Literal["gated_delta"] = "gated_delta"
     forms = ("causal",)
     positions = EVERYWHERE[::-1]
-    conv: int = Field(default=4, ge=0, le=CONV)
+    conv: Whole = Field(default=4, ge=0, le=CONV)
 
 
 class NoAttention(Kind):

@@ -6,12 +6,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas import bounds
 
-Size = Annotated[int, Field(gt=0, le=bounds.FEATURES)]
-Heads = Annotated[int, Field(gt=0, le=bounds.HEADS)]
-HeadSize = Annotated[int, Field(gt=0, le=bounds.HEAD_SIZE)]
-Tokens = Annotated[int, Field(gt=0, le=bounds.CONTEXT)]
-Hidden = Annotated[int, Field(gt=0, le=bounds.HIDDEN)]
-Passes = Annotated[int, Field(gt=0, le=bounds.REPEATED_BLOCKS)]
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false, and neither "yes" nor 1."""
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number: neither 2.0, "2" nor true."""
+Real = Annotated[float, Field(strict=True)]
+"""A number: neither "2" nor true."""
+Size = Annotated[Whole, Field(gt=0, le=bounds.FEATURES)]
+Heads = Annotated[Whole, Field(gt=0, le=bounds.HEADS)]
+HeadSize = Annotated[Whole, Field(gt=0, le=bounds.HEAD_SIZE)]
+Tokens = Annotated[Whole, Field(gt=0, le=bounds.CONTEXT)]
+Hidden = Annotated[Whole, Field(gt=0, le=bounds.HIDDEN)]
+Passes = Annotated[Whole, Field(gt=0, le=bounds.REPEATED_BLOCKS)]
 
 
 class Spec(BaseModel):

@@ -171,12 +171,11 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
     """Enqueues baselines that have no row yet, then failed trials if asked for."""
     rows = coordinator.store.rows()
     known = {row.user_attrs["architecture_id"] for row in rows}
-    for baseline in file.baselines:
-        architecture = baseline.architecture(file.family[0])
-        if architecture.id not in known:
-            known.add(architecture.id)
-            rates = file.train.learning_rate or ()
-            coordinator.enqueue(architecture, rates[0] if len(rates) > 1 else None, baseline=True)
+    rates = file.train.learning_rate or ()
+    for design in file.baseline_designs():
+        if design.id not in known:
+            known.add(design.id)
+            coordinator.enqueue(design, rates[0] if len(rates) > 1 else None, baseline=True)
     retried = {row.user_attrs.get("retry_of") for row in rows}
     for row in rows:
         if retry_failed and row.state.name == State.FAIL and row.number not in retried:

@@ -8,6 +8,7 @@ from pydantic import Field
 from nas.errors import InvalidStudyFile, UsageError
 from nas.results import METRICS, Goal, Metric, metric
 from nas.settings.study_settings import ConstraintSettings, ObjectiveSettings
+from nas.spec import Flag
 from nas.toml_table import Table
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -23,9 +24,9 @@ class MetricSettings(Table):
     goal: Goal
     unit: str = Field(default="", max_length=24)
     text: str = Field(default="", max_length=200)
-    cheap: bool = False
-    exact: bool = False
-    log: bool = False
+    cheap: Flag = False
+    exact: Flag = False
+    log: Flag = False
 
 
 def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:

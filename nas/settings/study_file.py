@@ -21,11 +21,11 @@ from pydantic import (
 )
 
 from nas import bounds, files
-from nas.architecture import Architecture, Family, first_error, path_of
-from nas.errors import InvalidArchitecture, InvalidStudyFile, NasError, nearest
+from nas.architecture import Family, first_error, path_of
+from nas.errors import InvalidStudyFile, NasError, nearest
 from nas.results import Constraint, Metric, Objective, metric
 from nas.settings.absent_file import which_file
-from nas.settings.baseline import BaselineSettings
+from nas.settings.baseline import Baselines, BaselineSettings, ParameterBaseline, check_architectures
 from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
 from nas.settings.own_training import ARCHITECTURES_ALONE, OWN_TRAIN_KEYS, TrialSettings, check_parameter_study
 from nas.settings.relative_corpus import place_corpus
@@ -47,7 +47,7 @@ from nas.settings.task_settings import (
 )
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings, untagged
-from nas.space.parameter_space import ParameterSpace, SearchSpace
+from nas.space.parameter_space import Design, ParameterSpace, SearchSpace
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged, tables_of
 
@@ -70,7 +70,7 @@ class StudyFile(Table):
     constraints: tuple[ConstraintSettings, ...] = ()
     search: SearchSettings = SearchSettings()
     resources: ResourceSettings = ResourceSettings()
-    baselines: tuple[BaselineSettings, ...] = Field(default=(), max_length=bounds.BASELINES)
+    baselines: Baselines = ()
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
@@ -89,24 +89,8 @@ class StudyFile(Table):
                 where="measure.prompt",
                 help=f"use at most {self.task.context - 1}, or leave it out: half the context",
             )
-        for i, baseline in enumerate(self.baselines):
-            try:
-                architecture = baseline.architecture(self.family[0])
-            except InvalidArchitecture as error:
-                raise InvalidStudyFile(error.message, code=error.code, where=f"baselines[{i}]") from None
-            self._learnable(architecture, f"baselines[{i}]")
+        check_architectures(self._short_baselines(), self.family[0], self.task.kind)
         return self
-
-    def _learnable(self, baseline: Architecture, where: str) -> None:
-        """Raises InvalidStudyFile when the task does not allow a baseline's family or source."""
-        kind, task = self.task.kind, TASK_KINDS[self.task.kind]
-        if baseline.family not in task.families:
-            text = f"family '{baseline.family}' cannot learn the task '{kind}'"
-            raise InvalidStudyFile(text, where=f"{where}.family", help=f"use {' or '.join(task.families)}")
-        if bool(baseline.encoder_blocks) != task.has_source:
-            text = f"the task '{kind}' {'has a source' if task.has_source else 'has no source'} to read"
-            help = "give encoder_depth and cross" if task.has_source else "leave encoder_depth and cross out"
-            raise InvalidStudyFile(text, where=f"{where}.encoder_depth", help=help)
 
     def _searchable(self) -> None:
         """Raises InvalidStudyFile when the families, their spaces and the task do not go together."""
@@ -159,6 +143,14 @@ class StudyFile(Table):
         """Returns the space that a search may choose from."""
         return ParameterSpace(self.space) if isinstance(self.space, ParameterSettings) else Space(self.spaces())
 
+    def baseline_designs(self) -> list[Design]:
+        """Returns the architectures or parameters that are tried first."""
+        values = [baseline.parameters for baseline in self.baselines if isinstance(baseline, ParameterBaseline)]
+        return [*values, *(short.architecture(self.family[0]) for short in self._short_baselines())]
+
+    def _short_baselines(self) -> list[BaselineSettings]:
+        return [baseline for baseline in self.baselines if isinstance(baseline, BaselineSettings)]
+
     @field_serializer("family")
     def _one_or_several(self, family: tuple[Family, ...]) -> str | list[str]:
         """Writes the families as a user does: the name alone, where there is only one."""
@@ -188,6 +180,8 @@ class StudyFile(Table):
             del data["metrics"]  # a study without any is stored as ever
         if isinstance(self.space, ParameterSettings):
             data = {key: value for key, value in data.items() if key not in ARCHITECTURES_ALONE}
+            if not self.baselines:
+                del data["baselines"]
             data["train"] = {key: value for key, value in data["train"].items() if key in OWN_TRAIN_KEYS}
         return data
 
@@ -302,9 +296,10 @@ TAGS: dict[Any, type[Table]] = {
     "one": SpaceSettings,
     "families": FamilySpaces,
     "parameters": ParameterSettings,
+    "baselines": BaselineSettings,
     **TASK_TABLES,
 }
-"""pydantic puts these tags behind `space` and `task` in a location."""
+"""The tables at these parts of a location. Most are the tags that pydantic puts behind `space` and `task`."""
 
 
 def _placed(error: InvalidStudyFile, text: str, source: str, preset: str | None = None) -> InvalidStudyFile:

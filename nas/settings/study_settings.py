@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nas import bounds
 from nas.results import Goal
+from nas.spec import Flag
 from nas.toml_table import Count, Number, Table, as_tuple, distinct, duration
 
 Rate = Annotated[Number, Field(gt=0, le=bounds.RATE)]
@@ -71,8 +72,8 @@ class SearchSettings(Table):
     trials: Annotated[Count, Field(le=bounds.TRIALS)] = 24
     sampler: Literal["auto", "pareto", "tpe", "nsga2", "gp", "random"] = "auto"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
-    stopping: bool = True
-    skip: bool = True
+    stopping: Flag = True
+    skip: Flag = True
 
 
 class ResourceSettings(Table):

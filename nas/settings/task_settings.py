@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_serialize
 
 from nas import bounds
 from nas.architecture import Family
+from nas.spec import Flag
 from nas.toml_table import Count, Number, Table
 
 
@@ -142,7 +143,7 @@ class AssociativeRecall(Table):
     vocabulary: Vocabulary = 256
     pairs: Count = 8
     power: Annotated[Number, Field(gt=0, le=100)] = 0.01
-    random_gaps: bool = True
+    random_gaps: Flag = True
 
     @property
     def data(self) -> str:

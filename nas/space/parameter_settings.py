@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from nas.spec import Flag
 from nas.toml_table import Table, as_tuple
 
 MOST_PARAMETERS, MOST_OPTIONS, LARGEST = 100, 1000, 10**12
@@ -19,7 +20,7 @@ class Range(Table):
     low: Bound
     high: Bound
     step: Bound | None = None
-    log: bool = False
+    log: Flag = False
 
     @property
     def whole(self) -> bool:
@@ -79,8 +80,38 @@ def _shape(value: Any) -> str:
 Parameter = Annotated[Annotated[Range, Tag("range")] | Annotated[Options, Tag("options")], Discriminator(_shape)]
 
 
+def is_fixed(parameter: Range | tuple[Any, ...]) -> bool:
+    """Tells whether a parameter has a single possible value."""
+    return parameter.count == 1 if isinstance(parameter, Range) else len(parameter) == 1
+
+
+def only(parameter: Range | tuple[Any, ...]) -> Any:
+    """Returns the value of a fixed parameter."""
+    return parameter.low if isinstance(parameter, Range) else parameter[0]
+
+
+def member(parameter: Range | tuple[Any, ...], value: Any) -> Any:
+    """Returns the value as the space holds it. Raises ValueError where the space lacks it."""
+    if not isinstance(parameter, Range):
+        same = [option for option in parameter if type(option) is type(value) and option == value]
+        if not same:
+            raise ValueError(f"expected one of {', '.join(map(repr, parameter))}")
+        return same[0]
+    if isinstance(value, bool) or not isinstance(value, int if parameter.whole else int | float):
+        raise ValueError(f"expected a {'whole ' if parameter.whole else ''}number")
+    if not parameter.low <= value <= parameter.high:
+        raise ValueError(f"expected {parameter.low} to {parameter.high}")
+    if parameter.step is not None:
+        steps = round((value - parameter.low) / parameter.step)
+        if abs(parameter.low + steps * parameter.step - value) > 1e-9 * max(abs(value), parameter.step):
+            raise ValueError(f"expected a number of steps of {parameter.step} from {parameter.low}")
+    return value if parameter.whole else float(value)
+
+
 def untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Returns pydantic's location without the tag behind a parameter's name."""
+    """Returns pydantic's location without the tag behind a parameter's name or a baseline's number."""
+    if location[:1] == ("baselines",) and location[2:3] in (("short",), ("values",)):
+        return (*location[:2], *location[3:])
     tagged = location[:3] == ("space", "parameters", "parameters") and location[4:5] in (("range",), ("options",))
     return (*location[:4], *location[5:]) if tagged else location
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from nas.architecture import Architecture
 from nas.results import one_line
 from nas.space.architecture_space import Space
-from nas.space.parameter_settings import ParameterSettings, Range
+from nas.space.parameter_settings import ParameterSettings, Range, is_fixed, only
 
 MOST_WALKED = 100_000
 
@@ -90,7 +90,7 @@ class ParameterSpace:
 
     def _free(self, parameters: Parameters) -> dict[str, Any]:
         given = self.settings.parameters
-        return {name: value for name, value in parameters.values.items() if not _is_fixed(given[name])}
+        return {name: value for name, value in parameters.values.items() if not is_fixed(given[name])}
 
 
 Design: TypeAlias = Architecture | Parameters
@@ -98,13 +98,9 @@ Design: TypeAlias = Architecture | Parameters
 SearchSpace: TypeAlias = Space | ParameterSpace
 
 
-def _is_fixed(given: Range | tuple[Any, ...]) -> bool:
-    return given.count == 1 if isinstance(given, Range) else len(given) == 1
-
-
 def _chosen(trial: ParameterChooser, name: str, given: Range | tuple[Any, ...]) -> Any:
-    if _is_fixed(given):
-        return given.low if isinstance(given, Range) else given[0]
+    if is_fixed(given):
+        return only(given)
     if not isinstance(given, Range):
         return trial.suggest_categorical(name, list(given))
     if given.whole:

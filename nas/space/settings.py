@@ -12,6 +12,7 @@ from nas.architecture import CROSS_KINDS, FAMILIES, Block, Family, FeedForward, 
 from nas.errors import InvalidStudyFile, nearest
 from nas.kinds import ATTENTION_SPECS, Form, Kind, Position, Problem, having
 from nas.space.parameter_settings import ParameterSettings
+from nas.spec import Flag
 from nas.toml_table import Count, Number, Table, as_range, as_tuple, distinct
 
 Depth = Annotated[Count, Field(le=bounds.BLOCKS)]
@@ -26,7 +27,7 @@ class FeedForwardChoices(Table):
         tuple[Literal["swiglu", "gelu", "relu2", "none"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ] = ("swiglu",)
     ratio: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (4.0,)
-    bias: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (False,)
+    bias: Annotated[tuple[Flag, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (False,)
 
     def specs(self) -> tuple[FeedForward, ...]:
         """Returns the combinations. Raises InvalidArchitecture for an impossible ratio."""
@@ -46,7 +47,7 @@ class SpaceSettings(Table):
     hidden: Annotated[
         tuple[Annotated[Count, Field(le=bounds.HIDDEN)], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ]
-    mixed: bool = False
+    mixed: Flag = False
     attention: tuple[dict[str, Any], ...] = ()
     feed_forward: FeedForwardChoices = FeedForwardChoices()
     position: Annotated[tuple[Position, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
@@ -54,7 +55,7 @@ class SpaceSettings(Table):
     residual: Annotated[
         tuple[Literal["sequential", "parallel", "post"], ...], BeforeValidator(as_tuple), AfterValidator(distinct)
     ] = ("sequential",)
-    tied: Annotated[tuple[bool, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (True,)
+    tied: Annotated[tuple[Flag, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = (True,)
     repeat: Annotated[
         tuple[Annotated[Count, Field(le=bounds.REPEATED_BLOCKS)], ...],
         BeforeValidator(as_tuple),

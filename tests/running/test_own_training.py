@@ -302,6 +302,58 @@ def test_spaces_that_cannot_be_are_told_with_place_and_value(change, message, wh
     assert caught.value.where.endswith(where)
 
 
+BASELINE = '[[baselines]]\nx = 0.5\nwidth = 8\nshape = "flat"\n'
+
+
+def test_baselines_are_values_of_all_parameters_tried_first_and_never_ended_early(tmp_path):
+    text = TEXT + BASELINE + BASELINE.replace("0.5", "1").replace('"flat"', '"flat"\nfixed = 7')
+    study = file("search.trials=4", text=text)
+    assert study_file.parse(study.to_toml()) == study
+    record = run(tmp_path / "own", study=study).study.record()
+    first = [trial.parameters for trial in record.trials if trial.baseline]
+    assert first == [{"x": x, "width": 8, "shape": "flat", "fixed": 7} for x in (0.5, 1.0)]
+    assert [trial.state for trial in record.trials[:2]] == [State.COMPLETE] * 2
+    assert record.trials[0].params == {"x": 0.5, "width": 8, "shape": "flat"}
+    again = run(tmp_path / "own", study=file("search.trials=5", text=text)).study.record()
+    assert [trial.number for trial in again.trials if trial.baseline] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "where"),
+    [
+        (("x = 0.5", "y = 0.5"), "'y' is no parameter of [space.parameters]", "baselines[0].y"),
+        (("x = 0.5\n", ""), "'x' is missing", "baselines[0]"),
+        (("x = 0.5", "x = 1.5"), "baselines[0].x = 1.5: expected 0.0 to 1.0", "baselines[0].x"),
+        (("x = 0.5", "x = true"), "expected a number", "baselines[0].x"),
+        (("width = 8", "width = 8.0"), "expected a whole number", "baselines[0].width"),
+        (('"flat"', '"falt"'), "expected one of 'round', 'flat'", "baselines[0].shape"),
+        (('"flat"', '"flat"\nfixed = 8'), "expected one of 7", "baselines[0].fixed"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_a_baseline_that_the_space_lacks_is_told_with_place_and_value(change, message, where):
+    with pytest.raises(InvalidStudyFile) as caught:
+        file(text=TEXT + BASELINE.replace(*change))
+    assert message in caught.value.message
+    assert caught.value.where.endswith(where)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "space.parameters.x={low=0.0, high=1.0, log='no'}",
+        "metrics.size.log='yes'",
+        "metrics.size.cheap=1",
+        "metrics.error.exact='on'",
+        "search.skip=0",
+        "search.stopping='off'",
+    ],
+)
+def test_only_true_and_false_are_accepted_where_they_belong(given):
+    with pytest.raises(InvalidStudyFile, match="input should be a valid boolean"):
+        file(given)
+
+
 def test_a_space_is_counted_or_continuous_and_comes_back_from_its_stored_form():
     assert file().search_space().size() is None
     discrete = file(text=TEXT.replace("low = 0.0, high = 1.0", "low = 0.0, high = 1.0, step = 0.25"))

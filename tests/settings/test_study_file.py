@@ -176,7 +176,7 @@ def test_overrides_that_lead_nowhere_are_usage_errors(override):
             "kind 'softmax': kv_heads=3 must divide heads=1",
             "use one of 1",
         ),
-        ('kv_heads = [1, "half", "all"]', 'kv_heads = "half"', "kv_heads='half' of heads=1 is no whole", "'all'"),
+        ('kv_heads = [1, "half", "all"]', 'kv_heads = "half"', "kv_heads='half' of heads=1 is not a whole", "'all'"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(text, replacement, message, help):
