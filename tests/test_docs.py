@@ -330,3 +330,10 @@ def test_links_lead_somewhere(page):
         path = PAGES[page].parent / target if target else PAGES[page]
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), anchor
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_project_that_the_text_names_exist(page):
+    added = {"nas/attention/mean.py", "nas/tasks/correction.py"} if page == "extending.md" else set()
+    named = re.findall(r"(?<![\w/.])(?:nas|tests|docs|search_spaces)/[\w/]+\.\w+", " ".join(spans(prose(page))))
+    assert {name for name in named if not (ROOT / name).exists()} == added
