@@ -65,7 +65,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """Holds what is known before training; all metrics that the study file calls `cheap`."""
+    """Holds what is known before training; all metrics that the study file calls `cheap`.
+
+    `contended`, 1 or 0 among them, tells that other load disturbed the measurement. NAME_best is the fastest reading of
+    a metric, by which limits are then judged.
+    """
 
     metrics: Mapping[str, float]
 

@@ -6,8 +6,6 @@ from typing import Self
 
 import numpy as np
 
-from nas.results import METRICS
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -41,5 +39,5 @@ def at_best_pace(metrics: Mapping[str, float]) -> Mapping[str, float]:
     """
     if not metrics.get("contended"):
         return metrics
-    best = {name: metrics[f"{name}_best"] for name in METRICS if f"{name}_best" in metrics}
+    best = {name: metrics[f"{name}_best"] for name in metrics if f"{name}_best" in metrics}
     return {**metrics, **best}

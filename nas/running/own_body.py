@@ -1,9 +1,12 @@
 """Chooses the body that runs the trials of a launch: the built-in training, or a function of the user's."""
 
 import importlib
+import pkgutil
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -34,18 +37,55 @@ class OwnBody:
         if self.beside and self.beside not in sys.path:
             sys.path.insert(0, self.beside)
         module, _, name = self.name.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            text = f"the body '{self.name}' cannot be imported: {error}"
-            help = "name it module:function; modules beside the study file are found, and all that are installed"
-            raise UsageError(text, code="no-body", where="trial.body", help=help) from error
+        found: Any = self._module(module)
+        path = name.split(".")
+        for i, part in enumerate(path):
+            if not hasattr(found, part):
+                text = f"the body '{self.name}' cannot be found: '{':'.join([module, *path[:i]])}' has no '{part}'"
+                near = _near(part, [key for key, value in vars(found).items() if callable(value)])
+                raise _no_body(text, near and f"{module}:{'.'.join([*path[:i], near, *path[i + 1 :]])}")
+            found = getattr(found, part)
         if not callable(found):
-            raise UsageError(f"the body '{self.name}' is not a function", code="no-body", where="trial.body")
+            raise _no_body(f"the body '{self.name}' is not a function")
         function: public.BodyFunction = found
         return function
+
+    def _module(self, module: str) -> Any:
+        """Imports the module. Raises UsageError: with a near name where there is none, or with what its import
+        raised.
+        """
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if module != missing and not module.startswith(f"{missing}."):  # the module lacks another one
+                raise self._fails(module, error) from error
+            parent = missing.rpartition(".")[0]
+            folders = getattr(sys.modules[parent], "__path__", []) if parent in sys.modules else [self.beside or "."]
+            near = _near(missing, [f"{parent}.{each.name}".lstrip(".") for each in pkgutil.iter_modules(folders)])
+            rest = self.name.removeprefix(missing)
+            raise _no_body(f"the body '{self.name}' cannot be found: {error}", near and near + rest) from error
+        except (Exception, SystemExit) as error:  # the module is the user's, and may raise anything
+            raise self._fails(module, error) from error
+
+    def _fails(self, module: str, error: BaseException) -> UsageError:
+        """Returns the error for a module whose own code fails."""
+        last = "".join(traceback.format_exception_only(error)).strip()
+        text = f"the body '{self.name}' cannot be imported: importing '{module}' fails"
+        return UsageError(text, code="no-body", where="trial.body", detail=last, help=f"python -c 'import {module}'")
+
+
+def _near(name: str, valid: Sequence[str]) -> str:
+    """Returns the valid name that is nearest to a misspelt one; empty where none is near."""
+    return next(iter(get_close_matches(name, valid, n=1, cutoff=0.6)), "")
+
+
+def _no_body(text: str, near: str = "") -> UsageError:
+    """Returns the error for a body that is not there, with the one that may be meant."""
+    help = "name it module:function; modules beside the study file are found, and all that are installed"
+    return UsageError(
+        text, code="no-body", where="trial.body", help=f"did you mean '{near}'?\n{help}" if near else help
+    )
 
 
 def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[StudyFile, OwnBody | None]:

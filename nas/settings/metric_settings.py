@@ -12,8 +12,8 @@ from nas.spec import Flag
 from nas.toml_table import Table
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
-SPREADS = ("_p10", "_p90", "_p95", "_count")
-"""The spread of a metric is stored under its name with these endings."""
+SPREADS = ("_p10", "_p90", "_p95", "_count", "_best")
+"""The spread of a metric, and its fastest reading, are stored under its name with these endings."""
 RESERVED = ("contended", "trial", "number", "state", "reason")
 """These names are columns of the report or marks of a trial."""
 
@@ -39,7 +39,7 @@ def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
         if name in METRICS or name in RESERVED or ending:
             text = f"'{name}' is built in and cannot be declared again" if name in METRICS else f"'{name}' is reserved"
             raise InvalidStudyFile(
-                f"names that end in {ending} hold a metric's spread" if ending else text,
+                f"names that end in {ending} hold readings of another metric" if ending else text,
                 code="metric-name",
                 where=f"metrics.{name}",
                 detail=_meaning(METRICS[name]) if name in METRICS else "",

@@ -110,12 +110,39 @@ def test_what_needs_an_architecture_is_refused_by_name(place, monkeypatch, capsy
     assert (code, "3 of 3 trials trained" in err) == (0, True)
 
 
-def test_a_body_that_is_not_there_is_told_with_its_place(place, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("body", "told", "near"),
+    [
+        ("nowhere_at_all:train", "No module named 'nowhere_at_all'", ""),
+        ("json:train", "'json' has no 'train'", ""),
+        ("BODY:trian", "'BODY' has no 'trian'", "did you mean 'BODY:train'?"),
+        ("BODIES:train", "No module named 'BODIES'", "did you mean 'BODY:train'?"),
+        ("package_of.bodys:train", "No module named 'package_of.bodys'", "did you mean 'package_of.bodies:train'?"),
+        ("pakage_of.bodies:train", "No module named 'pakage_of'", "did you mean 'package_of.bodies:train'?"),
+        ("package_of.bodies:Runner.trian", "'package_of.bodies:Runner' has no 'trian'", "bodies:Runner.train'?"),
+        ("package_of.bodies:limit", "'package_of.bodies:limit' is not a function", ""),
+        ("package_of.broken:train", "importing 'package_of.broken' fails", ""),
+        ("package_of.lacking:train", "importing 'package_of.lacking' fails", ""),
+    ],
+)
+def test_a_body_that_is_not_there_is_told_with_its_place_and_a_near_name(place, monkeypatch, capsys, body, told, near):
     text = (place / "space" / "mine.toml").read_text()
-    for body, told in (("nowhere_at_all:train", "No module named"), ("json:train", "has no attribute 'train'")):
-        (place / "space" / "other.toml").write_text(text.replace(text.split('body = "')[1].split('"')[0], body))
-        code, _, err = called(monkeypatch, capsys, "search", "space/other.toml", "--executor", "serial")
-        assert (code, "trial.body" in err, told in err) == (2, True, True)
+    own = text.split('body = "')[1].split(":")[0]
+    package = place / "space" / "package_of"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "bodies.py").write_text("limit = 3\ndef train(job): ...\nclass Runner:\n    def train(job): ...\n")
+    (package / "broken.py").write_text("def train(job)\n")
+    (package / "lacking.py").write_text("import no_such_module_at_all\n")
+    body, told, near = (
+        part.replace("BODY", own).replace("BODIES", own.replace("body", "bdy")) for part in (body, told, near)
+    )
+    (place / "space" / "other.toml").write_text(text.replace(f"{own}:train", body))
+    code, _, err = called(monkeypatch, capsys, "search", "space/other.toml", "--executor", "serial")
+    for name in [name for name in sys.modules if name.startswith("package_of")]:
+        del sys.modules[name]
+    assert (code, err.count("error["), "trial.body" in err) == (2, 1, True)
+    assert (told in err, near in err, "did you mean" in err) == (True, True, bool(near)), err
     assert not (place / "runs" / "mine" / "study.db").exists()
 
 

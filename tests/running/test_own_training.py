@@ -177,6 +177,25 @@ def test_a_metric_on_a_logarithmic_scale_is_above_zero(tmp_path):
     assert "size = 0 before training must be above 0" in outcome.study.record().trials[0].detail
 
 
+@pytest.mark.parametrize(
+    ("exact", "fastest", "state", "feasible"),
+    [("false", 40, State.COMPLETE, True), ("false", 70, State.COMPLETE, False), ("true", 70, State.PRUNED, False)],
+)
+def test_a_measurement_that_a_body_calls_contended_is_judged_by_its_fastest_readings(
+    tmp_path, exact, fastest, state, feasible
+):
+    def body(job: Job):
+        yield Measured({"size": 90, "size_best": fastest, "contended": 1})
+        yield Finished({"error": 1.0})
+
+    text = TEXT.replace("cheap = true\nexact = true", f"cheap = true\nexact = {exact}")
+    study = file("search.trials=1", "search.sampler=random", text=text)
+    launch = driver.Launch(executor="serial", max_fail_rate=1.0)
+    first = driver.run(study, tmp_path / "own", launch, body=body).study.record().trials[0]
+    assert (first.state, first.feasible, first.contended, first.metrics["size"]) == (state, feasible, True, 90)
+    assert first.reason == ("infeasible:size" if state is State.PRUNED else "")
+
+
 def saving(job: Job):
     """Trains step by step, and saves each; asks whether to stop between steps."""
     saved = job.folder / "step"

@@ -296,7 +296,7 @@ def test_metrics_of_the_studys_own_are_objectives_and_limits_with_what_the_file_
     ("table", "message", "help"),
     [
         ("[metrics.val_loss]\ngoal = 'max'", "'val_loss' is built in and cannot be declared again", "another name"),
-        ("[metrics.error_p90]\ngoal = 'max'", "names that end in _p90 hold a metric's spread", "another name"),
+        ("[metrics.error_p90]\ngoal = 'max'", "names that end in _p90 hold readings of another metric", "another name"),
         ("[metrics.contended]\ngoal = 'max'", "'contended' is reserved", "another name"),
         ("[metrics.error]\ngaol = 'max'", "unknown key 'gaol'", "did you mean 'goal'?"),
         ("[metrics.error]\nunit = 'ms'", "'metrics.error.goal' is missing", ""),
