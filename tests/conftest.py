@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 
 # Before torch is imported, here and in every process that a test starts: on small tensors, threads wait for each other
 # more than they work.
@@ -20,3 +21,16 @@ def _locks_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setattr(tempfile, "tempdir", folder)
     monkeypatch.setenv("TMPDIR", folder)
     (tmp_path_factory.getbasetemp() / "locks").mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every measurement in this process counts as it is: beside other tests, waiting for a quiet machine is in vain.
+
+    For tests that have real models measured, and of which none judges a time.
+    """
+    from nas.measure import cheap, latency
+    from nas.running import measuring
+
+    monkeypatch.setattr(measuring, "TRIES", 1)
+    monkeypatch.setattr(cheap, "latency", partial(latency.latency, seconds=0))

@@ -27,7 +27,7 @@ def printed(outputs) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 def test_a_cell_shows_progress_and_an_interrupt_leaves_the_study_resumable(file):
     cells = [nbformat.v4.new_code_cell(source) for source in (PROGRESS, INTERRUPTED, RESUMED)]
     notebook = nbformat.v4.new_notebook(cells=cells)

@@ -1,4 +1,4 @@
-"""The retest of measuring runs, beside a real trainer; its figures depend on the machine and are not judged here."""
+"""The retest of measuring runs, once beside a real trainer. Its figures depend on the machine and are not judged."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from nas.settings import study_file
 from tests.running.tables import settings
 from tests.running.test_driver import TINY
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured_once")]
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
@@ -26,7 +26,7 @@ def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
 
 def test_encoders_have_no_decoding_to_compare():
     file = study_file.load(SPACES / "list_ops.toml", ["measure.repeats=3", "train.batch=2"])
-    result = retest(file, architectures=3, trainers=1)
+    result = retest(file, architectures=3, trainers=0)
     assert "prefill_ms_spearman" in result
     assert "decode_ms_per_token_spearman" not in result
 
@@ -37,5 +37,5 @@ def test_whole_answers_are_told_beside_their_parts(tmp_path):
     file = study_file.load(
         SPACES / "reverse_spans.toml", [f"task.corpus={corpus}", "task.context=8", "measure.repeats=3"]
     )
-    result = retest(file, architectures=3, trainers=1)
+    result = retest(file, architectures=3, trainers=0)
     assert 0 <= result["parts_median_difference"] <= result["parts_most_difference"] < math.inf

@@ -40,7 +40,7 @@ def test_a_process_that_dies_is_an_error():
         list(side_by_side(killed, [1], 1))
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, -2)])
 def test_nothing_is_left_of_a_benchmark_that_is_killed(tmp_path, number, code):
     lines = f"""

@@ -14,7 +14,6 @@ import torch
 from nas.errors import OutOfReach, UsageError
 from nas.measure import DeviceLock
 
-pytestmark = pytest.mark.alone
 TRAINER = """
 import sys, time
 from pathlib import Path
@@ -56,6 +55,7 @@ def end(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_measurer_gets_in_and_trainers_pause_until_it_leaves(tmp_path):
     steps = [tmp_path / "a", tmp_path / "b"]
     trainers = [start(TRAINER, tmp_path, path) for path in steps]
@@ -78,6 +78,7 @@ def test_a_measurer_gets_in_and_trainers_pause_until_it_leaves(tmp_path):
             end(trainer)
 
 
+@pytest.mark.slow
 def test_the_kernel_frees_what_a_killed_measurer_held(tmp_path):
     holder, stepped = start(HOLDER, tmp_path), threading.Event()
 

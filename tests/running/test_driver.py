@@ -25,7 +25,7 @@ from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
 from tests.running.tables import settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured_once")]
 SERIAL = Launch(executor="serial")
 TINY = (
     "space.hidden=[16,32]",

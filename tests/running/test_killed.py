@@ -15,7 +15,7 @@ from nas.results import State
 from nas.study import open_study
 from tests.running.test_driver import TINY
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 TRIALS = 5
 STUDY = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
 
