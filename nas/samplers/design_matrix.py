@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from nas.samplers.candidates import Candidate, Key, SpaceFunction, replay_candidate
 from nas.samplers.encoding import MOST_CACHED, CandidateRows
+from nas.samplers.outliers import scale_of
 from nas.samplers.point_sets import Floats
 from nas.samplers.trial_history import GrowingArray, ObservedTrial, TrialHistory
+
+FURTHEST = 1e3
+"""No known objective counts as further from the usual ones than so many standard deviations."""
 
 
 class DesignMatrix:
@@ -81,18 +85,20 @@ class DesignMatrix:
         quality.
         """
         centre_K, scale_K = self._scale or self._set_scale()
-        return np.concatenate(
-            [self._own_rows.of(candidates), (self._cheap_CK(candidates) - centre_K) / scale_K], axis=1
-        )
+        with np.errstate(over="ignore"):
+            unlike_CK = (self._cheap_CK(candidates) - centre_K) / scale_K
+        unlike_CK = np.clip(unlike_CK, -FURTHEST, FURTHEST)
+        return np.concatenate([self._own_rows.of(candidates), unlike_CK], axis=1)
 
     def _set_scale(self) -> tuple[Floats, Floats]:
         yardstick = self.yardstick or self.candidates(self.history.done)[: self.first]
         self._own_rows.scale_over(yardstick)
         cheap_CK = self._cheap_CK(yardstick)
-        known = cheap_CK[np.isfinite(cheap_CK).all(axis=1)]
-        nothing_K = np.zeros(len(self._cheap))
-        spread_K = known.std(axis=0) if len(known) else nothing_K
-        self._scale = (known.mean(axis=0) if len(known) else nothing_K, np.where(spread_K > 0, spread_K, 1.0))
+        known_NK = cheap_CK[np.isfinite(cheap_CK).all(axis=1)]
+        for k in range(len(self._cheap)):
+            known_NK[:, k] = scale_of(known_NK[:, k]).apply(known_NK[:, k])
+        centre_K, spread_K = _centre_and_spread(known_NK)
+        self._scale = centre_K, np.where(spread_K > 0, spread_K, 1.0)
         return self._scale
 
     def _cheap_CK(self, candidates: Sequence[Candidate]) -> Floats:
@@ -109,3 +115,12 @@ class DesignMatrix:
             if any(name not in trial.params or trial.params[name] != value for name, value in found.params.items()):
                 return None
         return found if all(map(math.isfinite, self.cheap_of(found).values())) else None
+
+
+def _centre_and_spread(known_NK: Floats) -> tuple[Floats, Floats]:
+    """Returns means and standard deviations, 0 of nothing, computed in units in which no square overflows."""
+    if not len(known_NK):
+        return np.zeros(known_NK.shape[1]), np.zeros(known_NK.shape[1])
+    exponent_K = np.frexp(np.abs(known_NK).max(axis=0))[1]
+    scaled_NK = np.ldexp(known_NK, -exponent_K)
+    return np.ldexp(scaled_NK.mean(axis=0), exponent_K), np.ldexp(scaled_NK.std(axis=0), exponent_K)

@@ -26,7 +26,8 @@ FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14, 5: 10, 6: 6, 7: 5, 8: 4}
 FEWEST_KEPT = 2
 """So many points are kept with more objectives: they give about M² / 2 boxes."""
 
-
+USUAL_EXPONENT = 64
+"""Powers of two up to this are usual: the product of ten objectives does not overflow."""
 LARGEST_LOG = 700.0
 """Approximately the largest logarithm of a float."""
 
@@ -100,17 +101,26 @@ class Boxes:
 
 
 def expected_improvement(beliefs: Sequence[Belief], front_NM: Floats, reference_M: Floats) -> Floats:
-    """Returns E[HVI] of each candidate over the front, (C,). The front may hold dominated points and may be empty."""
+    """Returns E[HVI] of each candidate over the front, (C,). The front may hold dominated points and may be empty.
+
+    Objectives in very large or very small units count in others, so that no product overflows or vanishes.
+    """
     boxes = split(thin(front_NM, reference_M), reference_M)
     product_CK: Floats | None = None
     for m, belief in enumerate(beliefs):
-        psi_CE = belief.shortfall(boxes.edges[m])
+        psi_CE = _in_usual_units(belief.shortfall(boxes.edges[m]))
         widths_CK = psi_CE[:, boxes.upper_KM[:, m]] - psi_CE[:, boxes.lower_KM[:, m]]
         product_CK = widths_CK if product_CK is None else product_CK * widths_CK
     if product_CK is None:
         raise ValueError("at least one objective is needed")
     improvement_C: Floats = product_CK.sum(axis=1)
     return improvement_C
+
+
+def _in_usual_units(psi_CE: Floats) -> Floats:
+    """Divides by a power of two, which rounds nothing, where the largest is beyond `USUAL_EXPONENT`."""
+    exponent = math.frexp(float(psi_CE.max(initial=0.0)))[1]
+    return psi_CE if abs(exponent) <= USUAL_EXPONENT else np.ldexp(psi_CE, -exponent)
 
 
 def split(front_NM: Floats, reference_M: Floats) -> Boxes:

@@ -22,6 +22,18 @@ def nondominated(values_NM: Floats) -> Indexes:
     return np.flatnonzero(moocore.is_nondominated(values_NM))
 
 
+def near_front(values_PM: Floats, count: int) -> Indexes:
+    """Returns whole layers of non-domination, best first, the last row of each first, until there are at least `count`
+    rows.
+    """
+    left, found = np.arange(len(values_PM)), list[int]()
+    while len(left) and len(found) < count:
+        layer = nondominated(values_PM[left])
+        found += left[layer[::-1]].tolist()
+        left = np.delete(left, layer)
+    return np.array(found, dtype=np.intp)
+
+
 def reference_point(best_M: Floats, worst_M: Floats) -> Floats:
     """Returns the point that bounds the hypervolume of rows between these: a tenth of the range beyond the worst.
 

@@ -15,7 +15,8 @@ from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_from_tr
 from nas.samplers.design_matrix import DesignMatrix
 from nas.samplers.encoding import MOST_CACHED
 from nas.samplers.hypervolume_improvement import Exact, LogNormal, expected_improvement
-from nas.samplers.point_sets import Floats, Indexes, nearest_distance, nondominated, reference_point
+from nas.samplers.outliers import OutlierScale, scale_of
+from nas.samplers.point_sets import Floats, near_front, nearest_distance, reference_point
 from nas.samplers.surrogate import Observations, Surrogate, kernel, thinned
 from nas.samplers.trial_history import ObservedTrial, TrialHistory
 
@@ -62,6 +63,7 @@ class StudyModel:
         )
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
         self._costs: dict[Key, float] = {}
+        self._scales: tuple[int, list[OutlierScale]] = (-1, [])
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
 
     @property
@@ -92,7 +94,7 @@ class StudyModel:
     def parents(self) -> list[Candidate]:
         """Returns the trials near the front, best layer first, the newest of a layer first."""
         eligible = np.flatnonzero(self.history.eligible_N & self.design.mask_N())
-        near = eligible[_near_front(self.history.values_NM[eligible], FEWEST_PARENTS)][:MOST_PARENTS]
+        near = eligible[near_front(self.history.values_NM[eligible], FEWEST_PARENTS)][:MOST_PARENTS]
         return self.design.candidates([self.history.done[i] for i in near])
 
     def shown_space(self) -> SpaceFunction | None:
@@ -120,6 +122,19 @@ class StudyModel:
                 values[m] = float(self._surrogate(m).predict(row_1D).below(BOUND_SDS)[0])
         return self.history.external(values)
 
+    def scales(self) -> list[OutlierScale]:
+        """Returns the scale of each objective: that of the finished trials' values and the base's known ones."""
+        if self._scales[0] != len(self.history.done):
+            columns = [self.with_base(m, column) for m, column in enumerate(self.history.values_NM.T)]
+            self._scales = len(self.history.done), [scale_of(column) for column in columns]
+        return self._scales[1]
+
+    def with_base(self, m: int, column: Floats) -> Floats:
+        """Returns these values of an objective and, if it is cheap, those of the base."""
+        if m not in self.functions.cheap:
+            return column
+        return np.concatenate([column, [self.design.cheap_of(candidate)[m] for candidate in self.base]])
+
     def _surrogates(self) -> dict[int, Surrogate]:
         """Makes a surrogate for each objective that is not cheap."""
         return {m: self._surrogate(m) for m in range(len(self.history.directions)) if m not in self.functions.cheap}
@@ -129,6 +144,7 @@ class StudyModel:
 
         A running trial without a value counts as if it turned out as expected, so that the next proposal is another.
         """
+        scale = self.scales()[m]
         seen, waiting, going = self._observed(m), list[Candidate](), list[tuple[Candidate, float, float]]()
         for trial in self.history.open:
             candidate, told = self.design.candidate(trial), self.history.expected(trial, m)
@@ -139,7 +155,7 @@ class StudyModel:
         if going:
             y_P, spread_P = np.array([told for _, *told in going]).T
             rows_PD = self.design.rows([candidate for candidate, _, _ in going])
-            seen = seen.joined(Observations(rows_PD, y_P, spread_P))
+            seen = seen.joined(Observations(rows_PD, scale.apply(y_P), spread_P))
         fitted = self._kernel(f"objective {m}", self.history.values_NM[:, m])
         surrogate = Surrogate(seen, fitted)
         if not waiting:
@@ -150,7 +166,9 @@ class StudyModel:
 
     def _observed(self, m: int) -> Observations:
         """Returns the values of the finished trials that are known, or extrapolated from their last rung."""
-        return self._told(*self.history.extrapolated(m))
+        y_N, spread_N = self.history.extrapolated(m)
+        scale = self.scales()[m]
+        return self._told(scale.apply(y_N), spread_N + scale.doubt(y_N))
 
     def _told(self, y_N: Floats, spread_N: Floats | None = None, count: int | None = None) -> Observations:
         """Returns the first `count` values that are not NaN; of many, a part."""
@@ -165,10 +183,12 @@ class StudyModel:
 
         Only final values are used here, since an extrapolated value changes with later trials.
         """
-        count = scheduled(int((np.isfinite(y_N) & self.design.mask_N()).sum()))
+        told = np.flatnonzero(np.isfinite(y_N) & self.design.mask_N())
+        count = scheduled(len(told))
         state = (count, self.design.version)
         if what not in self._kernels or self._kernels[what][0] != state:
-            self._kernels[what] = (state, kernel(self._told(y_N, count=count)))
+            scale = scale_of(y_N[told[:count]])
+            self._kernels[what] = (state, kernel(self._told(scale.apply(y_N), scale.doubt(y_N), count)))
         return self._kernels[what][1]
 
     def _front(self, surrogates: Mapping[int, Surrogate]) -> Floats:
@@ -176,19 +196,25 @@ class StudyModel:
         values.
         """
         eligible = np.flatnonzero(self.history.eligible_N)
-        near = eligible[_near_front(self.history.values_NM[eligible], FRONT_POOL)]
+        near = eligible[near_front(self.history.values_NM[eligible], FRONT_POOL)]
         trials = [*(self.history.done[i] for i in near), *(trial for trial in self.history.open if trial.feasible)]
         values_PM = np.array([trial.values_M for trial in trials]).reshape(-1, len(self.history.directions))
+        for m, scale in enumerate(self.scales()):
+            values_PM[:, m] = scale.apply(values_PM[:, m])
         candidates = self.design.candidates(trials)
         if candidates:
             described = [i for i, trial in enumerate(trials) if self.design.candidate(trial)]
             for m in self.functions.cheap:
-                values_PM[described, m] = [self.design.cheap_of(candidate)[m] for candidate in candidates]
+                values_PM[described, m] = self.cheap_values(m, candidates)
             rows_PD = self.design.rows(candidates)
             for m, surrogate in surrogates.items():
                 values_PM[described, m] = surrogate.smoothed(rows_PD)
         known_PM: Floats = values_PM[np.isfinite(values_PM).all(axis=1)]
         return known_PM
+
+    def cheap_values(self, m: int, candidates: Sequence[Candidate]) -> Floats:
+        """Returns one cheap objective of each candidate, on its scale."""
+        return self.scales()[m].apply([self.design.cheap_of(candidate)[m] for candidate in candidates])
 
     def log_feasible(self, rows_CD: Floats) -> Floats:
         """Returns the logarithm of the probability that the limits not known beforehand are kept.
@@ -201,7 +227,11 @@ class StudyModel:
             told_N = np.isfinite(violations_N) & self.design.mask_N()
             if name not in self.functions.limits and (violations_N[told_N] > LIMIT).any():
                 fitted = self._kernel(f"limit {name}", violations_N)
-                log_C += Surrogate(self._told(violations_N), fitted, LIMIT).predict(rows_CD).log_below(LIMIT)
+                scale = scale_of(violations_N[told_N], LIMIT)
+                limit = float(scale.apply([LIMIT])[0])
+                told = self._told(scale.apply(violations_N), scale.doubt(violations_N))
+                surrogate = Surrogate(told, fitted, limit)
+                log_C += surrogate.predict(rows_CD).log_below(limit)
         return log_C
 
     def cost(self, pool: Sequence[Candidate], rows_CD: Floats) -> Floats:
@@ -211,7 +241,9 @@ class StudyModel:
         with np.errstate(divide="ignore", invalid="ignore"):
             log_N = np.log(self.history.cost_N)
         if (np.isfinite(log_N) & self.design.mask_N()).sum() >= FEWEST_COMPLETE:
-            cost_C = np.exp(Surrogate(self._told(log_N), self._kernel("cost", log_N)).smoothed(rows_CD))
+            scale = scale_of(log_N)
+            told = self._told(scale.apply(log_N), scale.doubt(log_N))
+            cost_C = np.exp(Surrogate(told, self._kernel("cost", log_N)).smoothed(rows_CD))
         elif self.functions.cost:
             cost_C = np.array([self._told_cost(self.functions.cost, candidate) for candidate in pool])
         else:
@@ -249,11 +281,8 @@ class Scorer:
         return self.model.history.external([float(belief.mean()[0]) for belief in beliefs])
 
     def _beliefs(self, pool: Sequence[Candidate], rows_CD: Floats) -> list[Exact | LogNormal]:
-        cheap = [self.model.design.cheap_of(candidate) for candidate in pool]
         return [
-            self.surrogates[m].predict(rows_CD)
-            if m in self.surrogates
-            else Exact(np.array([each[m] for each in cheap]))
+            self.surrogates[m].predict(rows_CD) if m in self.surrogates else Exact(self.model.cheap_values(m, pool))
             for m in range(len(self.model.history.directions))
         ]
 
@@ -261,10 +290,9 @@ class Scorer:
         """Returns a point beyond the worst known value of each objective, since a trial that is worst in one may be
         best in another.
         """
-        history, columns = self.model.history, list[Floats]()
-        base = [self.model.design.cheap_of(candidate) for candidate in self.model.base]
-        for m, column in enumerate(history.values_NM[history.complete_N].T):
-            columns.append(column if m in self.surrogates else np.concatenate([column, [each[m] for each in base]]))
+        history, scales = self.model.history, self.model.scales()
+        values_NM = history.values_NM[history.complete_N]
+        columns = [scale.apply(self.model.with_base(m, values_NM[:, m])) for m, scale in enumerate(scales)]
         return reference_point(np.array([c.min() for c in columns]), np.array([c.max() for c in columns]))
 
 
@@ -274,15 +302,3 @@ def scheduled(count: int) -> int:
     while (following := max(step + 1, math.ceil(step * REFIT_GROWTH))) <= count:
         step = following
     return step
-
-
-def _near_front(values_PM: Floats, count: int) -> Indexes:
-    """Returns whole layers of non-domination, best first, the last row of each first, until there are at least `count`
-    rows.
-    """
-    left, found = np.arange(len(values_PM)), list[int]()
-    while len(left) and len(found) < count:
-        layer = nondominated(values_PM[left])
-        found += left[layer[::-1]].tolist()
-        left = np.delete(left, layer)
-    return np.array(found, dtype=np.intp)

@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.samplers.candidates import Key, key_of
 from nas.samplers.hypervolume_improvement import LARGEST_LOG
+from nas.samplers.outliers import LARGEST
 from nas.samplers.point_sets import Floats
 from nas.samplers.rung_regression import RungRegression
 
@@ -132,7 +133,9 @@ class TrialHistory:
         return self._marks.array()[:, 2]
 
     def violations_N(self, name: str) -> Floats:
-        return np.array([trial.violations.get(name, math.nan) for trial in self.done])
+        violations_N = np.array([trial.violations.get(name, math.nan) for trial in self.done])
+        limited_N: Floats = np.clip(violations_N, -LARGEST, LARGEST)
+        return limited_N
 
     def extrapolated(self, m: int) -> tuple[Floats, Floats]:
         """Returns one objective of each finished trial, and its standard deviation of error, (N,) each.
@@ -147,7 +150,7 @@ class TrialHistory:
             line = self.curves[m].line(float(budget))
             if line:
                 here_N = np.isnan(y_N) & (last_N1M[:, 0] == budget) & np.isfinite(last_N1M[:, 1 + m])
-                y_N[here_N] = line.offset + line.slope * last_N1M[here_N, 1 + m]
+                y_N[here_N] = line.at(last_N1M[here_N, 1 + m])
                 spread_N[here_N] = line.spread
         return y_N, spread_N
 
@@ -160,7 +163,7 @@ class TrialHistory:
         if not trial.rungs or not math.isfinite(trial.rungs[-1][1][m]):
             return None
         line = self.curves[m].line(trial.rungs[-1][0])
-        return (line.offset + line.slope * trial.rungs[-1][1][m], line.spread) if line else None
+        return (float(line.at(np.array(trial.rungs[-1][1][m]))), line.spread) if line else None
 
     def internal(self, values: Sequence[float | None]) -> tuple[float, ...]:
         """Converts objectives to minimised values on their scales.
@@ -220,4 +223,4 @@ class TrialHistory:
             return math.inf
         if not math.isfinite(value) or (self.logarithmic[m] and value <= 0):
             return math.nan
-        return sign * (math.log(value) if self.logarithmic[m] else value)
+        return sign * (math.log(value) if self.logarithmic[m] else min(max(value, -LARGEST), LARGEST))

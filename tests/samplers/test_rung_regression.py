@@ -58,6 +58,14 @@ def test_what_always_fits_is_not_trusted_without_end():
     assert line.spread >= LEAST_SPREAD
 
 
+@pytest.mark.parametrize("broken", [(1e300, 2.0), (3.0, -1e300), (1e300, 1e300), (-1e12, 1e30)])
+def test_a_trial_with_an_outlying_value_has_no_part_in_the_line(broken):
+    usual = [(3.0 + x, 2.0 + 0.5 * x + 0.1 * (-1) ** i) for i, x in enumerate(np.linspace(0, 2, 12).tolist())]
+    expected, line = curves(usual).line(1.0), curves([*usual[:4], broken, *usual[4:]]).line(1.0)
+    assert (line.offset, line.slope, line.spread) == (expected.offset, expected.slope, expected.spread)
+    assert 2.0 < line.at(np.array(1e300)) < 5.0 or broken[0] < 1e6
+
+
 def test_each_rung_has_its_own_line():
     found = RungRegression()
     for final in (1.0, 2.0, 3.0):
