@@ -13,7 +13,6 @@ gaps beforehand where `cheap` is used, and the others do not.
 """
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from nas.bench.pool import side_by_side
@@ -31,6 +30,7 @@ from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
 from nas.formatting import fixed
 from nas.running.budget import ASKS_PER_TRIAL as ASKS_PER_TRAINING
+from nas.running.proposer import grouped_tpe
 from nas.study.store import directions, quietly
 
 FIRST_POINT = 25
@@ -48,7 +48,7 @@ def _pareto(table: Table, seed: int) -> BaseSampler:
 SAMPLERS: dict[str, Callable[[Table, int], BaseSampler]] = {
     "pareto": _pareto,
     "gp": lambda table, seed: GPSampler(seed=seed, deterministic_objective=False),
-    "tpe": lambda table, seed: TPESampler(multivariate=True, group=True, seed=seed),
+    "tpe": lambda table, seed: grouped_tpe(seed),
     "nsga2": lambda table, seed: NSGAIISampler(population_size=NSGA2_POPULATION, seed=seed),
     "random": lambda table, seed: RandomSampler(seed=seed),
 }
@@ -87,12 +87,8 @@ def points(trials: int) -> tuple[int, ...]:
 
 def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
     """Runs one sampler on the table until so many trainings, or ASKS_PER_TRAINING times as many asks."""
-    with warnings.catch_warnings():
-        # Optuna marks `group` and `multivariate` as experimental; both have kept their meaning since 2.x.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        made = SAMPLERS[sampler](table, seed)
     with quietly():
-        study = optuna.create_study(directions=directions(table.objectives), sampler=made)
+        study = optuna.create_study(directions=directions(table.objectives), sampler=SAMPLERS[sampler](table, seed))
     times, infeasible, cost = Counter[int](), 0, 0.0
     judged, at = points(trials), dict[int, tuple[float, float]]()
     while times.total() < trials and times.total() + infeasible < ASKS_PER_TRAINING * trials:

@@ -14,6 +14,27 @@ bench = typer.Typer(
     no_args_is_help=True, callback=require_current_folder, help="Measure nas against its peers on this machine."
 )
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Hidden = Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")]
+Vocabulary = Annotated[
+    int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Different keys and values.")
+]
+Context = Annotated[int, typer.Option("--context", metavar="N", max=bounds.CONTEXT, help="Tokens of an example.")]
+Pairs = Annotated[int, typer.Option("--pairs", metavar="N", max=bounds.CONTEXT, help="Pairs to remember.")]
+Steps = Annotated[int, typer.Option("--steps", metavar="N", max=bounds.STEPS, min=1, help="Steps of each training.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to use; default: one a CPU."),
+]
+Params = Annotated[str | None, typer.Option("--params", metavar="A,B", help="The columns that make a configuration.")]
+Objectives = Annotated[
+    str | None,
+    typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap: needs no training."),
+]
+Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
+RESULTS = Path("reports/benchmarks")
+
 
 @bench.command("driver")
 def driver(
@@ -26,7 +47,7 @@ def driver(
             "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure a proposal after N finished trials instead."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare the overhead of a trial with stock Ray Tune.
 
@@ -83,7 +104,7 @@ def latency(
     file: Annotated[
         Path, typer.Option("--file", metavar="FILE", help="The study file from whose space they are drawn.")
     ] = Path("search_spaces/tiny_lm.toml"),
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure how well latencies repeat.
 
@@ -115,7 +136,7 @@ def attention(
     contexts: Annotated[
         str, typer.Option("--contexts", metavar="128,...", help="Tokens of a sequence.")
     ] = "128,256,512,1024,2048,4096",
-    hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 128,
+    hidden: Hidden = 128,
     heads: Annotated[
         int, typer.Option("--heads", metavar="N", max=bounds.HEADS, min=1, help="Heads of every kind that has them.")
     ] = 4,
@@ -123,10 +144,8 @@ def attention(
     repeats: Annotated[
         int, typer.Option("--repeats", metavar="N", max=bounds.REPEATS, min=1, help="The most readings of each time.")
     ] = 200,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
-        "reports/benchmarks/attention"
-    ),
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    out: Out = RESULTS / "attention",
+    json: Json = False,
 ) -> None:
     """Measure every kind of attention over the context.
 
@@ -162,17 +181,11 @@ def recall(
         str | None,
         typer.Option("--kinds", metavar="A,B", help="Kinds to measure, as in 'softmax, window window=8'."),
     ] = None,
-    vocabulary: Annotated[
-        int, typer.Option("--vocabulary", metavar="N", max=bounds.VOCABULARY, help="Different keys and values.")
-    ] = 256,
-    context: Annotated[
-        int, typer.Option("--context", metavar="N", max=bounds.CONTEXT, help="Tokens of an example.")
-    ] = 64,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", max=bounds.CONTEXT, help="Pairs to remember.")] = 8,
-    hidden: Annotated[int, typer.Option("--hidden", metavar="N", max=bounds.HIDDEN, min=1, help="Hidden size.")] = 64,
-    steps: Annotated[
-        int, typer.Option("--steps", metavar="N", max=bounds.STEPS, min=1, help="Steps of each training.")
-    ] = 2000,
+    vocabulary: Vocabulary = 256,
+    context: Context = 64,
+    pairs: Pairs = 8,
+    hidden: Hidden = 64,
+    steps: Steps = 2000,
     optimiser: Annotated[Literal["muon", "adamw"], typer.Option("--optimiser", help="The optimiser.")] = "muon",
     rates: Annotated[str, typer.Option("--rates", metavar="A,B", help="Learning rates; the best counts.")] = "0.02",
     seeds: Annotated[
@@ -181,14 +194,9 @@ def recall(
     random_gaps: Annotated[
         bool, typer.Option("--random-gaps", help="Random tokens between the queries, instead of a blank.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes that train; default: one a CPU."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for table and figure.")] = Path(
-        "reports/benchmarks/recall"
-    ),
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    jobs: Jobs = None,
+    out: Out = RESULTS / "recall",
+    json: Json = False,
 ) -> None:
     """Measure associative recall of each kind of attention.
 
@@ -235,7 +243,7 @@ def search(
         typer.Option("--jobs", metavar="N", max=bounds.RUNS, help="Trainings side by side; default: as in the runs."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder for runs and results.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare whole searches with stock Ray Tune.
 
@@ -270,26 +278,16 @@ def samplers(
     table: Annotated[
         str | None, typer.Option("--table", metavar="NAME", help="A table of a package instead: nasbench201:cifar10.")
     ] = None,
-    params: Annotated[
-        str | None, typer.Option("--params", metavar="A,B", help="The columns that make a configuration.")
-    ] = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option("--objectives", metavar="A:min,B:max", help="Columns and goals; :cheap: needs no training."),
-    ] = None,
+    params: Params = None,
+    objectives: Objectives = None,
     cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="The column of costs.")] = None,
     names: Annotated[
         str, typer.Option("--samplers", metavar="A,B", help="Samplers to compare.")
     ] = "pareto,gp,tpe,nsga2,random",
-    trials: Annotated[
-        int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")
-    ] = 100,
+    trials: Trainings = 100,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Runs of a sampler.")] = 10,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", metavar="N", max=bounds.RUNS, min=1, help="Processes to use; default: one a CPU."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    jobs: Jobs = None,
+    json: Json = False,
 ) -> None:
     """Compare samplers on a tabulated benchmark.
 
@@ -308,9 +306,8 @@ def samplers(
     result = compare(opened, wanted, seeds, trials, jobs or available_cpus(), console.print)
     for name, runs in result["cut_short"].items():
         if runs:
-            console.print(
-                f"{name}: {runs} of {seeds} runs ended early, since most of what it proposed is not in the table"
-            )
+            why = "since most of what it proposed is not in the table"
+            console.print(f"{name}: {runs} of {seeds} runs ended early, {why}")
     if json:
         emit("result", **result)
         return

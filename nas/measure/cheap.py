@@ -9,7 +9,7 @@ from nas.measure.contention import LoadWatch
 from nas.measure.energy import energy_mj
 from nas.measure.exclusive import machine_folder
 from nas.measure.hardware import checked_device
-from nas.measure.latency import Generation, Generator, Reader, Workload, latency, never, quiet
+from nas.measure.latency import Generation, Generator, Latency, Reader, Workload, latency, never, quiet
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import Pace
 from nas.models.seq2seq import Seq2Seq
@@ -44,33 +44,44 @@ def measure(
     halves = (context // 2, context - context // 2)
     answers = isinstance(model, Seq2Seq)
     workload = _workload(vocabulary, typical or halves, settings, place, generator is model, answers)
-    pace = Pace(machine_folder())
     with quiet(model, settings.threads):
-        with LoadWatch(place) as load:
-            timed = latency(generator, workload, settings.repeats, pace, should_stop=should_stop)
-            energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median) if timed.decode_ms else None
+        timed, energy, contended = _timed(generator, workload, settings.repeats, place, should_stop)
         peak_inference = peak_inference_mib(model, workload)
-    if not timed.slowed:
-        pace.remember()
-    metrics = {
-        **timed.prefill_ms.metrics("prefill_ms"),
-        "peak_inference_mib": peak_inference,
-        "weights_mib": weight_bytes(model) / MIB,
-        "params": float(sum(p.numel() for p in model.parameters() if p.requires_grad)),
-        "flops_per_token": generator.flops(context) / context,
-        "contended": float(load.contended or timed.slowed),
-    }
+    metrics = {**timed.prefill_ms.metrics("prefill_ms"), "peak_inference_mib": peak_inference}
+    metrics |= _sizes(model, generator, context) | {"contended": float(contended)}
     if timed.decode_ms:
         metrics |= timed.decode_ms.metrics("decode_ms_per_token")
         metrics |= timed.whole_ms.metrics("generation_ms") if timed.whole_ms else {}
         metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
     if energy is not None:
         metrics["energy_mj_per_token"] = energy
-    if metrics["contended"]:
+    if contended:
         metrics |= timed.best
     if training_step is not None:
         metrics["peak_training_mib"] = peak_training_mib(model, training_step)
     return metrics
+
+
+def _timed(
+    generator: Generator, workload: Workload, repeats: int, device: torch.device, should_stop: Callable[[], bool]
+) -> tuple[Latency, float | None, bool]:
+    """Returns the times, the energy per token, and whether other load disturbed them; else notes the machine's pace."""
+    pace = Pace(machine_folder())
+    with LoadWatch(device) as load:
+        timed = latency(generator, workload, repeats, pace, should_stop=should_stop)
+        energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median) if timed.decode_ms else None
+    if not timed.slowed:
+        pace.remember()
+    return timed, energy, load.contended or timed.slowed
+
+
+def _sizes(model: nn.Module, generator: Generator, context: int) -> dict[str, float]:
+    """Counts weights, parameters and operations, which are the same on every machine."""
+    return {
+        "weights_mib": weight_bytes(model) / MIB,
+        "params": float(sum(p.numel() for p in model.parameters() if p.requires_grad)),
+        "flops_per_token": generator.flops(context) / context,
+    }
 
 
 def peak_inference_mib(model: nn.Module, workload: Workload) -> float:
