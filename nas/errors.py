@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from nas.printable import on_one_line, printable
 
 LONGEST_NAME = 200
-"""Only so many characters of a name are compared with others, since the time grows with their product."""
+"""The most characters of a name that are compared with others: the time grows with the product of both lengths."""
 
 
 class NasError(Exception):

@@ -104,7 +104,7 @@ def create(path: Path, write: Callable[[Path], object], help: str = "choose anot
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                     raise
-                if os.path.lexists(path):  # without hard links, a moment is left to whoever writes the same name
+                if os.path.lexists(path):  # without hard links, another writer of the same name may come in between
                     raise Conflict(f"'{path}' exists", code="file-exists", help=help) from None
                 temporary.rename(path)
 

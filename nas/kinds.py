@@ -13,7 +13,7 @@ from pydantic import Field
 from nas.bounds import CONTEXT, CONV
 from nas.kind_base import EVERYWHERE, SCORED
 
-# Named again, so that whoever needs a kind finds all of it here.
+# Named again, so that all of a kind can be imported from here.
 from nas.kind_base import Form as Form
 from nas.kind_base import Grouped as Grouped
 from nas.kind_base import Headed as Headed

@@ -24,9 +24,9 @@ from nas.training.torch_state import borrowed_torch
 from nas.training.trainer import Diverged, Trainer, TrainingInterrupted
 
 DRAWN, SHOWN = 32, 5
-"""So many architectures are drawn to learn about the space, and so many of them are shown."""
+"""The numbers of architectures that are drawn to learn about the space, and of those that are shown."""
 TIMED_SECONDS = 1.2
-"""Each of the two architectures is trained for so many seconds for the estimate."""
+"""The seconds for which each of two architectures is trained for the estimate."""
 
 
 def check(file: StudyFile | Path | str) -> dict[str, Any]:

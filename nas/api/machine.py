@@ -16,7 +16,7 @@ LARGE_PACKAGES = ("torch", "ray", "optuna")
 LITTLE_MEMORY_GIB, LITTLE_DISK_GIB, NO_DISK_GIB = 4.0, 2.0, 0.1
 GIB = 2**30
 LOAD_SECONDS = 0.5
-"""The machine's load is watched for so many seconds."""
+"""The seconds for which the machine's load is watched."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Model:
         """Returns the prompt and up to `tokens` more tokens. A model with a source returns its answer alone.
 
         `temperature` 0 always takes the likeliest token. `top_k` draws from the K likeliest tokens only. Another `seed`
-        gives another text. `beams` is for models with a source: so many answers are kept side by side.
+        gives another text. `beams`, for models with a source, is the number of answers that are kept side by side.
 
         Raises UsageError when the model does not generate, and DataError when the prompt holds an unknown symbol.
         """

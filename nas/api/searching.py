@@ -191,7 +191,7 @@ class _Watched:
             return
         try:
             self.observer(event)
-        except Exception as error:  # noqa: BLE001  whatever it is, what runs is saved before it is raised
+        except Exception as error:  # noqa: BLE001  running trials are saved before any error is raised
             logging.getLogger("nas").warning("the observer raised %r: the search stops", error)
             self.error = error
             request_stop(self.folder, now=True)

@@ -97,7 +97,7 @@ def _solve(
     weighed_NPcE = beta_NPc1 * k_NPcE
     right = torch.cat((beta_NPc1 * v_NPcF, since_NPc1 * weighed_NPcE), dim=-1)
     system_NPcc = (weighed_NPcE @ k_NPcE.mT) * decay_NPcc
-    # Its diagonal is taken to be 1, whatever stands there.
+    # Its diagonal counts as 1; the stored values are ignored.
     solved = torch.linalg.solve_triangular(system_NPcc, right, upper=False, unitriangular=True)
     u_NPcF, w_NPcE = solved.tensor_split((v_NPcF.size(-1),), dim=-1)
     return u_NPcF, w_NPcE

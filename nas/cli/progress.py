@@ -26,7 +26,7 @@ STOPPING = {
 }
 
 LONGEST_CAUSE = 200
-"""Only so many characters of what a trial failed of are shown while the search runs."""
+"""The most characters of a trial's error that are shown while the search runs."""
 OVER_FOR_NOW = "is over its limit, but others disturbed the measurement: trained all the same, measured again later"
 
 

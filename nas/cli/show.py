@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nas.results import Constraint, Metric, StudyRecord, TrialResult
 
 MOST_COLUMNS = 6
-"""At most so many metrics of a body of the user's own are shown at each rung."""
+"""The most metrics of the user's own body that are shown at each rung."""
 
 
 def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:

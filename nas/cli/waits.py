@@ -7,7 +7,7 @@ from typing import Any
 from nas.running.events import WAITS
 
 AGAIN_SECONDS = 30.0
-"""A wait is reported again after so many seconds."""
+"""The seconds after which a wait is reported again."""
 
 
 class Waits:
@@ -22,7 +22,7 @@ class Waits:
         """Takes in any event. Returns a line to print where a wait is to be reported; empty otherwise."""
         trial = event.get("trial")
         if event["type"] != "waiting":
-            # Whatever else is told of a trial, it waits no longer; and once a trial is measured, all have begun.
+            # Any other event of a trial ends its wait; and once a trial is measured, all have begun.
             self._lasting.pop(trial, None)
             if event["type"] in ("measured", "remeasured"):
                 self._lasting.pop(None, None)

@@ -17,7 +17,7 @@ from nas.settings.study_settings import MeasureSettings
 
 KIB = 2**10
 ENERGY_SECONDS = 0.5
-"""Energy is counted for at least so many seconds, since energy counters move in steps of up to 100 ms."""
+"""The least seconds over which energy is counted, since energy counters move in steps of up to 100 ms."""
 
 
 def measure(

@@ -1,6 +1,6 @@
 """Computes parameters, FLOPs and decode state of architectures without building them: sums over their blocks.
 
-A block adds the same cost whatever stands around it. So each distinct block is built once, without memory for its
+The cost of a block does not depend on the other blocks. So each distinct block is built once, without memory for its
 tensors (on torch's meta device), and a pool of a thousand architectures is priced by addition.
 """
 

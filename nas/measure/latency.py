@@ -24,8 +24,7 @@ from nas.measure.pace import Pace
 from nas.measurement import Measurement
 
 DECODE_READINGS = 8
-"""There are at least so many decode readings for each prefill reading: they are short, and there is one for every
-position.
+"""The least decode readings for each prefill reading: they are short, and there is one for every position.
 """
 MOST_ROUNDS = 8
 MOST_SECONDS = 10.0

@@ -21,7 +21,7 @@ LEAST_NS = LOOP / 10
 TOLERATED = 1.25
 """The pace still counts as full up to this multiple of the best time. Sharing a core gives 1.6 and more."""
 REMEMBERED_SECONDS = 600
-"""The best time is forgotten so many seconds after it was last reached: the machine may have changed."""
+"""The seconds after which a best time that was not reached again is forgotten: the machine may have changed."""
 
 
 class Pace:
@@ -45,7 +45,7 @@ class Pace:
     def remember(self) -> None:
         """Stores the best time for later measurements."""
         temporary = self._path.with_suffix(f".{os.getpid()}")
-        with suppress(OSError):  # whoever finds no figure takes its own
+        with suppress(OSError):  # a process that finds no figure uses its own
             temporary.write_text(f"{self.best_ns}\n", encoding="utf-8")
             temporary.replace(self._path)
 

@@ -14,7 +14,7 @@ def write(record: StudyRecord, folder: Path) -> Path:
     An earlier report there is replaced. Raises Conflict when the folder holds anything else, and OutOfReach when the
     disk refuses the files.
     """
-    # matplotlib takes a second to load, and whoever wants the tables alone does without.
+    # matplotlib takes a second to load, and the tables alone do not need it.
     from nas.report import figures, page, tables
     from nas.report.account import Account
     from nas.report.folder import replacing

@@ -135,7 +135,7 @@ def _growth(x_ND: Floats, owner_D: Sequence[str], y_N: Floats) -> tuple[float, d
         for choice, order_N in shuffled:
             mine_D = np.array([owner == choice for owner in owner_D])
             versions.append(np.where(mine_D, x_ND[order_N[unseen]], x_ND[unseen]))
-        # One call for all of them: a forest is slow to start and quick to go on.
+        # One call for all of them, since most of a forest's time is its start.
         predicted_VN = forest.predict(np.concatenate(versions)).reshape(len(versions), len(unseen))
         error_V += ((predicted_VN - y_N[unseen]) ** 2).sum(axis=1)
     growth_CS = (error_V[1:] - error_V[0]).reshape(len(choices), SHUFFLES)

@@ -21,7 +21,7 @@ from nas.study.checked import REMEASURED
 from nas.study.stored_study import StoredStudy
 
 MEMBER_SECONDS = 30.0
-"""For each trial, a quiet machine is awaited for so many seconds. A measurement still disturbed then is kept as
+"""The seconds for which a quiet machine is awaited, for each trial. A measurement still disturbed then is kept as
 `contended`.
 """
 

@@ -284,7 +284,7 @@ def outcome_of(check: Check, device: str) -> dict[str, Any]:
         return {"level": "warn", "text": error.message, "fix": error.help, "figures": {}}
     except NasError as error:
         return {"level": "fail", "text": error.message, "fix": error.help, "figures": {}}
-    except Exception as error:  # noqa: BLE001  whatever a GPU does is told, and the other checks go on
+    except Exception as error:  # noqa: BLE001  any error is reported, and the other checks continue
         said = (str(error).strip().splitlines() or [""])[0][:300]
         return {"level": "fail", "text": f"{type(error).__name__}: {said}", "fix": "", "figures": {}}
     return {"level": "ok", "text": check.text, "fix": "", "figures": dict(figures)}

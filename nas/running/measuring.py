@@ -19,9 +19,9 @@ from nas.tasks import Task, model_of
 from nas.training import optimiser
 
 TRIES = 3
-"""An architecture is measured at most so many times while other load disturbs it."""
+"""The most measurements of an architecture while other load disturbs them."""
 PATIENCE_SECONDS = 2.0
-"""A step waits for the device for so many seconds."""
+"""The seconds for which a step waits for the device."""
 
 
 class LoneMeasurement:

@@ -64,7 +64,7 @@ class OwnTrial:
             return self._ended(self._silence())
         except _Bad as bad:
             return self._ended(bad.event)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
+        except (Exception, SystemExit) as error:  # noqa: BLE001  any error is the trial's result, and the search continues
             return self._ended(event_of(error))
 
     def _next(self) -> public.Said:

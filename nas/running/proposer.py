@@ -33,7 +33,7 @@ RANDOM_DRAWS = 200
 
 
 MEASURING_SECONDS = 2.0
-"""A trial takes about so many seconds besides its training."""
+"""The approximate seconds that a trial takes besides its training."""
 
 
 @dataclass(frozen=True)

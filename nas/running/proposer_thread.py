@@ -16,7 +16,7 @@ from nas.running.proposer import Proposal, Proposer
 P = ParamSpec("P")
 T = TypeVar("T")
 MANY = 1000
-"""From so many trials on, the objects that exist at the first proposal are hidden from the garbage collector. With
+"""With this many trials, objects that exist at the first proposal are hidden from the garbage collector. With
 10,000 trials one full collection takes a second, during which no call is answered.
 """
 

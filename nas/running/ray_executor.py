@@ -98,7 +98,7 @@ def _start_ray(placement: Placement) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
-                # Else Ray ends this program, whatever it still has to do, a minute after its own process died.
+                # Otherwise Ray ends this program a minute after its own process died.
                 _system_config={"gcs_rpc_server_reconnect_timeout_s": 100_000},
             )
     except Exception as error:  # Ray raises every class here, Exception itself included
@@ -240,7 +240,7 @@ class _Bridge:
     def _result(self, trial: Any, result: dict[str, Any] | None) -> str:
         job, event = self.jobs.get(trial.trial_id), (result or {}).get("event")
         if job is None or event is None:
-            return str(TrialScheduler.CONTINUE)  # a trial that was stopped is told complete once more
+            return str(TrialScheduler.CONTINUE)  # Ray reports a stopped trial as complete once more
         self.answered = True
         goes_on = self._guard(lambda: self.coordinator.report(job, event))
         if goes_on and self.control.level() is not Level.NOW:

@@ -34,7 +34,7 @@ def refuse_another(
 ) -> None:
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
     help = f"nas search ... --study {file.name}_2   starts a new study"
-    # Read anew, so that keys which this version has added stand there with their defaults.
+    # Parsed again, so that keys added in this version appear with their defaults.
     settings = checked.settings(stored).resolved()
     for path, old, new in difference(settings, file.resolved()):
         if path.startswith(FREE_TO_CHANGE) or (path == "trial.body" and same_function(old, new)):

@@ -82,7 +82,7 @@ class TrialRun:
             if self.should_stop():
                 return Interrupted()
             return self._train() if self._measured else self._measure()
-        except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and the search goes on
+        except Exception as error:  # noqa: BLE001  any error is the trial's result, and the search continues
             return event_of(error)
 
     def _measure(self) -> Event:

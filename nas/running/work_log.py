@@ -11,7 +11,7 @@ from nas.study.checked import WORKED
 from nas.study.store import Store
 
 BEAT_SECONDS = 10.0
-"""A killed launch loses at most so many seconds of its working time."""
+"""The most seconds of its working time that a killed launch loses."""
 
 
 class WorkLog:

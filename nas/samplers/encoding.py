@@ -15,7 +15,7 @@ from nas.samplers.point_sets import Floats
 
 TINY = 1e-300
 MOST_CACHED = 20_000
-"""The rows of so many candidates are kept."""
+"""The number of candidates whose rows are kept."""
 
 
 class Encoding:

@@ -22,8 +22,7 @@ from nas.samplers.trial_history import ObservedTrial, TrialHistory
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 BOUND_SDS = 2.33
-"""The bound lies so many standard deviations below the mean: about 1 trial in 100 is better, if the surrogate is
-right.
+"""The bound's distance below the mean in standard deviations: 1 trial in 100 is better, if the surrogate is right.
 """
 REFIT_GROWTH = 1.1
 FEWEST_PARENTS, MOST_PARENTS, FRONT_POOL = 12, 32, 64

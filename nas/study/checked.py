@@ -21,7 +21,7 @@ from nas.settings.study_file import StudyFile
 MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
 """No training has more steps, no time is longer in seconds (some 3,000 years), and no study has more trials."""
 SHOWN = 80
-"""An error shows so many characters of a value."""
+"""The most characters of a value that an error shows."""
 
 T = TypeVar("T")
 Name = Annotated[str, Field(max_length=200)]
@@ -192,7 +192,7 @@ def written_by(attributes: Mapping[str, Any]) -> str:
 def read(text: object, place: str, name: str) -> Any:
     """Reads a JSON value of the database. Raises Conflict."""
     try:
-        return files.parse_json(text)  # type: ignore[arg-type]  # whatever it is, it is told
+        return files.parse_json(text)  # type: ignore[arg-type]  # any problem is reported
     except (ValueError, TypeError) as error:
         damaged(place, name, text, str(error))
 

@@ -17,7 +17,7 @@ KEYS = ("study", "trained", "budget", "front", "running", "created")
 def listing(study: StoredStudy) -> dict[str, Any]:
     """Returns the part of a study's standing that a list shows, as `nas list --json` prints it.
 
-    It reads only how the trials ended. A damaged value elsewhere is told by the commands that read it.
+    It reads only how the trials ended. Commands that read other values report damage there.
     """
     outcomes = study.store.outcomes()
     if outcomes is None:

@@ -18,7 +18,7 @@ from nas.errors import Conflict, OutOfReach
 
 LOCK = "driver.lock"
 LOOKING_SECONDS = 0.5
-"""A driver retries for so many seconds: a process that checks whether the study runs holds the lock for less than a
+"""The seconds for which a driver retries: a process that checks whether the study runs holds the lock for less than a
 millisecond.
 """
 

@@ -17,7 +17,7 @@ from nas.models.seq2seq import Seq2Seq
 from nas.tasks import Task
 
 TOKENS = 32
-"""The example is cut to so many tokens, since more would be too small to see."""
+"""The most tokens of the example that are shown; more would be too small to see."""
 DIGITS = 2
 
 
