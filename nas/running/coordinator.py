@@ -34,6 +34,8 @@ from nas.running.running_trial import RunningTrial, unmeasured
 from nas.running.trial_queue import TrialQueue
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_space import Design
+from nas.study.checked import remeasured
+from nas.study.later_measurement import with_later
 from nas.study.store import Store
 
 WORKER_CRASHES = 3
@@ -160,8 +162,9 @@ class Coordinator:
         for row in self.store.rows():
             if row.state is TrialState.RUNNING:
                 self.store.release(row.number)
+        later = remeasured(self.store.attributes())
         for row in self.store.rows():
-            self._update(row)
+            self._update(with_later(row, later.get(row.number, {}), self.objectives, self.constraints))
         self._budget_is_out()
 
     def _update(self, row: FrozenTrial) -> None:

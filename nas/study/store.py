@@ -25,11 +25,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas import intervals
 from nas.errors import Conflict
-from nas.measurement import at_best_pace
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database
 from nas.study.checked import LIMIT
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
+from nas.study.later_measurement import violations
 from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
@@ -276,7 +276,7 @@ def to_result(
         params=row.params,
         metrics=metrics,
         rungs=rungs_of(attributes),
-        violations={c.metric: c.violation(at_best_pace(metrics)) for c in constraints} if newer else row.constraints,
+        violations=violations(metrics, constraints) if newer else row.constraints,
         reason=attributes.get("reason", "") if unsound else "",
         detail=attributes.get("detail", "") if unsound else "",
         learning_rate=attributes.get("learning_rate"),

@@ -12,6 +12,7 @@ from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Interrupted, Measured, Waiting
 from nas.running.front_measurement import MEMBER_SECONDS, measure_again
 from nas.running.measuring import TRIES, LoneMeasurement
+from nas.running.proposer import Proposer
 from nas.running.stop_control import StopControl
 from nas.running.trial import event_of
 from nas.study.store import Store, sqlite_url
@@ -216,3 +217,17 @@ def test_a_measurer_that_is_in_no_hurry_gives_the_device_up(tmp_path):
         pass
     with DeviceLock("cpu", tmp_path).measuring(patience=0.0) as waited:
         assert waited == 0
+
+
+def test_a_resumed_search_goes_by_the_later_measurements(tmp_path, monkeypatch):
+    study, _ = searched(tmp_path, [reading(0.3), reading(7.0, 1.4), reading(7.0, 1.6)])
+    again(study, {0: [reading(0.2)], 1: [reading(0.12)], 2: [reading(0.9)]})
+    shown = {trial.number: (trial.metrics["decode_ms_per_token"], dict(trial.violations)) for trial in study.trials()}
+    seen = {}
+    monkeypatch.setattr(Proposer, "absorb", lambda self, row: seen.update({row.number: row}))
+    Coordinator(study.store, study.file, owner="test", budget=8).close()
+    assert {number: (row.values[1], row.constraints) for number, row in seen.items()} == shown
+    assert [row.constraints["decode_ms_per_token"] <= 0 for row in seen.values()] == [True, True, False]
+    # Optuna's own rows stay as they were first told.
+    assert [row.values[1] for row in study.store.rows()] == [0.3, 7.0, 7.0]
+    study.store.close()
