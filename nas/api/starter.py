@@ -87,7 +87,7 @@ cross = { kind = "softmax", heads = 4 }
 """
 
 TEXT = 'corpus = "python-docs"            # ships with CPython; or "tinyshakespeare", or the path of a text'
-CONTEXT = "context = 64                      # tokens in sight"
+CONTEXT = "context = 64                      # tokens that the model sees"
 TABLE = """\
 corpus = "CORPUS"
 # or a file of your own: corpus = "rows.csv" (CSV, TSV, JSON lines or Parquet; a path is relative to this file)

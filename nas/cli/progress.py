@@ -27,7 +27,7 @@ STOPPING = {
 
 LONGEST_CAUSE = 200
 """The most characters of a trial's error that are shown while the search runs."""
-OVER_FOR_NOW = "is over its limit, but others disturbed the measurement: trained all the same, measured again later"
+OVER_FOR_NOW = "is over its limit, but other programs disturbed the measurement; it is trained, and measured again"
 
 
 class Progress:

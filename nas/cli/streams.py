@@ -85,7 +85,7 @@ class Outlet:
 
 
 def cannot_write(error: OSError) -> OutOfReach:
-    help = "free some room, or write elsewhere"
+    help = "free some space, or write elsewhere"
     return OutOfReach(f"standard output cannot be written: {error.strerror}", code="output", help=help)
 
 

@@ -137,4 +137,4 @@ def _print(trained: Mapping[str, Any], console: "Console") -> None:
     for name, metrics_of_it in trained["differences"].items():
         for metric, told in metrics_of_it.items():
             more, low, high = (f"{told[key]:+.3f}" for key in ("difference", "low", "high"))
-            console.print(f"{metric} of the test split less that of {name}: {more}, 95 % in {low} to {high}")
+            console.print(f"{metric} on the test split minus that of {name}: {more} (95 %: {low} to {high})")

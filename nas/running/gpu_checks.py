@@ -240,9 +240,9 @@ def two_trials(device: str) -> Figures:
 
 
 CHECKS = (
-    Check("device", "names of devices; logits beside the CPU's", 40, device_arguments),
-    Check("kinds", "every kind of attention, forward and backward, beside the CPU", 60, kinds),
-    Check("flex", "FlexAttention and its backward, compiled, beside the CPU", 150, flex_attention),
+    Check("device", "names of devices; logits against the CPU's", 40, device_arguments),
+    Check("kinds", "every kind of attention, forward and backward, against the CPU", 60, kinds),
+    Check("flex", "FlexAttention and its backward, compiled, against the CPU", 150, flex_attention),
     Check("memory", "peak memory by the caching allocator", 30, memory),
     Check("memory_share", "a trial's share of the memory is enforced", 30, memory_share),
     Check("energy", "the energy counter", 30, energy),

@@ -74,7 +74,7 @@ def _in_own_process(check: Check, device: str) -> dict[str, Any]:
     try:
         outcome: dict[str, Any] = json.loads(answer[-1])
     except (IndexError, ValueError):
-        last = errors[-1][:300] if errors else "it said nothing"
+        last = errors[-1][:300] if errors else "it printed nothing"
         return _failed(f"its process ended with {process.returncode}: {last}")
     return outcome
 

@@ -66,7 +66,7 @@ def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, pl
     """
     if ray.is_initialized():
         help = 'call ray.shutdown() first, or search with executor="serial"'
-        raise Conflict("this program has started a Ray of its own, and can have only one", code="ray-in-use", help=help)
+        raise Conflict("this program already runs its own Ray, and can have only one", code="ray-in-use", help=help)
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(placement.slots)}
     helpers = HelperProcesses(Path(ray.__file__).parent)
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.

@@ -137,7 +137,7 @@ def needed(attributes: Mapping[str, Any], key: str, number: int) -> Any:
     Raises Conflict where it is absent, as in a trial that another program added.
     """
     if key not in attributes:
-        damaged(f"trial {number}", key, "nothing", "what nas writes first of all")
+        damaged(f"trial {number}", key, "nothing", "what nas writes first")
     return attributes[key]
 
 
@@ -166,7 +166,7 @@ def remeasured(attributes: Mapping[str, Any]) -> dict[int, dict[str, float]]:
 
 def attention_maps(stored: Any, place: str) -> dict[str, Any]:
     """Checks the attention maps of a trained model: each picture is complete, with equally many weights in each row."""
-    fix = "delete the file: the report does without"
+    fix = "delete the file; the report does not need it"
     _check(MAPS, stored, place, fix)
     for layer in stored["maps"]:
         for head in layer["weights"]:
@@ -249,5 +249,5 @@ def call(read_it: Callable[[], T], place: str) -> T:
     try:
         return read_it()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:
-        text = str(error) if not isinstance(error, json.JSONDecodeError) else f"no sound JSON: {error}"
+        text = str(error) if not isinstance(error, json.JSONDecodeError) else f"not valid JSON: {error}"
         damaged(place, type(error).__name__, text, "what Optuna writes")

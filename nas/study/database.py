@@ -152,7 +152,7 @@ def _looked_into(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _foreign(path: Path, detail: str) -> Conflict:
-    text = "a database stands here that nas did not make; it stays as it is"
+    text = "nas did not make this database; it stays unchanged"
     return Conflict(text, code="not-a-study", where=os.fspath(path), detail=detail, help=FOREIGN)
 
 

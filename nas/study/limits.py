@@ -38,7 +38,7 @@ def within(record: StudyRecord, wheres: Iterable[str]) -> StudyRecord:
     """
     eligible = tuple(trial for trial in record.trials if trial.eligible)
     if not eligible:
-        help = f"nas status {record.name}   tells what became of its trials"
+        help = f"nas status {record.name}   shows how its trials ended"
         raise NothingFeasible(f"no trial of study '{record.name}' is complete and feasible", help=help)
     metrics = set[str]().union(*(trial.metrics for trial in eligible))
     limits = [_parse(where, metrics) for where in wheres]

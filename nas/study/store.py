@@ -77,7 +77,7 @@ class Store:
             checked.damaged("study", "attributes", str(error), "JSON, as Optuna writes it")
         except (KeyError, ValueError):
             text = f"no study '{name}' in this database" if name else "this database holds no study"
-            help = "nas list   shows what there is" if name else UNMADE
+            help = "nas list   shows the studies" if name else UNMADE
             raise Conflict(text, code="no-such-study", help=help) from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise database.out_of_reach(error) from error

@@ -143,7 +143,9 @@ class StoredStudy:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            checked.damaged(str(path), "attention maps", str(error), "JSON", "delete the file: the report does without")
+            checked.damaged(
+                str(path), "attention maps", str(error), "JSON", "delete the file; the report does not need it"
+            )
         return checked.attention_maps(stored, str(path))
 
     def trials(self) -> tuple[TrialResult, ...]:
