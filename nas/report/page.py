@@ -116,7 +116,7 @@ def _row(summary: Summary, trial: TrialResult) -> Row:
     return Row(
         trial=trial,
         role=role,
-        reason=words.reason(trial, role),
+        reason=words.reason(trial, role, summary.record.own_metrics),
         flags=tuple(name for name, holds in flags.items() if holds),
         cells=tuple(
             (value := summary.value(trial, o), formatting.number(value), formatting.spread(trial.metrics, o.metric))

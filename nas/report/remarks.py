@@ -3,7 +3,7 @@
 from collections import Counter
 
 from nas.report.summary import Role, Summary
-from nas.report.words import disturbed, listed, plural, reason
+from nas.report.words import by_best_readings, disturbed, listed, plural, reason
 from nas.results import State
 
 LONGEST = 200
@@ -36,7 +36,7 @@ def failures(summary: Summary) -> str:
     failed = summary.with_role(Role.FAILED)
     if not failed:
         return ""
-    whys = Counter(reason(trial, Role.FAILED) or "no reason given" for trial in failed).most_common()
+    whys = Counter(reason(trial, Role.FAILED, {}) or "no reason given" for trial in failed).most_common()
     told = listed([f"{count} ({why})" for why, count in whys]) if len(whys) > 1 else whys[0][0]
     every = "Every trial that ended has failed" if _all_failed(summary) else f"{plural(len(failed), 'trial')} failed"
     last = next((trial for trial in reversed(failed) if trial.detail.strip()), None)
@@ -49,8 +49,10 @@ def load(summary: Summary) -> str:
     contended = [trial for trial in summary.record.trials if trial.contended]
     if not contended:
         return ""
-    over = sum(disturbed(trial) for trial in contended)
+    over = sum(disturbed(trial, summary.record.own_metrics) for trial in contended)
     kept = f" {over} of them may be over a limit on a time for that reason alone." if over else ""
+    within = sum(by_best_readings(trial, summary.record.constraints) for trial in contended)
+    kept += f" {within} of them met a limit by the fastest readings, and show a time above it." if within else ""
     trials = f"{len(contended)} of {plural(len(summary.record.trials), 'trial')}"
     return f"{trials} had a time measured while other programs used the machine; it may be too long.{kept}"
 

@@ -10,7 +10,7 @@ from nas.formatting import ABSENT, number, span
 from nas.reasons import Reason
 from nas.report.summary import Role, Summary
 from nas.report.window import Window
-from nas.results import METRICS, Goal, State, StudyRecord, TrialResult
+from nas.results import METRICS, Constraint, Goal, Metric, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
@@ -84,17 +84,26 @@ FAILURES: dict[str, str] = {
 """The reasons of failed trials, in words."""
 
 
-def disturbed(trial: TrialResult) -> bool:
-    """Tells whether a limit on a time was judged by a measurement that other load disturbed."""
-    timed = (name for name, violation in trial.violations.items() if violation > 0)
-    return trial.contended and any(not (METRICS[name].exact if name in METRICS else False) for name in timed)
+def disturbed(trial: TrialResult, own: Mapping[str, Metric]) -> bool:
+    """Tells whether a limit on a time was judged by a measurement that other load disturbed. `own` holds the metrics
+    that the study declares.
+    """
+    over = [own.get(name) or METRICS.get(name) for name, violation in trial.violations.items() if violation > 0]
+    return trial.contended and any(metric.cheap and not metric.exact for metric in over if metric)
+
+
+def by_best_readings(trial: TrialResult, constraints: Sequence[Constraint]) -> bool:
+    """Tells whether the trial is over a limit by its stored time, and within it by the fastest readings."""
+    over = (limit for limit in constraints if limit.violation(trial.metrics) > 0)
+    return trial.contended and any(trial.violations.get(limit.metric, 0.0) <= 0 for limit in over)
 
 
 def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
     """Counts trials as (state, reason, how many), in the order of states in `Role`."""
     counts: dict[tuple[Role, str], int] = {}
     for trial in summary.record.trials:
-        key = summary.roles[trial.number], reason(trial, summary.roles[trial.number])
+        role = summary.roles[trial.number]
+        key = role, reason(trial, role, summary.record.own_metrics)
         counts[key] = counts.get(key, 0) + 1
     order = list(Role)
     return [
@@ -102,7 +111,7 @@ def outcomes(summary: Summary) -> list[tuple[str, str, int]]:
     ]
 
 
-def reason(trial: TrialResult, role: Role) -> str:
+def reason(trial: TrialResult, role: Role, own: Mapping[str, Metric]) -> str:
     """Says why a trial is not on the front, as a phrase; the stored reason where that says it."""
     if role is Role.STOPPED:
         return f"at step {trial.rungs[-1].step:,}: could not reach the front"
@@ -111,7 +120,7 @@ def reason(trial: TrialResult, role: Role) -> str:
     if role is Role.INFEASIBLE:
         over = [name for name, violation in trial.violations.items() if violation > 0]
         at_rung = f"at step {trial.rungs[-1].step:,}: would end " if trial.state is State.PRUNED and trial.rungs else ""
-        load = ", measured while other programs ran" if disturbed(trial) else ""
+        load = ", measured while other programs ran" if disturbed(trial, own) else ""
         return f"{at_rung}over the limit on {listed(over)}{load}"
     if role is Role.UNMEASURED:
         return "an objective has no finite value"
