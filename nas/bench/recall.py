@@ -8,6 +8,7 @@ from some seeds only, so Muon is the default. Sizes, steps, batches and optimise
 
 import csv
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nas import files
 from nas.architecture import Architecture, first_error
@@ -41,6 +42,27 @@ BATCH = 64
 COLUMNS = ("kind", "seed", "learning_rate", "state_kib", "val_accuracy", "test_accuracy", "train_seconds")
 FILES, UNFINISHED = ("recall.csv", "recall.json", "recall.svg", "recall.png"), ("settings", "rows")
 """The files that are written, and the keys of unfinished.json."""
+
+
+class FinishedTraining(BaseModel):
+    """Describes a row of unfinished.json."""
+
+    kind: str
+    seed: int
+    learning_rate: float
+    state_kib: float
+    val_accuracy: float
+    test_accuracy: float
+    train_seconds: float
+
+
+class Unfinished(BaseModel):
+    """Describes unfinished.json."""
+
+    settings: dict[str, Any]
+    rows: list[FinishedTraining]
+
+
 Row = dict[str, Any]
 Training = tuple[str, int, float]
 """Kind, seed and learning rate, the first of COLUMNS."""
@@ -175,9 +197,9 @@ def _rows(settings: Settings, jobs: int, path: Path, say: Callable[[str], object
 
 def _unfinished(path: Path, settings: Settings) -> dict[Training, Row]:
     """Reads the trainings of an interrupted run. Raises Conflict with the first difference of its settings."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
-    stored, now = result_folder.read(path, UNFINISHED), settings.training()
+    stored, now = result_folder.read(path, shape=TypeAdapter(Unfinished)), settings.training()
     for key in now:
         if stored["settings"].get(key) != now[key]:
             raise Conflict(

@@ -5,7 +5,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from nas import files
+from nas.architecture import sentence
 from nas.errors import Conflict
 
 HELP = "--out DIR   writes to another folder"
@@ -26,8 +29,11 @@ def claim(folder: Path, marks: Mapping[str, Collection[str]], names: Collection[
     files.check_writable(folder)
 
 
-def read(path: Path, keys: Collection[str]) -> dict[str, Any]:
-    """Reads a JSON file that a benchmark wrote. Raises Conflict where it is another one, or damaged."""
+def read(path: Path, keys: Collection[str] = (), shape: TypeAdapter[Any] | None = None) -> dict[str, Any]:
+    """Reads a JSON file that a benchmark wrote. Raises Conflict where it is another one, or damaged.
+
+    It holds these keys, and its content has this shape.
+    """
     files.refuse_links(path.parent, path.name)
     try:
         found = files.read_json(path)
@@ -36,7 +42,17 @@ def read(path: Path, keys: Collection[str]) -> dict[str, Any]:
     missing = [key for key in keys if not isinstance(found, dict) or key not in found]
     if missing:
         raise _foreign(path, f"it lacks {', '.join(missing)}")
+    if shape is not None:
+        check(path, found, shape)
     return dict(found)
+
+
+def check(path: Path, found: Any, shape: TypeAdapter[Any]) -> Any:
+    """Returns what stands in the file, parsed. Raises Conflict where it has another shape."""
+    try:
+        return shape.validate_python(found)
+    except ValidationError as error:
+        raise _foreign(path, sentence(error)) from None
 
 
 def _foreign(place: Path, detail: str) -> Conflict:

@@ -4,17 +4,19 @@ First each architecture is measured alone. Then they are trained to the full bud
 objective is itself a training time, all with the same seeds, which no search used.
 """
 
-import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, TypeAdapter
 
 from nas import files
 from nas.architecture import Architecture
+from nas.bench import result_folder
 from nas.bench.pool import side_by_side
 from nas.measure import DeviceLock
 from nas.running.measuring import measure_alone
@@ -27,6 +29,18 @@ from nas.training.trainer import Diverged, Trainer
 Say = Callable[[str], object]
 
 
+class Entry(BaseModel):
+    """Describes an entry of a shelf's file."""
+
+    architecture: Architecture
+    learning_rate: float | None
+    measured: dict[str, float]
+    trained: dict[str, dict[Literal["failed"], str] | dict[str, float]]
+
+
+ENTRIES = TypeAdapter(dict[str, Entry])
+
+
 class Shelf:
     """Keeps what is known of each architecture, by `key_of`, and writes its file after every addition.
 
@@ -35,10 +49,11 @@ class Shelf:
     """
 
     def __init__(self, path: Path) -> None:
+        """Reads what the file holds. Raises Conflict where no benchmark wrote it, or it is damaged."""
         self.path = path
         self.entries: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            self.entries = json.loads(path.read_text(encoding="utf-8"))
+        if os.path.lexists(path):
+            self.entries = result_folder.read(path, shape=ENTRIES)
 
     def add(self, architecture: Mapping[str, Any], learning_rate: float | None) -> str:
         """Adds an architecture and returns its key. The file is written when it has been measured."""

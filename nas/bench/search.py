@@ -9,12 +9,16 @@ continues with what is missing. Baselines of the study file are left out, since 
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
 from nas import files
+from nas.architecture import Architecture
 from nas.bench import launches, result_folder
 from nas.bench.launches import OURS, STOCK
 from nas.bench.reference import costs_training, largest, reference
@@ -43,6 +47,33 @@ FILES = ("result.json", "timeline.csv", "hypervolume.svg", "hypervolume.png", "r
 FOLDER = Path("reports/benchmarks/search")
 NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
 """Settings that the benchmark itself sets; the corpus is compared by its hash."""
+
+
+class Facts(BaseModel):
+    """Describes settings.json."""
+
+    minutes: float
+    data: str
+    environment: dict[str, Any]
+    study: dict[str, Any]
+
+
+class FinishedTrial(BaseModel):
+    """Describes a trial in the file of a run."""
+
+    seconds: float
+    architecture: Architecture
+    learning_rate: float | None
+    metrics: dict[str, float]
+
+
+class FinishedRun(BaseModel):
+    """Describes the file of a run."""
+
+    who: str
+    seed: int
+    trials: list[FinishedTrial]
+
 
 Run = Callable[[str, StudyFile, float], list[dict[str, Any]]]
 """The type of `nas.bench.launches.run`, which is the default."""
@@ -119,15 +150,15 @@ def _claim(out: Path, settings: Settings, file: StudyFile, task: Task) -> None:
     if not path.exists():
         files.write_json(path, now)
         return
-    stored = result_folder.read(path, now)
+    stored = result_folder.read(path, shape=TypeAdapter(Facts))
     # Parsed again, so that keys added in this version appear with their defaults.
-    before = StudyFile.model_validate(stored["study"]).resolved()
+    before = result_folder.check(path, stored["study"], TypeAdapter(StudyFile)).resolved()
     changed = [
         *((f"study.{p}", a, b) for p, a, b in difference(before, study) if not p.startswith(NOT_COMPARED)),
         *((key, stored[key], now[key]) for key in ("minutes", "data") if stored[key] != now[key]),
     ]
     if hardware_id(stored["environment"]) != hardware_id(now["environment"]):
-        changed.append(("hardware", stored["environment"]["cpu"], now["environment"]["cpu"]))
+        changed.append(("hardware", stored["environment"].get("cpu"), now["environment"]["cpu"]))
     for place_of_it, old, new in changed:
         raise Conflict(
             f"{out} holds a benchmark with other settings",
@@ -142,9 +173,9 @@ def _run_once(
     who: str, seed: int, file: StudyFile, settings: Settings, out: Path, say: Say, run: Run
 ) -> list[dict[str, Any]]:
     """Returns the time line of one run, from the folder if it is there."""
-    path = out / "runs" / f"{who}-{seed}.json"
-    if path.exists():
-        stored: list[dict[str, Any]] = result_folder.read(path, ("who", "seed", "trials"))["trials"]
+    path = files.refuse_links(out, "runs", f"{who}-{seed}.json")
+    if os.path.lexists(path):
+        stored: list[dict[str, Any]] = result_folder.read(path, shape=TypeAdapter(FinishedRun))["trials"]
         return stored
     say(f"{who}, seed {seed}: {settings.minutes:g} minutes")
     trials = run(

@@ -17,6 +17,7 @@ from nas.cli.__main__ import main
 from nas.kinds import Softmax, Window
 from nas.measure import DeviceLock
 from nas.measure.latency import quiet
+from tests.documented import keys_of_json
 
 pytestmark = pytest.mark.slow
 
@@ -235,6 +236,7 @@ def test_json_is_one_object(nas, tmp_path):
     told = json.loads(line)
     facts = json.loads((tmp_path / "out" / "attention.json").read_text(encoding="utf-8"))
     assert told == facts | {"v": 1, "type": "result", "folder": str(tmp_path / "out")}
+    assert set(facts) == keys_of_json("nas bench attention")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from nas.bench.latency import TIMED, retest
 from nas.settings import study_file
+from tests.documented import keys_of_json
 from tests.running.tables import settings
 from tests.running.test_driver import TINY
 
@@ -22,6 +23,7 @@ def test_tells_both_metrics_and_how_much_was_contended(tmp_path):
     assert all(math.isfinite(result[f"{name}_median_difference"]) for name in TIMED)
     assert 0 <= result["contended_idle"] <= 1
     assert 0 <= result["contended_busy"] <= 1
+    assert set(result) == {key for key in keys_of_json("nas bench latency") if not key.startswith("parts_")}
 
 
 def test_encoders_have_no_decoding_to_compare():
@@ -39,3 +41,4 @@ def test_whole_answers_are_told_beside_their_parts(tmp_path):
     )
     result = retest(file, architectures=3, trainers=0)
     assert 0 <= result["parts_median_difference"] <= result["parts_most_difference"] < math.inf
+    assert set(result) == keys_of_json("nas bench latency")

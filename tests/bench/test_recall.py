@@ -8,6 +8,7 @@ import pytest
 from nas.bench.attention import parse_kinds
 from nas.bench.recall import KINDS, Settings, best, compare, parse_rates, task_of
 from nas.errors import Conflict, UsageError
+from tests.documented import keys_of_json
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +49,7 @@ def test_a_small_run_is_written_whole(tmp_path):
     result = compare(settings, 1, tmp_path / "recall", said.append)
     assert [row["kind"] for row in result["kinds"]] == ["softmax", "linear heads=2"]
     assert len(said) == len(result["rows"]) == 4
+    assert set(result) == keys_of_json("nas bench recall")
     # Two blocks: keys and values of 16 tokens; two heads of 4 × (4 + 1) values. All of 4 bytes.
     assert [row["state_kib"] * 1024 for row in result["kinds"]] == [2 * 16 * 8 * 2 * 4, 2 * 2 * 4 * 5 * 4]
     assert {path.suffix for path in (tmp_path / "recall").iterdir()} == {".csv", ".json", ".svg", ".png"}
@@ -87,6 +89,23 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing_unfinished(tmp_path):
     assert len(again) == 3
     assert [row for row in result["rows"] if row in kept] == sorted(kept, key=result["rows"].index)
     assert not (tmp_path / "unfinished.json").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"settings": 1, "rows": []}',
+        '{"settings": {}, "rows": [{"kind": "softmax"}]}',
+        '{"settings": {}, "rows": 1}',
+    ],
+)
+def test_damaged_trainings_of_an_earlier_run_are_told(tmp_path, content):
+    (tmp_path / "unfinished.json").write_text(content, encoding="utf-8")
+    with pytest.raises(Conflict) as caught:
+        compare(small(parse_kinds("softmax", hidden=8, heads=1)), 1, tmp_path, print)
+    assert (caught.value.code, caught.value.where) == ("not-a-benchmark", str(tmp_path / "unfinished.json"))
+    assert (tmp_path / "unfinished.json").read_text(encoding="utf-8") == content
 
 
 @pytest.mark.parametrize("text", ["", "x", "0.1,-1", "inf"])

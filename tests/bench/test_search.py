@@ -1,8 +1,10 @@
 """The benchmark of searches: its figure, what is kept and resumed, and one real comparison."""
 
 import csv
+import itertools
 import json
 import math
+import os
 import random
 import sys
 from functools import partial
@@ -21,6 +23,7 @@ from nas.settings import study_file
 from nas.space.architecture_space import Space
 from nas.space.choosing import RandomChooser
 from nas.tasks import open_task
+from tests.documented import keys_of_json
 
 pytestmark = pytest.mark.slow
 STUDY = """
@@ -139,6 +142,7 @@ def test_ours_and_stock_take_turns_in_going_first(table, file, tmp_path):
     assert result["retrained"] == len({key for key, _ in table.trained})
     assert len(table.measured) == len(set(table.measured)) <= result["retrained"] + 1
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8")) == result
+    assert set(result) == keys_of_json("nas bench search")
 
 
 def test_a_second_call_does_nothing_again(table, file, tmp_path):
@@ -240,6 +244,56 @@ def test_nothing_within_the_limits_is_told(table, file, tmp_path):
     file.write_text(file.read_text(encoding="utf-8").replace("max = 12000", "max = 0.5"), encoding="utf-8")
     with pytest.raises(NothingFeasible, match="no finished trial is within the limits"):
         bench(table, tmp_path, settings_of(file))
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def of_another_shape(path: Path) -> None:
+    path.write_text('{"minutes": "many", "who": 3, "key": {"measured": []}}', encoding="utf-8")
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**40)  # a hole
+
+
+def test_a_damaged_file_of_results_is_told_with_its_place(table, file, tmp_path):
+    out = tmp_path / "out"
+    bench(table, out, settings_of(file, seeds=1))
+    paths = (out / "settings.json", out / "retrained.json", out / "runs" / "ours-0.json")
+    for path, damage in itertools.product(paths, (truncated, of_another_shape, a_pipe, huge)):
+        kept = path.read_bytes()
+        damage(path)
+        with pytest.raises(Conflict) as caught:
+            bench(table, out, settings_of(file, seeds=1))
+        assert (caught.value.code, caught.value.where) == ("not-a-benchmark", str(path))
+        path.unlink()
+        path.write_bytes(kept)
+    bench(table, out, settings_of(file, seeds=1))
+
+
+def test_links_in_the_folder_are_not_followed(table, file, tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    bench(table, out, settings_of(file, seeds=1))
+    elsewhere.mkdir()
+    for name in ("settings.json", "retrained.json", "runs/ours-0.json", "runs"):
+        path, there = out / name, elsewhere / name.rpartition("/")[2]
+        path.rename(there)
+        path.symlink_to(there)
+        before = {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()}
+        with pytest.raises(Conflict) as caught:
+            bench(table, out, settings_of(file, seeds=2))
+        assert caught.value.code == "linked"
+        assert {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()} == before
+        path.unlink()
+        there.rename(path)
 
 
 def test_every_line_and_every_name_is_in_the_figure():

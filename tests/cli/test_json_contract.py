@@ -8,9 +8,11 @@ import pytest
 
 import nas as nas_package
 from nas.api import checking
+from nas.bench import driver
 from nas.data import fetch
 from nas.running import events, measuring
 from nas.running.events import Interrupted, Restarted
+from tests import documented
 from tests.running.tables import Launcher
 from tests.running.tables import settings as table_settings
 from tests.running.test_busy_machine import again, reading, searched
@@ -108,16 +110,17 @@ def test_keys_of_the_front(nas):
 
 
 def test_keys_of_a_replay(nas, tmp_path):
-    """The benchmark that takes no time; the others' keys are told with their tables."""
+    """The benchmark that takes no time. Those that measure or train are held to their keys in tests/bench."""
     (tmp_path / "table.csv").write_text("p,a,b\n" + "".join(f"{n},{n},{9 - n}\n" for n in range(9)))
     options = ["--params", "p", "--objectives", "a:min,b:min", "--samplers", "random", "--trials", 3, "--seeds", 1]
     ((kind, found),) = emitted(nas("bench", "samplers", "table.csv", *options, "--jobs", 1, "--json").out)
-    section = PAGE[PAGE.index("## nas bench samplers") :]
-    listed = section[section.index("The keys of `--json`") :].split("```")[0]
-    heads = {
-        name.split(".")[0] for line in re.findall(r"^- (.*?):", listed, re.M) for name in re.findall(r"`(.*?)`", line)
-    }
-    assert (kind, found) == ("result", heads | {"cut_short"})
+    assert (kind, found) == ("result", documented.keys_of_json("nas bench samplers"))
+
+
+def test_keys_of_the_overhead_of_a_driver(nas, monkeypatch):
+    monkeypatch.setattr(driver, "_timed", lambda who, trials: {"ours": 2.0, "stock": 5.0}[who] + trials / 10)
+    ((kind, found),) = emitted(nas("bench", "driver", "--trials", "20", "--json").out)
+    assert (kind, found) == ("result", documented.keys_of_json("nas bench driver"))
 
 
 def test_version(nas):
