@@ -24,13 +24,15 @@ def _locks_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture
-def measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every measurement in this process counts as it is: beside other tests, waiting for a quiet machine is in vain.
+def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every measurement in this process counts as it is, and proposals learn from a few samples of the space.
 
-    For tests that have real models measured, and of which none judges a time.
+    For tests of real searches that judge neither a time nor a proposal: beside other tests, waiting for a quiet machine
+    is in vain.
     """
     from nas.measure import cheap, latency
-    from nas.running import measuring
+    from nas.running import architecture_features, measuring
 
+    monkeypatch.setattr(architecture_features, "SAMPLES", 50)
     monkeypatch.setattr(measuring, "TRIES", 1)
     monkeypatch.setattr(cheap, "latency", partial(latency.latency, seconds=0))

@@ -11,7 +11,7 @@ from tests.documented import keys_of_json
 from tests.running.tables import settings
 from tests.running.test_driver import TINY
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_search")]
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nas.study import open_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_search")]
 FILES = Path(__file__).parents[2] / "search_spaces"
 REAL = {"sentiment": "macro_f1", "babi": "exact_match", "translation": "bleu", "summaries": "rouge_l"}
 GENERATED = {"recall": "exact_match", "list_ops": "macro_f1"}
