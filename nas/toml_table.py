@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
 from nas import bounds
 from nas.errors import UsageError
@@ -19,6 +20,21 @@ Count = Annotated[int, Field(strict=True, gt=0, le=bounds.STEPS)]
 """A whole number from 1 on: neither 2.0 nor true."""
 Number = Annotated[float, Field(strict=True)]
 """A number, not true; in a Table it is finite too."""
+
+WORDS = {
+    "too_short": "expected at least {min_length}, got {actual_length}",
+    "too_long": "expected at most {max_length}, got {actual_length}",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "expected a table"),
+    **dict.fromkeys(("tuple_type", "list_type"), "expected a list"),
+}
+"""Words of a study file for the errors in which pydantic names Python's types, by the type of the error."""
+
+
+def in_words(error: ErrorDetails) -> str:
+    """Says what is wrong with a value: as pydantic does, but with tables and lists in place of Python's types."""
+    if error["type"] in WORDS:
+        return WORDS[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ")
 
 
 def duration(value: Any) -> Any:

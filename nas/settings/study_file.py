@@ -49,7 +49,7 @@ from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings, untagged
 from nas.space.parameter_space import Design, ParameterSpace, SearchSpace
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
-from nas.toml_table import Table, apply_override, as_tuple, distinct, line_of, merged, tables_of
+from nas.toml_table import Table, apply_override, as_tuple, distinct, in_words, line_of, merged, tables_of
 
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """These metrics need a model that generates, which an encoder does not."""
@@ -266,7 +266,7 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
         return InvalidStudyFile(f"unknown key '{name}'", where=where, help=nearest(name, _keys(location[:-1])))
     if first["type"] == "missing":
         return InvalidStudyFile(f"'{where}' is missing", where=where, code="missing-key")
-    message, help = first["msg"].removeprefix("Value error, "), ""
+    message, help = in_words(first), ""
     if first["type"] == "literal_error":
         message, help = "unknown value", nearest(str(value), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     if where == "task.kind":

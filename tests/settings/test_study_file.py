@@ -310,3 +310,18 @@ def test_metrics_that_cannot_be_declared_so_are_refused_with_the_place(table, me
     assert message in caught.value.message
     assert caught.value.where.startswith("own.toml:")
     assert help in caught.value.help
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objectives=[]", "objectives = []: expected at least 1, got 0"),
+        ("train=3", "train = 3: expected a table"),
+        ("objectives=3", "objectives = 3: expected a list"),
+        ("objectives=[3]", "objectives[0] = 3: expected a table"),
+    ],
+)
+def test_errors_speak_of_tables_and_lists(override, message):
+    with pytest.raises(InvalidStudyFile) as told:
+        study_file.parse(MINIMAL, [override])
+    assert told.value.message == message
