@@ -57,7 +57,7 @@ class FeedForward(Spec):
 
 
 class Block(Spec):
-    """One layer: attention, then feed-forward, each with a norm and a residual.
+    """Describes one layer: attention, then feed-forward, each with a norm and a residual.
 
     `residual`: sequential, x + f(norm(x)) twice (pre-norm); parallel, x + attention(norm(x)) + feed_forward(norm(x))
     (arXiv:2204.02311); post, norm(x + f(x)) twice, as in the first Transformer. `norm`: rms, without a gain, or layer,
@@ -107,7 +107,7 @@ def _default_position(attention: Any) -> Position:
 
 
 class Architecture(Spec):
-    """A whole model without its vocabulary and context, which belong to the task.
+    """Describes a whole model without its vocabulary and context, which belong to the task.
 
     `tied`: embedding and output layer are one matrix. `repeat`: how often the stack of blocks is passed, with the same
     weights (Lan et al. 2020, arXiv:1909.11942). `pooling`: how an encoder makes one vector of a text.

@@ -20,7 +20,7 @@ TOKENS, TEMPERATURE = 200, 0.8
 
 
 class Model:
-    """A trained model on one device, in evaluation mode."""
+    """Holds a trained model on one device, in evaluation mode."""
 
     def __init__(self, trained: TrainedModel, folder: Path) -> None:
         self._trained = trained

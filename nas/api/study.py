@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A stored study. Every call reads the database again, so it shows a running search too."""
+    """Gives access to a stored study. Every call reads the database again, so it shows a running search too."""
 
     def __init__(self, stored: StoredStudy, end: str | None = None) -> None:
         self._stored = stored

@@ -17,7 +17,7 @@ TOLERATED = 0.25
 
 
 class LoadWatch:
-    """`contended` after leaving: True when others took more of the device than is tolerated.
+    """Watches other load; `contended` is True after leaving when others took more of the device than is tolerated.
 
     On a GPU the processor only launches kernels, so other load on it counts when it leaves no core free.
     """

@@ -82,8 +82,9 @@ class Reader:
 
 @dataclass(frozen=True)
 class Workload:
-    """The timed workload: `batch` rows of `context` tokens. The first `prompt` tokens are read at once, the others one
-    by one.
+    """Describes the timed workload: `batch` rows of `context` tokens.
+
+    The first `prompt` tokens are read at once, the others one by one.
 
     A model that does not generate reads them all at once: `prompt` is the context. A model with a source reads that
     first, and its decode state holds only the tokens that it writes: `answers`.

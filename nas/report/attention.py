@@ -27,7 +27,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Layer:
-    """The pictures of one block's attention, or of its attention to the source."""
+    """Holds the pictures of one block's attention, or of its attention to the source."""
 
     name: str
     kind: str

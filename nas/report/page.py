@@ -28,7 +28,7 @@ SHOWN_BESIDE = ("weights_mib", "decode_state_kib", "params", "flops_per_token", 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as the tables show it. `cells` holds (the value to sort by, its text, its spread) for each objective."""
+    """Holds a trial as tables show it; `cells` has (the value to sort by, its text, its spread) for each objective."""
 
     trial: TrialResult
     role: Role

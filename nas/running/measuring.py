@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class LoneMeasurement:
-    """One architecture, measured by `take` under the lock. `seconds` is how long a quiet machine is awaited."""
+    """Measures one architecture, by `take` under the lock. `seconds` is how long a quiet machine is awaited."""
 
     def __init__(
         self,

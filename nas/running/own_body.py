@@ -21,7 +21,7 @@ from nas.space.parameter_settings import ParameterSettings
 
 @dataclass(frozen=True)
 class OwnBody:
-    """A body: the function itself, or its name and the folder where its module is looked for first."""
+    """Holds a body: the function itself, or its name and the folder where its module is looked for first."""
 
     name: str
     given: public.BodyFunction | None = None

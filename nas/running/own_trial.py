@@ -26,7 +26,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
 
 
 class OwnTrial:
-    """The body of one job (nas.running.events.Body), around the generator that the user's function makes.
+    """Runs one job (as nas.running.events.Body) with the generator that the user's function makes.
 
     Whatever the generator raises, yields or leaves out becomes an event with a reason; nothing is raised. The first
     event is always Measured: measurements of an earlier attempt stay.

@@ -14,8 +14,10 @@ from nas.toml_table import Count, Number, Table
 
 @dataclass(frozen=True)
 class TaskKind:
-    """One task: its class, `module:class` under nas.tasks, which is imported when a task is opened; the families that
-    can learn it; and its metrics of quality besides val_loss and val_accuracy.
+    """Describes one task.
+
+    It has its class, `module:class` under nas.tasks, which is imported when a task is opened; the families that can
+    learn it; and its metrics of quality besides val_loss and val_accuracy.
 
     `has_source`: it reads one text and writes another. `writes`: its models end in logits of tokens; other models have
     no output matrix that could be tied. `rows`: its examples are rows of a table, by default of the data set `corpus`,

@@ -17,8 +17,7 @@ KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: C
 
 @dataclass(frozen=True)
 class Recipe:
-    """The recipe of one training. `file` holds its settings; `changed` holds what differs from the search besides the
-    steps, by key.
+    """Holds the recipe of one training.
 
     `file` holds its settings; `changed` holds what differs from the search besides the steps, by key.
     """
