@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 ABSENT = "–"
 """Stands where there is no value, or none that is finite."""
@@ -66,3 +67,8 @@ def duration(seconds: float | None) -> str:
 def moment(unix: float) -> str:
     """Writes Unix seconds as a date and a time, the same on every machine: 2026-11-30 06:31 UTC."""
     return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def one_line(parameters: Mapping[str, Any]) -> str:
+    """Writes parameters in one line: activation tanh, alpha 0.001234, hidden 64."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())

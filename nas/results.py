@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from nas import intervals
 from nas.architecture import Architecture
 from nas.errors import UsageError, nearest
+from nas.formatting import one_line
 
 Goal = Literal["min", "max"]
 
@@ -163,11 +164,6 @@ def rungs_of(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
     return tuple(map(Rung.from_stored, attributes.get("rungs", ())))
 
 
-def one_line(parameters: Mapping[str, Any]) -> str:
-    """Writes parameters in one line: activation tanh, alpha 0.001234, hidden 64."""
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in parameters.items())
-
-
 @dataclass(frozen=True)
 class TrialResult:
     """Holds one row of a study."""
@@ -202,6 +198,17 @@ class TrialResult:
     """Unix seconds at which its result was told."""
     attempts: tuple[intervals.Span, ...] = ()
     """The spans in which it was running; empty where version 0.1 searched."""
+
+    def __repr__(self) -> str:
+        """Shows in one line what a person asks for first; `dataclasses.asdict` gives everything."""
+        state = f"{self.state} ({self.reason})" if self.reason else str(self.state)
+        names = [name for name in METRICS if name in self.metrics] or list(self.metrics)
+        values = one_line({name: self.metrics[name] for name in names[:6]})
+        try:
+            tried = self.described[:200]
+        except UsageError:  # a damaged architecture is told by what uses it
+            tried = self.architecture_id
+        return f"<TrialResult {self.number} {state}: {'; '.join(filter(None, (tried, values)))}>"
 
     @cached_property
     def model(self) -> Architecture:

@@ -58,3 +58,18 @@ def test_an_error_renders_place_detail_and_help():
         "error[broken]: it broke\n  --> file:3  key\n      stored 1\n      now 2\n  help: do this\n        or that"
     )
     assert nearest("zzz", ["a", "b"]) == "one of a, b"
+
+
+def test_a_trial_is_printed_in_one_short_line():
+    model = {"hidden": 32, "blocks": [{"attention": {"kind": "softmax", "heads": 1}}]}
+    spread = {f"decode_ms_per_token_{key}": 0.3 for key in ("p10", "p90", "p95")}
+    trial = TrialResult(
+        3, State.COMPLETE, "abc", model, metrics={"decode_ms_per_token": 0.3, **spread, "val_loss": 2.12345}
+    )
+    told = "hidden 32: softmax heads=1 swiglu; val_loss 2.123, decode_ms_per_token 0.3"
+    assert repr(trial) == f"<TrialResult 3 COMPLETE: {told}>"
+    skipped = TrialResult(4, State.PRUNED, "abc", {}, parameters={"width": 3}, reason="skipped")
+    assert f"{skipped}" == "<TrialResult 4 PRUNED (skipped): width 3>"
+    assert repr(TrialResult(5, State.WAITING, "abc", {"hidden": "x"})) == "<TrialResult 5 WAITING: abc>"
+    deep = TrialResult(6, State.COMPLETE, "abc", {}, parameters={f"parameter_{i}": i for i in range(1000)})
+    assert len(repr(deep)) < 300

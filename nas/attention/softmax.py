@@ -19,7 +19,7 @@ class DotProductAttention(HeadedAttention[KeyValueCache]):
     """y = softmax(scale · q kᵀ) v, with q and k as `_feature` makes them; a cache keeps all keys and values."""
 
     score_scale: float | None = None
-    """None: 1/√E."""
+    """The factor of the scores before the softmax; None stands for 1/√E."""
 
     def forward(
         self,

@@ -40,7 +40,7 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
     """Prints the description for people."""
     from nas.architecture import Architecture
     from nas.cli.tables import pairs, table
-    from nas.results import one_line
+    from nas.formatting import one_line
 
     own = file.trial.body if file.trial else "given in Python, body="
     ordinary, size = described["seconds"] is not None, described["space_size"]

@@ -14,10 +14,9 @@ from nas.architecture import Architecture
 from nas.cli.live_panel import LivePanel
 from nas.cli.output import emit, people
 from nas.cli.waits import Waits
-from nas.formatting import duration, number
+from nas.formatting import duration, number, one_line
 from nas.printable import on_one_line, printable
 from nas.reasons import cause_of
-from nas.results import one_line
 from nas.settings.study_file import StudyFile
 
 STOPPING = {

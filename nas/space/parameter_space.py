@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from nas.architecture import Architecture
-from nas.results import one_line
+from nas.formatting import one_line
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings, Range, is_fixed, only
 

@@ -10,6 +10,7 @@ import pytest
 import nas
 from nas import Finished, Job, Measured, Reached
 from nas.cli.__main__ import main
+from tests.own_study import METRICS
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "own_training"
 MODULE = """
@@ -22,24 +23,17 @@ def train(job):
         yield Reached(step, {"error": (1 - x) ** 2 + 1 / step})
     yield Finished({"error": (1 - x) ** 2 + 1 / job.steps})
 """
-STUDY = """
+STUDY = (
+    """
 name = "mine"
 [trial]
 body = "BODY:train"
 [space.parameters]
 x = { low = 0.0, high = 1.0 }
 kind = "plain"
-[metrics.error]
-goal = "min"
-[metrics.size]
-goal = "min"
-unit = "kB"
-cheap = true
-exact = true
-[[objectives]]
-metric = "error"
-[[objectives]]
-metric = "size"
+"""
+    + METRICS
+    + """
 [train]
 steps = 8
 [search]
@@ -47,6 +41,7 @@ trials = 6
 stopping = false
 skip = false
 """
+)
 
 
 @pytest.fixture

@@ -12,27 +12,20 @@ from nas.running import driver
 from nas.running.budget import End
 from nas.settings import study_file
 from nas.study import open_study
+from tests.own_study import METRICS
 
 pytestmark = pytest.mark.slow
-TEXT = """
+TEXT = (
+    """
 name = "own"
 [space.parameters]
 x = { low = 0.0, high = 1.0 }
 width = { low = 1, high = 64, log = true }
 shape = ["round", "flat"]
 fixed = 7
-[metrics.error]
-goal = "min"
-exact = true
-[metrics.size]
-goal = "min"
-unit = "kB"
-cheap = true
-exact = true
-[[objectives]]
-metric = "error"
-[[objectives]]
-metric = "size"
+"""
+    + METRICS
+    + """
 [[constraints]]
 metric = "size"
 max = 60
@@ -41,6 +34,7 @@ steps = 8
 [search]
 trials = 12
 """
+)
 SERIAL = driver.Launch(executor="serial")
 
 
