@@ -69,12 +69,16 @@ def scale_of(values_N: Floats, *marks: float) -> OutlierScale:
     `marks` are values that belong to the bulk where it reaches them, such as the limit of a constraint.
     """
     seen_N = np.clip(values_N[np.isfinite(values_N)], -LARGEST, LARGEST)
-    distinct_D = _distinct(np.concatenate([seen_N, marks]))
+    all_N = np.concatenate([seen_N, marks])
+    distinct_D = _distinct(all_N)
     if len(seen_N) == 0 or len(distinct_D) < 3:
         return OutlierScale(-math.inf, math.inf, 0.0)
-    low, high = _bulk(distinct_D)
-    least, most = float(seen_N.min()), float(seen_N.max())
-    return OutlierScale(low if least < low else -math.inf, high if most > high else math.inf, high - low)
+    first, last = _bulk(distinct_D)
+    low, high = float(distinct_D[first]), float(distinct_D[last])
+    if last + 1 < len(distinct_D):
+        high = float(all_N[all_N < distinct_D[last + 1]].max())  # one that counts as equal may be a little larger
+    above, below = last + 1 < len(distinct_D) and seen_N.max() > high, seen_N.min() < low
+    return OutlierScale(low if below else -math.inf, high if above else math.inf, high - low)
 
 
 def _distinct(values_N: Floats) -> Floats:
@@ -85,7 +89,8 @@ def _distinct(values_N: Floats) -> Floats:
     return distinct_D
 
 
-def _bulk(distinct_D: Floats) -> tuple[float, float]:
+def _bulk(distinct_D: Floats) -> tuple[int, int]:
+    """Returns the indexes of the least and the largest of the bulk."""
     count = len(distinct_D)
     majority, gap = count // 2 + 1, GAP if count >= FEW else GAP_OF_FEW
     first = int((distinct_D[majority - 1 :] - distinct_D[: count - majority + 1]).argmin())
@@ -97,4 +102,4 @@ def _bulk(distinct_D: Floats) -> tuple[float, float]:
         elif last < count - 1 and distinct_D[last + 1] - distinct_D[last] <= reach:
             last += 1
         else:
-            return float(distinct_D[first]), float(distinct_D[last])
+            return first, last

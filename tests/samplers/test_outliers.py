@@ -21,6 +21,7 @@ USUAL = np.linspace(1.0, 3.0, 11)
         np.random.default_rng(0).normal(5e8, 1.0, size=50),
         np.array([0.1, 0.2, 0.25, 4.0]),  # few values may lie close together by chance
         np.array([2.0, 2.0 + 4e-16, 2.0 - 4e-16, 5.0]),  # rounding is no spread
+        np.append(USUAL, [3.0 + 4e-10, 3.0 + 8e-10, 1.0 - 4e-10]),  # the worst and the best of them, nearly equal
         np.array([1e300] * 5),
         np.array([0.0] * 9 + [1.0]),
         np.array([]),
@@ -43,6 +44,11 @@ def test_an_outlying_value_comes_near_and_the_others_stay(far, sign):
     assert 3 < near[-1] <= 5 if sign > 0 else -1 <= near[-1] < 1
     np.testing.assert_array_equal(scale.doubt(values), [0.0] * len(USUAL) + [2.0])
     assert [scale.outlying(value) for value in values] == [False] * len(USUAL) + [True]
+
+
+def test_values_nearly_equal_to_the_edge_stay_beside_an_outlying_one():
+    values = np.append(USUAL, [3.0 + 4e-10, 3.0 + 8e-10, 1e300])
+    np.testing.assert_array_equal(scale_of(values).apply(values)[:-1], values[:-1])
 
 
 def test_outlying_values_keep_their_order():
