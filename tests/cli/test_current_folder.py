@@ -67,6 +67,7 @@ def in_a_deleted_folder(tmp_path, code: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_a_deleted_folder_is_told_before_torch_is_loaded(stored, tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_RUNS", str(stored))
     code = f"""
@@ -84,6 +85,7 @@ for command in {[tuple(map(str, command)) for command in LOADING]!r}:
     assert told.count(GONE) == told.count("-> 5\n") == told.count("->") - told.count("-->") == len(LOADING)
 
 
+@pytest.mark.slow
 def test_python_is_told_of_a_deleted_folder_before_torch_is_loaded(stored, tmp_path):
     calls = {
         "search": f"nas.search({str(SPACE)!r})",

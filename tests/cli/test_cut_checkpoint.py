@@ -11,6 +11,7 @@ from nas.running.trial import CHECKPOINT
 from nas.study import open_study
 from nas.training import training_folder
 
+pytestmark = pytest.mark.slow
 SIZES = {"params": 100.0, "weights_mib": 0.5, "contended": 0.0}
 
 

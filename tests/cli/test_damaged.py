@@ -90,6 +90,7 @@ def read_all(runs: Path) -> None:
     assert len(told) < 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", TRIAL)
 def test_attributes_of_a_trial(runs, sound, key):
     for value in ODD:
@@ -100,6 +101,7 @@ def test_attributes_of_a_trial(runs, sound, key):
         read_all(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", STUDY)
 def test_attributes_of_a_study(runs, sound, key):
     for value in ODD:
@@ -188,6 +190,7 @@ def test_attention_maps(nas, runs, content):
     assert (ran.code, "attention_maps.json" in ran.err) == (4, True)
 
 
+@pytest.mark.slow
 def test_a_database_in_pieces(nas, runs, sound):
     content = sound.read_bytes()
     for i in range(0, len(content), len(content) // 12):

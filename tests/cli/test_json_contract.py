@@ -67,6 +67,7 @@ def exact(settings, tmp_path, monkeypatch):
     return tmp_path / "exact.toml"
 
 
+@pytest.mark.slow
 def test_events_of_a_search(nas, exact):
     ran = nas("search", exact, "--json", "--executor", "serial", "--trials", "2")
     assert ran.code == 0, ran.err
@@ -96,6 +97,7 @@ def test_events_that_a_short_search_has_no_reason_for(tmp_path):
         assert EVENTS[event["type"]] - OPTIONAL.get(event["type"], set()) <= keys_of_it <= EVENTS[event["type"]], event
 
 
+@pytest.mark.slow
 def test_events_of_the_end_of_the_time_and_of_a_smaller_budget(nas, exact):
     ran = nas("search", exact, "--json", "--executor", "serial", "--trials", "3", "--time", "0.001s")
     assert ("stopping", EVENTS["stopping"]) in emitted(ran.out)

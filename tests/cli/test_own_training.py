@@ -68,6 +68,7 @@ def called(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return int(ended.value.code or 0), told.out, told.err
 
 
+@pytest.mark.slow
 def test_commands_show_parameters_where_they_show_architectures_otherwise(place, monkeypatch, capsys):
     code, out, _ = called(monkeypatch, capsys, "check", "space/mine.toml")
     assert (code, "continuous" in out, "its code is not run here" in out) == (0, True, True)
@@ -92,6 +93,7 @@ def test_commands_show_parameters_where_they_show_architectures_otherwise(place,
     assert "error at each rung" in page
 
 
+@pytest.mark.slow
 def test_what_needs_an_architecture_is_refused_by_name(place, monkeypatch, capsys):
     called(monkeypatch, capsys, "search", "space/mine.toml", "--executor", "serial", "--no-progress", "--trials", "2")
     for command in ("train mine 0", "generate mine 0 --prompt x"):

@@ -35,6 +35,8 @@ def test_values_that_cannot_be_are_usage_errors(nas, study, tmp_path, options, t
 FAILING = ("-s", "train.time_limit=1e-9", "-s", "space.hidden=[16]", "-s", "space.depth=[1]", "-s", "measure.repeats=1")
 
 
+@pytest.mark.usefixtures("quick_search")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [

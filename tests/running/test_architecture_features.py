@@ -74,6 +74,7 @@ def test_what_is_the_same_all_over_the_space_is_no_column():
     assert any(name.endswith(".heads") for name in features.columns)
 
 
+@pytest.mark.slow
 def test_what_can_be_told_without_building_becomes_columns():
     space = space_of("tiny_lm")
     plain, told = Features(space, None, seed=0), Features(space, Costs(65, 64).metrics, seed=0)

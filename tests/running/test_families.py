@@ -7,7 +7,7 @@ from nas.results import State
 from nas.running import driver
 from nas.settings import study_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_search")]
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 SOFTMAX = '{ kind = "softmax", heads = 2 }'
 SPACES = {
