@@ -10,13 +10,11 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
 search: .venv/.run
 	$(BIN)/nas search search_spaces/tiny_lm.toml
 
-# Two runs: side by side what can be; then, one by one, what needs the machine for itself.
 test: .venv/.dev
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone'
-	$(BIN)/pytest -m alone $$(grep -rl --include='*.py' 'mark\.alone' tests)
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-fast: .venv/.dev
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not alone and not slow' --ignore=tests/parity
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not slow' --ignore=tests/parity
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

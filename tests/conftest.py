@@ -1,26 +1,54 @@
-"""Shapes and types of the attention and model code are checked at every call while the tests run."""
+"""Shapes and types of the attention and model code are checked at every call, in the tests of CHECKED folders.
 
+The checks take longer than the small models themselves. Tests of whole searches leave them out.
+"""
+
+import gc
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 # Before torch is imported, here and in every process that a test starts: on small tensors, threads wait for each other
 # more than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
-install_import_hook(["nas.attention", "nas.models"], "beartype.beartype")
+jaxtyping.install_import_hook(["nas.attention", "nas.models"], "beartype.beartype")
+CHECKED = ("attention", "models", "measure", "parity", "training")
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def _locks_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
+    folder = request.path.relative_to(HERE).parts[0]
+    jaxtyping.config.update("jaxtyping_disable", folder not in CHECKED)
+
+
+@pytest.fixture(scope="session")
+def _temporary() -> Iterator[str]:
+    """A short path, since a socket's path has at most 107 bytes, and Ray makes one seven folders deep."""
+    folder = tempfile.mkdtemp(prefix="nas-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _locks_of_its_own(_temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever else measures on this machine does not make the tests wait, nor they them."""
-    folder = str(tmp_path_factory.getbasetemp() / "locks")
-    monkeypatch.setattr(tempfile, "tempdir", folder)
-    monkeypatch.setenv("TMPDIR", folder)
-    (tmp_path_factory.getbasetemp() / "locks").mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", _temporary)
+    monkeypatch.setenv("TMPDIR", _temporary)
+
+
+@pytest.fixture
+def ray_in_this_process() -> Iterator[None]:
+    """Collects what Ray leaves open while its warnings are still ignored, so that no later test is blamed."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

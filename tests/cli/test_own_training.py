@@ -203,8 +203,8 @@ def test_the_worked_example_trains_perceptrons_that_learn(place):
     assert (study.folder / "trials" / str(best.number) / "model.pickle").exists()
 
 
-@pytest.mark.alone
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_in_this_process")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ray_runs_a_named_body_and_one_that_is_given(place):
     assert nas.search("space/mine.toml", cpus=1, trials=2).status()["trained"] == 2

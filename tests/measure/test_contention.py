@@ -27,7 +27,7 @@ def test_foreign_load_is_the_machines_busy_time_less_ours(wall, busy, own, cores
     assert foreign_cores(wall, busy, own) == pytest.approx(cores, abs=1e-6)
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 def test_a_process_that_spins_beside_us_is_noticed():
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinner:
         try:

@@ -63,7 +63,7 @@ def test_a_study_killed_at_two_hundred_points_is_the_undisturbed_one(tmp_path, u
 
 
 def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(tmp_path, undisturbed):
-    writes, whole, few = 0, False, 7
+    writes, whole, few = 0, False, 5
     while not whole:
         launcher = Launcher(tmp_path, settings("constraints.0.max=20"))
         coordinator = launcher.coordinator(budget=3, writes=writes)
