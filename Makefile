@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Two processes on two cores, at most four: each loads torch. A process takes over waiting tests of one that lags.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
+# One process more than cores, since some tests mostly wait; at most four, since each loads torch. A process takes over
+# waiting tests of one that lags.
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal
 
 .PHONY: search test test-fast check setup clean
 
