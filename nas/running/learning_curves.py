@@ -75,6 +75,18 @@ class CurveForecaster:
         fit, own = self._fit(curve)
         return fit.value(own, fit.gain(own)) if fit else None
 
+    def expected_ends(self, curve_N2: Floats) -> Floats:
+        """Returns `expected` of many curves, (before, at) each; NaN where it is None."""
+        end_N = np.full(len(curve_N2), math.nan)
+        for first in (0, 1):  # with and without a rung before
+            for positive in (True, False):
+                chosen_N = np.isfinite(curve_N2[:, 1]) & (np.isfinite(curve_N2[:, 0]) == (first == 0))
+                chosen_N &= (np.nanmin(curve_N2[:, first:], axis=1, initial=math.inf) > 0) == positive
+                if chosen_N.any():
+                    fit = self._fit(Curve(*curve_N2[chosen_N][0]))[0]
+                    end_N[chosen_N] = fit.ends(curve_N2[chosen_N, first:]) if fit else math.nan
+        return end_N
+
     def forecast(self, curve: Curve) -> Forecast | None:
         """Returns the forecast; None where `expected` is."""
         fit, own = self._fit(curve)
@@ -155,3 +167,10 @@ class _Fit:
         """Returns the end in its own unit."""
         end = own[-1] + gain
         return math.exp(min(end, LARGEST_LOGARITHM)) if self.logarithmic else end
+
+    def ends(self, own_ND: Floats) -> Floats:
+        """Returns `value(own, gain(own))` of many curves, in their own unit."""
+        own_ND = np.log(own_ND) if self.logarithmic else own_ND
+        gain_N = self.mean + self.slope * (own_ND[:, -1] - own_ND[:, 0] - self.mean_last)
+        end_N: Floats = own_ND[:, -1] + gain_N
+        return np.exp(np.minimum(end_N, LARGEST_LOGARITHM)) if self.logarithmic else end_N
