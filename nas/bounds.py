@@ -63,7 +63,14 @@ KEY_PARTS = 100
 """Names with dots between, in one key."""
 WHOLE = 2**63 - 1
 
-TEXT_BYTES = 2**30
-"""The most bytes of a corpus, unpacked."""
+TEXT_BYTES = 2**40
+"""The most bytes of a file of text, unpacked. It is read in pieces."""
+TABLE_BYTES = 2**30
+"""The most bytes of a table that is read as a whole, unpacked."""
+LINE_BYTES = 2**26
+"""One line of JSON lines."""
+FILES = 100_000
+"""Files of one corpus."""
+TOKENIZER_BYTES = 2**26
 ROWS = 2_000_000
 """The most rows of a table."""

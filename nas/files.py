@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import IO, Any
 
 from nas.errors import Conflict, OutOfReach
 from nas.folders import absolute
@@ -33,14 +33,21 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     It never waits: a pipe or a device of that name is refused. A file that the kernel makes while it is read (/proc)
     reports no size, and counts as empty.
     """
+    with opened(path) as (file, size):
+        if size > most:
+            raise ValueError(f"it is larger than {most:,} bytes")
+        return file.read(size)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """Opens an ordinary file to read, with its size. Raises OSError, and ValueError when it is not an ordinary file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not an ordinary file")
-        if found.st_size > most:
-            raise ValueError(f"it is larger than {most:,} bytes")
-        return file.read(found.st_size)
+        yield file, found.st_size
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

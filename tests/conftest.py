@@ -3,6 +3,7 @@
 The checks take longer than the small models themselves. Tests of whole searches leave them out.
 """
 
+import atexit
 import gc
 import os
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 # Before torch is imported, here and in every process that a test starts: on small tensors, threads wait for each other
 # more than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "NAS_CACHE" not in os.environ:  # tokens that tests prepare are not for the user's own cache
+    os.environ["NAS_CACHE"] = tempfile.mkdtemp(prefix="nas-tests-")
+    atexit.register(shutil.rmtree, os.environ["NAS_CACHE"], ignore_errors=True)
 
 import jaxtyping
 import pytest

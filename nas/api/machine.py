@@ -131,7 +131,7 @@ def _runs() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     """Tells which data sets are on this machine. It downloads nothing."""
-    from nas.data import fetch, text
+    from nas.data import fetch, text_census, text_source
     from nas.data.catalogue import DATASETS
     from nas.errors import DataError
 
@@ -140,7 +140,8 @@ def _data() -> Iterator[Finding]:
         yield Finding("NAS_DATA_DIR", "warn", f"{folder}: no such folder", "name an existing folder, or unset it")
     else:
         yield Finding("NAS_DATA_DIR", "ok", folder or "not set")
-    yield Finding("python-docs", "ok", f"{len(text.load('python-docs').text):,} characters")
+    census = text_census.take(text_source.find(text_source.PYTHON_DOCS))
+    yield Finding("python-docs", "ok", f"{census.lengths['']:,} characters")
     for name, dataset in DATASETS.items():
         if not fetch.present(dataset):
             yield Finding(name, "ok", "not on this machine yet: the first study that uses it downloads it")

@@ -1,12 +1,16 @@
-"""`nas data` lists the data sets that tasks know by name, and downloads them."""
+"""`nas data` lists and downloads the data sets that tasks know by name, and prepares texts."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nas.cli.options import Json
+from nas.cli.options import Json, Overrides, Preset
 
-data = typer.Typer(no_args_is_help=True, help="List the data sets known by name, or download one.")
+data = typer.Typer(
+    no_args_is_help=True,
+    help="Data sets: list the known ones, download one, prepare a study's text, or delete prepared texts.",
+)
 
 
 @data.command("list")
@@ -65,6 +69,54 @@ def fetch(
         people().print(f"{name}: {dataset.size}, {dataset.licence}, in {path}", soft_wrap=True)
 
 
+@data.command("prepare")
+def prepare(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A study file (TOML).")],
+    preset: Preset = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Prepare the text of a study file: read it, and cut it into tokens.
+
+    A search does so by itself. Preparing ahead shows the progress and the size. The tokens are kept in the cache, once
+    a machine, and every worker of every search on this text reads them there.
+
+    Exit codes: 0; 2 when the file or its data is wrong.
+    """
+    from nas.api.data import prepare_data
+    from nas.cli.output import emit, people
+    from nas.formatting import duration
+    from nas.settings import study_file
+
+    settings = study_file.load(file, overrides or [], preset)
+    with _Bar(shown=not json, bytes_=False) as bar:
+        told = prepare_data(settings, bar)
+    if json:
+        emit("result", **told)
+        return
+    place = told["folder"] or "kept for this process alone, since the cache cannot be written"
+    size = f"{told['tokens']:,} tokens, {told['vocabulary']:,} symbols, {told['bytes'] / 2**20:,.1f} MiB"
+    people().print(f"{told['name']}: {size}, in {duration(told['seconds'])}\n{place}", soft_wrap=True)
+
+
+@data.command("clean")
+def clean(json: Json = False) -> None:
+    """Delete the prepared texts of this machine.
+
+    The next search on a text prepares it again. Data sets that were downloaded stay.
+
+    Exit codes: 0; 5 when the cache cannot be written.
+    """
+    from nas.api.data import clean_data
+    from nas.cli.output import emit, people
+
+    told = clean_data()
+    if json:
+        emit("result", **told)
+    else:
+        people().print(f"{told['texts']} prepared texts deleted, {told['bytes'] / 2**20:,.1f} MiB")
+
+
 def _row(name: str) -> dict[str, Any]:
     from nas.data.catalogue import DATASETS
     from nas.data.fetch import present
@@ -76,14 +128,26 @@ def _row(name: str) -> dict[str, Any]:
 
 
 class _Bar:
-    """Shows a line for each file during its download; nothing where the output is no terminal."""
+    """Shows a line for each thing that lasts; nothing where the output is no terminal.
 
-    def __init__(self, shown: bool) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    It counts bytes, or anything else in per cent.
+    """
+
+    def __init__(self, shown: bool, bytes_: bool = True) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         from nas.cli.output import people
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        counted = (DownloadColumn(), TransferSpeedColumn()) if bytes_ else (TaskProgressColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), *counted)
         console = people()
         self._progress = Progress(*columns, console=console, disable=not shown or not console.is_terminal)
         self._tasks: dict[str, Any] = {}

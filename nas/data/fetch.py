@@ -129,7 +129,7 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
     `help` says what to do where it cannot be unpacked.
     """
     try:
-        packed = files.read_bytes(path, bounds.TEXT_BYTES)
+        packed = files.read_bytes(path, bounds.TABLE_BYTES)
         return _unpacked(packed) if path.suffix == ".gz" else packed
     except FileNotFoundError:
         raise
@@ -161,8 +161,8 @@ def _unpacked(packed: bytes) -> bytes:
         while part := file.read(1 << 20):
             parts.append(part)
             size += len(part)
-            if size > min(most, bounds.TEXT_BYTES):
-                raise ValueError(f"it unpacks to more than {min(most, bounds.TEXT_BYTES):,} bytes")
+            if size > min(most, bounds.TABLE_BYTES):
+                raise ValueError(f"it unpacks to more than {min(most, bounds.TABLE_BYTES):,} bytes")
     return b"".join(parts)
 
 

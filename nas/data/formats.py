@@ -173,14 +173,31 @@ def _bounded(file: Any, columns: list[str]) -> list[Row]:
     rows, size = list[Row](), 0
     for part in file.iter_batches(batch_size=1000, columns=columns):
         size += part.nbytes
-        if size > bounds.TEXT_BYTES or len(rows) > bounds.ROWS:
-            raise ValueError(f"it holds more than {bounds.ROWS:,} rows, or {bounds.TEXT_BYTES:,} bytes")
+        if size > bounds.TABLE_BYTES or len(rows) > bounds.ROWS:
+            raise ValueError(f"it holds more than {bounds.ROWS:,} rows, or {bounds.TABLE_BYTES:,} bytes")
         rows += part.to_pylist()
     return rows
 
 
 def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
     """Reads the rows of a folder that `save_to_disk` wrote, or of a name on the hub. `read` is as in `parsed`."""
+    parts = opened_hugging_face(name)
+    placed = list[Placed]()
+    try:
+        for part, rows in parts.items():
+            wanted = [column for column in rows.column_names if column in read]
+            kept = rows.select_columns(wanted or rows.column_names[:1])  # without any it would have no rows
+            places = _placed(kept, rows.column_names, f"{part} " if part else "")
+            placed += ((place, {**row, PART: part} if part else row) for place, row in places)
+    except Exception as error:  # every back end of that package has errors of its own
+        raise _unreachable(name, error) from error
+    if not placed:
+        raise _no_rows(name, parts)
+    return placed
+
+
+def opened_hugging_face(name: str) -> dict[str, Any]:
+    """Opens a data set: its part that has a use, or "" where there are no parts → its rows. Raises DataError."""
     try:
         import datasets
     except ImportError:
@@ -193,32 +210,33 @@ def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
     try:
         folder = Path(name).expanduser()
         found = datasets.load_from_disk(folder) if folder.is_dir() else datasets.load_dataset(name)
-        parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
-        placed = list[Placed]()
-        for part, rows in parts.items():
-            if part and part.lower() not in PARTS:
-                continue
-            wanted = [column for column in rows.column_names if column in read]
-            kept = rows.select_columns(wanted or rows.column_names[:1])  # without a column there would be no rows
-            places = _placed(kept, rows.column_names, f"{part} " if part else "")
-            placed += ((place, {**row, PART: part} if part else row) for place, row in places)
-    except Exception as error:  # every back end of that package has its own errors
-        raise DataError(
-            f"Hugging Face's data set '{name}' cannot be loaded",
-            code="corpus-unreachable",
-            where="task.corpus",
-            detail=str(error)[:500],
-            help="check the name and the network; or save it with save_to_disk, and name that folder",
-        ) from error
-    if not placed:
-        raise DataError(
-            f"Hugging Face's data set '{name}' has no usable rows",
-            code="corpus-empty",
-            where="task.corpus",
-            detail="parts: " + ", ".join(parts),
-            help="name its parts train, validation and test",
-        )
-    return placed
+    except Exception as error:  # every back end of that package has errors of its own
+        raise _unreachable(name, error) from error
+    parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
+    usable = {part: rows for part, rows in parts.items() if not part or part.lower() in PARTS}
+    if not usable:
+        raise _no_rows(name, parts)
+    return usable
+
+
+def _unreachable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"Hugging Face's data set '{name}' cannot be loaded",
+        code="corpus-unreachable",
+        where="task.corpus",
+        detail=str(error)[:500],
+        help="check the name and the network; or save it with save_to_disk, and name that folder",
+    )
+
+
+def _no_rows(name: str, parts: Iterable[str]) -> DataError:
+    return DataError(
+        f"Hugging Face's data set '{name}' has no usable rows",
+        code="corpus-empty",
+        where="task.corpus",
+        detail="parts: " + ", ".join(parts),
+        help="name its parts train, validation and test",
+    )
 
 
 def _placed(rows: Iterable[Mapping[str, Any]], names: Iterable[str], part: str) -> Iterator[Placed]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
+from nas.data.text_census import Progress
 from nas.errors import UsageError
 from nas.folders import require_current_folder
 from nas.intervals import steady_clock
@@ -26,6 +27,7 @@ from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
+from nas.running.events import waiting
 from nas.running.front_measurement import MEMBER_SECONDS, measure_again, undecided
 from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
@@ -90,7 +92,7 @@ def run(
     file, own = own_body.chosen(file, body)
     placement = place(file, launch.cpus, launch.gpus)
     file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
-    task = None if own else open_task(file.task)
+    task = None if own else open_task(file.task, _preparing(observer))
     creation.refuse_foreign(folder)
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
@@ -116,6 +118,19 @@ def run(
             work.close()
             store.close()
     return Outcome(study, end, control.signal, time.monotonic() - started)
+
+
+def _preparing(observer: Observer) -> Progress:
+    """Tells the observer, once a second, that the search waits for its data."""
+    since = told = time.time()
+
+    def progress(stage: str, done: int, size: int | None) -> None:
+        nonlocal told
+        if time.time() - told >= 1:
+            told = time.time()
+            observer(waiting("data", since=since))
+
+    return progress
 
 
 def _search(

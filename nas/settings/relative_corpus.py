@@ -12,17 +12,29 @@ HUGGING_FACE = "hf:"
 
 
 def place_corpus(data: dict[str, Any], folder: Path) -> None:
-    """Resolves a relative `task.corpus` against the folder.
+    """Resolves a relative `task.corpus`, each of a list, and `task.tokenizer` against the folder.
 
     A name without such a file or folder stays as it is: it may be a misspelt data set, or one of the hub.
     """
     task = data.get("task")
-    corpus = task.get("corpus") if isinstance(task, dict) else None
-    if not isinstance(task, dict) or not isinstance(corpus, str) or corpus in NAMED or corpus.startswith("~"):
+    if not isinstance(task, dict):
         return
+    corpus, tokenizer = task.get("corpus"), task.get("tokenizer")
+    if isinstance(corpus, str):
+        task["corpus"] = _placed(corpus, folder)
+    elif isinstance(corpus, list):
+        task["corpus"] = [_placed(each, folder) if isinstance(each, str) else each for each in corpus]
+    if isinstance(tokenizer, str) and tokenizer and not tokenizer.startswith("~"):
+        task["tokenizer"] = str(folder / tokenizer)
+
+
+def _placed(corpus: str, folder: Path) -> str:
+    if corpus in NAMED or corpus.startswith("~"):
+        return corpus
     prefix = HUGGING_FACE if corpus.startswith(HUGGING_FACE) else ""
     named = corpus.removeprefix(prefix)
     beside = folder / named
     looks_like_a_path = not prefix and ("/" in named or "." in named)
     if named and (looks_like_a_path or is_there(beside, bool(prefix))):
-        task["corpus"] = f"{prefix}{beside}"
+        return f"{prefix}{beside}"
+    return corpus

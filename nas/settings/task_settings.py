@@ -86,20 +86,39 @@ text is also named in TextTask. One with keys of its own has a class, in TASK_TA
 DEFAULT = "language_modelling"
 
 
+def _several(value: Any) -> Any:
+    """A list of one is that one."""
+    listed = tuple(value) if isinstance(value, list) else value
+    return listed[0] if isinstance(listed, tuple) and len(listed) == 1 else listed
+
+
+Corpora = Annotated[
+    Corpus | Annotated[tuple[Corpus, ...], Field(min_length=1, max_length=bounds.FILES)], BeforeValidator(_several)
+]
+
+
 class TextTask(Table):
-    """Describes a task that is learned from one text."""
+    """A task that is learned from one text, or from many documents."""
 
     kind: Literal["language_modelling", "masked_language_modelling", "copy_spans", "reverse_spans"] = (
         "language_modelling"
     )
-    corpus: Corpus = "python-docs"
+    corpus: Corpora = "python-docs"
+    column: Annotated[str, Field(min_length=1, max_length=bounds.PATH)] = "text"
     context: Context = Field(default=64, ge=2)
     split: Literal["80/10/10", "90/10"] = "80/10/10"
     subwords: Vocabulary | None = None
+    tokenizer: Corpus | None = None
 
     @property
     def data(self) -> str:
-        return self.corpus
+        return self.corpus if isinstance(self.corpus, str) else ", ".join(self.corpus)
+
+    @model_validator(mode="after")
+    def _one_tokeniser(self) -> Self:
+        if self.subwords and self.tokenizer:
+            raise ValueError("subwords learns a tokenizer, and tokenizer names one: keep one of them")
+        return self
 
 
 def _pairs(value: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from nas import bounds
 from nas.errors import DataError
+from nas.files import read_bytes
 
 AT_ONCE = 10_000
 """Texts that are encoded at once: the tokenizers keep some kilobytes for each while they work."""
@@ -97,9 +100,10 @@ class Subwords(Coder):
 
     kind = "subwords"
 
-    def __init__(self, tokenizer: Tokenizer, own: int) -> None:
-        tokenizer.encode_special_tokens = True  # "<pad>" within a text is encoded as text
-        self._tokenizer, self._own = tokenizer, own
+    def __init__(self, tokenizer: Tokenizer, own: int | Iterable[int]) -> None:
+        """`own`: how many symbols at the front stand for no text, or the numbers of these symbols."""
+        tokenizer.encode_special_tokens = True  # a text that says "<pad>" is text
+        self._tokenizer, self._own = tokenizer, frozenset(range(own) if isinstance(own, int) else own)
         numbers = tokenizer.get_vocab()
         self.symbols = sorted(numbers, key=numbers.__getitem__)
 
@@ -121,31 +125,76 @@ class Subwords(Coder):
         tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer, len(own))
 
+    @classmethod
+    def read(cls, path: Path, own: Sequence[str]) -> "Subwords":
+        """Reads a `tokenizer.json` of Hugging Face's tokenizers, and adds the task's own symbols behind its own ones.
+
+        Raises DataError.
+        """
+        try:
+            tokenizer = Tokenizer.from_str(tokenizer_file(path).decode())
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001  the library raises Exception itself
+            raise _no_tokenizer(path, str(error)) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.add_special_tokens(list(own))
+        numbers = tokenizer.get_vocab()
+        return cls(tokenizer, [numbers[symbol] for symbol in own])
+
     def encode(self, text: str) -> list[int]:
-        numbers: list[int] = self._tokenizer.encode(text).ids
+        numbers: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return numbers
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes each text, on all cores."""
+        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
-        return [found.ids for part in parts for found in self._tokenizer.encode_batch(list(part))]
+        return [
+            found.ids for part in parts for found in self._tokenizer.encode_batch(list(part), add_special_tokens=False)
+        ]
 
     def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Encodes a text, and gives each token's [start, end) in its characters, without the space before a word."""
-        found = self._tokenizer.encode(text)
+        found = self._tokenizer.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Returns the text, without a task's own symbols."""
-        text: str = self._tokenizer.decode([token for token in tokens if token >= self._own], skip_special_tokens=False)
+        """Leaves out a task's own symbols."""
+        kept = [token for token in tokens if token not in self._own]
+        text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
     def shown(self, token: int) -> str:
-        """Shows the space before a word, and the bytes of half a character by their names."""
-        text = self.decode([token]) if token >= self._own else ""
+        """Shows the space before a word; the bytes of half a character as they are named."""
+        text = self.decode([token]) if token not in self._own else ""
         return text if text and "\ufffd" not in text else self.symbols[token]
 
     def saved(self) -> dict[str, Any]:
-        return super().saved() | {"own": self._own, "tokenizer": self._tokenizer.to_str()}
+        own = sorted(self._own)
+        first = own == list(range(len(own)))  # as of all that this class learns
+        return super().saved() | {"own": len(own) if first else own, "tokenizer": self._tokenizer.to_str()}
+
+
+def tokenizer_file(path: Path) -> bytes:
+    """Returns the content of a `tokenizer.json`. Raises DataError."""
+    try:
+        return read_bytes(path, bounds.TOKENIZER_BYTES)
+    except (OSError, ValueError) as error:
+        raise _no_tokenizer(path, getattr(error, "strerror", None) or str(error)) from None
+
+
+def _no_tokenizer(path: Path, detail: str) -> DataError:
+    return DataError(
+        "the tokenizer cannot be read",
+        code="tokenizer",
+        where=str(path),
+        detail=detail[:500],
+        help="task.tokenizer names a tokenizer.json, as Hugging Face's tokenizers save it",
+    )
 
 
 def restored(saved: Mapping[str, Any]) -> Coder:

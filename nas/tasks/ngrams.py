@@ -9,8 +9,14 @@ Goodman 1998). A context never seen in training has c = t = 0 and takes P_{n−1
 Shapes: N characters of the text, E characters evaluated, K distinct n-grams, C distinct contexts.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+MOST = 2**23
+CONTEXT = 4
+"""Tokens that the longest n-gram looks back."""
 
 Integers = NDArray[np.int64]
 Span = tuple[int, int]
@@ -43,3 +49,19 @@ def losses(tokens_N: Integers, train: Span, evaluated: Span, vocabulary: int, or
         # The next context of a character is the n-gram that ends just before it; the first character has its own.
         context_N = np.concatenate(([len(codes_K)], gram_N[:-1]))
     return result
+
+
+def bounded_losses(tokens_N: NDArray[Any], low: int, train: Span, evaluated: Span, vocabulary: int) -> list[float]:
+    """Computes `losses` of token numbers from `low` on, in bounded memory.
+
+    A text of more than MOST tokens counts the last MOST / 2 of its training span, and evaluates the first MOST / 8 of
+    the evaluated one.
+    """
+    if len(tokens_N) <= MOST:
+        return losses(tokens_N.astype(np.int64) - low, train, evaluated, vocabulary)
+    counted = slice(max(train[0], train[1] - MOST // 2), train[1])
+    before = slice(max(evaluated[0] - CONTEXT, 0), evaluated[0])
+    asked = slice(evaluated[0], min(evaluated[1], evaluated[0] + MOST // 8))
+    parts = [tokens_N[part].astype(np.int64) - low for part in (counted, before, asked)]
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    return losses(np.concatenate(parts), (0, ends[0]), (ends[1], ends[2]), vocabulary)

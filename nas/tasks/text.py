@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data import text as corpora
+from nas.data import token_cache
+from nas.data.text_census import Progress, silent
 from nas.settings.task_settings import TextTask as TextSettings
 from nas.tasks import ngrams
 from nas.tasks.base import WHOLE, Floors, Split
-from nas.tasks.coders import Characters, Coder, Subwords
+from nas.tasks.coders import Characters
+from nas.tasks.prepared_text import prepare
 from nas.tasks.token_task import Examples, TokenTask
+
+WINDOWS_HELD = 1024
+"""After so many windows of a mapped text, its pages are given back."""
 
 
 class TextTask(TokenTask):
@@ -31,21 +35,11 @@ class TextTask(TokenTask):
 
     own_symbols: tuple[str, ...] = ()
 
-    def __init__(self, settings: TextSettings) -> None:
-        self.corpus, self.context = corpora.load(settings.corpus), settings.context
-        text = self.corpus.text
-        self.spans = corpora.splits(len(text), settings.split, settings.context)
-        self.coder: Coder
-        if settings.subwords:
-            self.coder, tokens_N, self.splits = self._subwords(settings.subwords)
-            self.plain = (len(self.own_symbols), len(self.coder.symbols))
-        else:
-            distinct_V, tokens_N = np.unique(
-                np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32), return_inverse=True
-            )
-            self.coder = Characters([*(chr(point) for point in distinct_V), *self.own_symbols])
-            self.splits, self.plain = self.spans, (0, len(distinct_V))
-        self.tokens_N = torch.from_numpy(tokens_N)
+    def __init__(self, settings: TextSettings, progress: Progress = silent) -> None:
+        self.text, self.context = prepare(settings, self.own_symbols, progress), settings.context
+        self.coder, self.tokens_N = self.text.coder, self.text.tokens
+        self.spans, self.splits, self.plain = self.text.spans, self.text.splits, self.text.plain
+        self._read = 0
 
     @abstractmethod
     def examples(self, starts_B: Tensor, generator: torch.Generator) -> Examples:
@@ -55,28 +49,29 @@ class TextTask(TokenTask):
         """
 
     def describe(self) -> dict[str, Any]:
+        source, census = self.text.source, self.text.census
+        several = {"documents": sum(census.documents.values())} if source.documents else {}
+        learned = self.text.learned
+        partly = {"learned_from": learned} if learned and learned < self.spans["train"][1] else {}
         return {
-            "name": self.corpus.name,
-            "source": self.corpus.source,
-            "sha256": self.corpus.sha256,
-            "characters": len(self.corpus.text),
+            "name": source.name,
+            "source": source.origin,
+            "sha256": census.sha256,
+            "characters": sum(census.lengths.values()),
             "vocabulary": self.vocabulary,
             "splits": {name: list(span) for name, span in self.spans.items()},
-            "unseen": {name: self._unseen(name) for name in ("val", "test")},
+            "unseen": dict(self.text.unseen),
+            **several,
+            **partly,
         }
 
-    def _unseen(self, split: Split) -> int:
-        """Counts the tokens of the split that never occur in the train split, as where a text changes its alphabet."""
-        shown = torch.zeros(self.vocabulary, dtype=torch.bool)
-        shown[self.tokens_N[slice(*self.splits["train"])]] = True
-        return int((~shown[self.tokens_N[slice(*self.splits[split])]]).sum())
-
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:
-        """Scores interpolated Witten-Bell n-grams of tokens, trained on the train split, on the whole split."""
+        """Interpolated Witten-Bell n-grams of tokens, trained on the train split; always of the whole split, up to the
+        bounds of nas.tasks.ngrams."""
         low, high = self.plain
-        nats = ngrams.losses(self.tokens_N.numpy() - low, self.splits["train"], self.splits[split], high - low)
+        nats = ngrams.bounded_losses(self.tokens_N, low, self.splits["train"], self.splits[split], high - low)
         told = {f"{n}-gram": {"loss": loss} for n, loss in enumerate(nats, start=1)}
-        if self.splits is self.spans:
+        if isinstance(self.coder, Characters):
             return told
         return {name: m | {"bits_per_char": self.bits_per_char(split, m["loss"])} for name, m in told.items()}
 
@@ -97,20 +92,13 @@ class TextTask(TokenTask):
             yield self.examples(starts_B, generator)
 
     def windows(self, starts_B: Tensor, length: int) -> Tensor:
-        """Returns `length` tokens from each start: (B, length)."""
-        return self.tokens_N.unfold(0, length, 1)[starts_B]
-
-    def _subwords(self, size: int) -> tuple[Subwords, NDArray[np.int64], corpora.Splits]:
-        """Encodes each split's text by itself, so that no subword stands in two splits."""
-        text, spans = self.corpus.text, self.spans
-        coder = Subwords.learned([text[slice(*spans["train"])]], size, self.own_symbols)
-        parts = sorted(set(spans.values()))
-        tokens = [coder.encode(text[slice(*part)]) for part in parts]
-        ends = np.cumsum([len(part) for part in tokens]).tolist()
-        places = dict(zip(parts, zip([0, *ends[:-1]], ends, strict=True), strict=True))
-        splits = {name: places[span] for name, span in spans.items()}
-        corpora.check_length(splits, self.context, "subwords")
-        return coder, np.concatenate(tokens), splits
+        """So many tokens from each start: (B, length)."""
+        places_BL = starts_B.numpy()[:, None] + np.arange(length)
+        self._read += len(starts_B)
+        if self._read > WINDOWS_HELD:  # each has brought pages of the mapped file into this process
+            token_cache.release(self.tokens_N)
+            self._read = 0
+        return torch.from_numpy(self.tokens_N[places_BL].astype(np.int64))
 
     def _evaluation_starts(self, split: Split, max_tokens: int) -> Tensor:
         start, end = self.splits[split]

@@ -51,7 +51,7 @@ class _Vocabulary(_Strict):
     head: _Head = _Head()
     coder: Literal["characters", "words", "subwords"] = "characters"
     symbols: Symbols
-    own: int = Field(default=0, ge=0, le=bounds.VOCABULARY)
+    own: Annotated[int, Field(ge=0, le=bounds.VOCABULARY)] | Annotated[list[int], Field(max_length=100)] = 0
     tokenizer: str | None = None
 
 

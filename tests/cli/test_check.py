@@ -91,6 +91,6 @@ def test_what_is_wrong_is_told_with_its_line(nas, study):
 
 
 def _text(settings) -> str:
-    from nas.data.text import load
+    from nas.data.text_source import find
 
-    return load(settings.task.corpus).text
+    return "".join(piece.text for _, piece in find(settings.task.corpus).pieces())

@@ -48,3 +48,66 @@ def test_what_is_here_is_checked(nas, tmp_path, monkeypatch):
     ran = nas("data", "fetch", "tweets")
     assert ran.code == 2
     assert "is not the published data" in ran.err
+
+
+STUDY = """
+name = "mine"
+task = { corpus = "text.txt", context = 16 }
+space = { depth = 1, hidden = 16, attention = [{ kind = "linear" }] }
+objectives = [{ metric = "val_loss" }]
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "text.txt").write_text("a text of one's own. " * 100)
+    (tmp_path / "mine.toml").write_text(STUDY)
+    return tmp_path / "mine.toml"
+
+
+def test_a_text_is_prepared_once_and_cleaned(nas, study, tmp_path):
+    told = json.loads(nas("data", "prepare", study, "--json").out)
+    assert (told["characters"], told["tokens"], told["bytes"]) == (2100, 2100, 4200)
+    assert told["folder"].startswith(str(tmp_path / "cache"))
+    ran = nas("data", "prepare", study, "-s", "task.subwords=300")
+    assert "tokens" in ran.err
+    assert str(tmp_path / "cache") in ran.err
+    assert json.loads(nas("data", "clean", "--json").out) | {"bytes": 0} == {
+        "v": 1,
+        "type": "result",
+        "texts": 2,
+        "bytes": 0,
+    }
+    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
+    assert "0 prepared texts" in nas("data", "clean").err
+
+
+def test_cleaning_deletes_nothing_of_others(nas, study, tmp_path):
+    nas("data", "prepare", study)
+    folder = tmp_path / "cache" / "tokens"
+    (entry,) = (path for path in folder.iterdir() if path.is_dir())
+    (entry / "mine.txt").write_text("mine")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "about.json").write_text("{}")
+    (folder / ("0" * 32)).symlink_to(folder / "notes")
+    assert nas("data", "clean").code == 0
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert left == sorted([entry.name, f"{entry.name}/mine.txt", "notes", "notes/about.json", "0" * 32])
+
+
+@pytest.mark.parametrize("change", ["task.kind=list_ops", "task.kind=sentiment"])
+def test_a_study_without_a_text_has_nothing_to_prepare(nas, tmp_path, change):
+    (tmp_path / "rows.toml").write_text(
+        STUDY.replace('task = { corpus = "text.txt", context = 16 }', "family = ['encoder']\ntask = {}")
+    )
+    ran = nas("data", "prepare", tmp_path / "rows.toml", "-s", change)
+    assert ran.code == 2
+    assert "is no text" in ran.err
+
+
+def test_a_text_that_is_none_is_told_and_nothing_is_kept(nas, study, tmp_path):
+    (tmp_path / "text.txt").write_bytes(b"a text " * 100 + b"\xff")
+    ran = nas("data", "prepare", study)
+    assert ran.code == 2
+    assert "byte 700 is 0xff" in ran.err
+    assert not list((tmp_path / "cache").rglob("*.bin"))

@@ -157,6 +157,13 @@ def test_keys_of_a_fetch(nas, monkeypatch):
     assert found == OTHERS["nas data fetch", kind]
 
 
+def test_keys_of_preparing_and_cleaning(nas, exact, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    for arguments in (["data", "prepare", exact], ["data", "clean"]):
+        ((kind, found),) = emitted(nas(*arguments, "--json").out)
+        assert found == OTHERS["nas " + " ".join(arguments[:2]), kind]
+
+
 def test_a_study_that_cannot_be_read_has_an_error(nas, runs):
     (runs / "broken").mkdir()
     (runs / "broken" / "study.db").write_bytes(b"no database")
@@ -167,5 +174,5 @@ def test_every_command_with_json_is_held_to_its_keys():
     tested = {command for command, _ in OTHERS}
     assert tested == {
         *("nas search --dry-run", "nas status", "nas list", "nas show", "nas doctor"),
-        *("nas data list", "nas data fetch"),
+        *("nas data list", "nas data fetch", "nas data prepare", "nas data clean"),
     }

@@ -3,7 +3,7 @@
 import pytest
 
 from nas.data.catalogue import DATASETS
-from nas.data.text import CORPORA
+from nas.data.text_source import KNOWN
 from nas.settings import study_file
 from nas.settings.relative_corpus import NAMED
 
@@ -16,7 +16,7 @@ objectives = [{{ metric = "val_loss" }}]
 
 
 def test_the_names_are_those_that_are_known():
-    assert set(CORPORA) | set(DATASETS) == NAMED
+    assert set(KNOWN) | set(DATASETS) == NAMED
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,13 @@ def test_an_override_starts_at_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x.toml").write_text(TEXT.format("text.txt"))
     assert study_file.load("sub/x.toml", ["task.corpus=mine.txt"]).task.corpus == "mine.txt"
+
+
+def test_each_corpus_of_a_list_and_the_tokenizer_are_found_from_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    text = TEXT.replace('corpus = "{}"', 'corpus = ["a.txt", "more/*.txt", "/b.txt"], tokenizer = "t.json"')
+    (tmp_path / "sub" / "x.toml").write_text(text.format())
+    task = study_file.load("sub/x.toml").task
+    assert task.corpus == ("sub/a.txt", "sub/more/*.txt", "/b.txt")
+    assert task.tokenizer == "sub/t.json"

@@ -1,0 +1,55 @@
+"""Prepares the text of a study ahead of a search, and deletes what is prepared."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from nas.data import token_cache
+from nas.data.text_census import Progress, silent
+from nas.errors import UsageError
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
+from nas.settings.task_settings import TextTask
+from nas.tasks import open_task
+from nas.tasks.text import TextTask as OpenTextTask
+
+
+def prepare_data(file: StudyFile | Path | str, progress: Progress = silent) -> dict[str, Any]:
+    """Prepares the text of a study file, as its first search would, and describes what was prepared.
+
+    Returns {name, sha256, characters, tokens, vocabulary, bytes, folder, seconds}; `folder` is None where the cache
+    cannot be written. `progress(stage, done, size)` is called while a text is read (bytes) or encoded (characters).
+
+    Raises DataError, and UsageError for a study whose data is no text.
+    """
+    settings = file if isinstance(file, StudyFile) else study_file.load(file)
+    if settings.trial or not isinstance(settings.task, TextTask):
+        raise UsageError(
+            "the study's data is no text, and nothing of it is kept",
+            code="nothing-to-prepare",
+            where="task.kind",
+            help="only tasks on a text have tokens to prepare",
+        )
+    started = time.monotonic()
+    task = open_task(settings.task, progress)
+    assert isinstance(task, OpenTextTask)
+    described, entry = task.describe(), task.text.entry
+    return {
+        "name": described["name"],
+        "sha256": described["sha256"],
+        "characters": described["characters"],
+        "tokens": len(task.tokens_N),
+        "vocabulary": task.vocabulary,
+        "bytes": task.tokens_N.nbytes,
+        "folder": str(entry.folder) if entry.folder else None,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def clean_data() -> dict[str, int]:
+    """Deletes the prepared texts of this machine's cache. Returns {texts, bytes}, which were deleted.
+
+    The next search on a text prepares it again. Downloaded data sets stay. Raises OutOfReach.
+    """
+    texts, size = token_cache.clean()
+    return {"texts": texts, "bytes": size}

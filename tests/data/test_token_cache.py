@@ -1,0 +1,138 @@
+"""Tokenised corpora are made once, whole or not at all, and every process maps the same file."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.data import token_cache
+from nas.data.token_cache import TokenWriter
+
+KEY = {"text": "abc"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    return tmp_path / "tokens"
+
+
+def counting(calls: list[int]) -> Callable[[TokenWriter], Mapping[str, Any]]:
+    def fill(writer: TokenWriter) -> Mapping[str, Any]:
+        calls.append(1)
+        writer.append("tokens", np.arange(5, dtype="<u2"))
+        writer.append("tokens", np.arange(5, 9, dtype="<u2"))
+        writer.append("places", np.asarray([0, 9], dtype="<i8"))
+        return {"vocabulary": 9}
+
+    return fill
+
+
+def test_an_entry_is_made_once_and_then_mapped(folder: Path) -> None:
+    calls = list[int]()
+    for _ in range(3):
+        entry = token_cache.obtain(KEY, counting(calls))
+        assert entry.arrays["tokens"].tolist() == list(range(9))
+        assert entry.arrays["tokens"].dtype == np.uint16
+        assert entry.arrays["places"].tolist() == [0, 9]
+        assert entry.about == {"vocabulary": 9}
+        assert not entry.arrays["tokens"].flags.writeable
+    assert calls == [1]
+    token_cache.obtain({"text": "abd"}, counting(calls))
+    assert calls == [1, 1]
+    assert len(list(token_cache.entries())) == 2
+
+
+@pytest.mark.parametrize("damage", ["shorter", "no about", "no array", "another type", "no JSON"])
+def test_a_damaged_entry_is_made_again(folder: Path, damage: str) -> None:
+    calls = list[int]()
+    place = token_cache.obtain(KEY, counting(calls)).folder
+    assert place
+    array, about = place / "tokens.bin", place / "about.json"
+    match damage:
+        case "shorter":
+            array.write_bytes(array.read_bytes()[:-2])
+        case "no about":
+            about.unlink()
+        case "no array":
+            array.unlink()
+        case "another type":
+            about.write_text(about.read_text().replace("<u2", "|O"))
+        case "no JSON":
+            about.write_text("{")
+    entry = token_cache.obtain(KEY, counting(calls))
+    assert calls == [1, 1]
+    assert entry.arrays["tokens"].tolist() == list(range(9))
+
+
+def test_a_failure_leaves_nothing(folder: Path) -> None:
+    def fails(writer: TokenWriter) -> Mapping[str, Any]:
+        writer.append("tokens", np.arange(5, dtype="<u2"))
+        raise ValueError("the text ends here")
+
+    with pytest.raises(ValueError, match="the text ends here"):
+        token_cache.obtain(KEY, fails)
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+
+
+def test_where_the_cache_cannot_be_written_the_tokens_are_of_this_process_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "file").write_text("")
+    monkeypatch.setenv("NAS_CACHE", str(folder.parent / "file"))
+    calls = list[int]()
+    entry = token_cache.obtain(KEY, counting(calls))
+    assert entry.arrays["tokens"].tolist() == list(range(9))
+    assert entry.folder is None
+    token_cache.obtain(KEY, counting(calls))
+    assert calls == [1, 1]
+
+
+def test_giving_back_memory_keeps_the_tokens(folder: Path) -> None:
+    tokens = token_cache.obtain(KEY, counting([])).arrays["tokens"]
+    token_cache.release(tokens[2:])
+    assert tokens.tolist() == list(range(9))
+    token_cache.release(np.arange(3))  # no mapped one
+
+
+def _slowly(log: Path, seconds: float) -> None:
+    def fill(writer: TokenWriter) -> Mapping[str, Any]:
+        with log.open("a") as file:
+            file.write("begun\n")
+        writer.append("tokens", np.arange(5, dtype="<u2"))
+        time.sleep(seconds)
+        return {}
+
+    assert token_cache.obtain(KEY, fill).arrays["tokens"].tolist() == list(range(5))
+
+
+def test_of_several_processes_one_makes_it(folder: Path) -> None:
+    spawn, log = multiprocessing.get_context("spawn"), folder.parent / "log"
+    processes = [spawn.Process(target=_slowly, args=(log, 0.5)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert log.read_text() == "begun\n"
+
+
+def test_a_killed_process_leaves_nothing_that_is_believed(folder: Path) -> None:
+    spawn, log = multiprocessing.get_context("spawn"), folder.parent / "log"
+    process = spawn.Process(target=_slowly, args=(log, 600.0))
+    process.start()
+    while not log.exists():
+        time.sleep(0.01)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(60)
+    assert next(path.name for path in folder.iterdir() if path.is_dir()).endswith(".tmp")
+    entry = token_cache.obtain(KEY, counting([]))
+    assert entry.arrays["tokens"].tolist() == list(range(9))
+    assert [path for path in folder.iterdir() if path.is_dir()] == [entry.folder]
