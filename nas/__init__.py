@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api.checking import check
-    from nas.api.data import clean_data, prepare_data
+    from nas.api.data import clean_data, prepare_data, prepared_data
     from nas.api.machine import Finding, doctor
     from nas.api.model import Model, load_model
     from nas.api.searching import resume, search
@@ -70,6 +70,7 @@ __all__ = [
     "load_model",
     "open_study",
     "prepare_data",
+    "prepared_data",
     "resume",
     "search",
     "spaces",
@@ -79,7 +80,7 @@ __all__ = [
 
 _HOMES = {
     "nas.api.checking": ("check",),
-    "nas.api.data": ("clean_data", "prepare_data"),
+    "nas.api.data": ("clean_data", "prepare_data", "prepared_data"),
     "nas.api.machine": ("Finding", "doctor"),
     "nas.api.model": ("Model", "load_model"),
     "nas.api.searching": ("resume", "search"),

@@ -1,4 +1,4 @@
-"""Prepares the text of a study ahead of a search, and deletes what is prepared."""
+"""Prepares the text of a study ahead of a search, lists what is prepared, and deletes it."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,6 @@ from nas.errors import UsageError
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TextTask
-from nas.tasks import open_task
-from nas.tasks.text import TextTask as OpenTextTask
 
 
 def prepare_data(file: StudyFile | Path | str, progress: Progress = silent) -> dict[str, Any]:
@@ -30,6 +28,9 @@ def prepare_data(file: StudyFile | Path | str, progress: Progress = silent) -> d
             where="task.kind",
             help="only tasks on a text have tokens to prepare",
         )
+    from nas.tasks import open_task  # imports torch, which listing and deleting do without
+    from nas.tasks.text import TextTask as OpenTextTask
+
     started = time.monotonic()
     task = open_task(settings.task, progress)
     assert isinstance(task, OpenTextTask)
@@ -44,6 +45,14 @@ def prepare_data(file: StudyFile | Path | str, progress: Progress = silent) -> d
         "folder": str(entry.folder) if entry.folder else None,
         "seconds": time.monotonic() - started,
     }
+
+
+def prepared_data() -> list[dict[str, Any]]:
+    """Lists the prepared texts of this machine's cache: {name, sha256, bytes, folder} each."""
+    return [
+        {"name": about["name"], "sha256": about["sha256"], "bytes": size, "folder": str(folder)}
+        for folder, about, size in token_cache.entries()
+    ]
 
 
 def clean_data() -> dict[str, int]:

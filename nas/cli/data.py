@@ -15,21 +15,25 @@ data = typer.Typer(
 
 @data.command("list")
 def list_(json: Json = False) -> None:
-    """List the data sets known by name.
+    """List the data sets known by name, and the prepared texts.
 
-    Shows the task, size, licence and source of each, and whether it is on this machine. Data sets are kept in
-    NAS_DATA_DIR or in the cache; a study downloads what it needs, once.
+    Shows the task, size, licence and source of each data set, and whether it is on this machine. Data sets are kept in
+    NAS_DATA_DIR or in the cache; a study downloads what it needs, once. Texts that searches have cut into tokens are
+    listed with the size of the tokens.
 
     Exit code 0.
     """
+    from nas.api.data import prepared_data
     from nas.cli.output import emit
     from nas.cli.tables import answers, table
     from nas.data.catalogue import DATASETS
 
-    rows = [_row(name) for name in DATASETS]
+    rows, texts = [_row(name) for name in DATASETS], prepared_data()
     if json:
         for row in rows:
             emit("dataset", **row)
+        for text in texts:
+            emit("prepared", **text)
         emit("result", datasets=len(rows), present=sum(row["path"] is not None for row in rows))
         return
     shown = table("name", "task", "here", "what")
@@ -37,6 +41,11 @@ def list_(json: Json = False) -> None:
         what = f"{row['size']}, {row['licence']}\n{row['source']}"
         shown.add_row(row["name"], row["task"], "yes" if row["path"] else "no", what)
     answers().print(shown)
+    if texts:
+        kept = table("prepared text", "MiB", "folder")
+        for text in texts:
+            kept.add_row(text["name"], f"{text['bytes'] / 2**20:,.1f}", text["folder"])
+        answers().print(kept)
 
 
 @data.command("fetch")

@@ -63,7 +63,7 @@ class TextSource:
 def find(corpus: str | Sequence[str], column: str = text_stream.COLUMN) -> TextSource:
     """Finds the corpus of that name, the files at these paths or patterns, or `hf:NAME`. Raises DataError."""
     names = [corpus] if isinstance(corpus, str) else list(corpus)
-    name = ", ".join(names)
+    name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
     if len(names) == 1 and names[0] in KNOWN:
         origin, content = _known(names[0])
         return TextSource(names[0], origin, origin, (_at_hand(content, origin),), documents=False)

@@ -112,7 +112,9 @@ class TextTask(Table):
 
     @property
     def data(self) -> str:
-        return self.corpus if isinstance(self.corpus, str) else ", ".join(self.corpus)
+        if isinstance(self.corpus, str):
+            return self.corpus
+        return f"{self.corpus[0]} and {len(self.corpus) - 1:,} more"
 
     @model_validator(mode="after")
     def _one_tokeniser(self) -> Self:

@@ -69,6 +69,9 @@ def test_a_text_is_prepared_once_and_cleaned(nas, study, tmp_path):
     told = json.loads(nas("data", "prepare", study, "--json").out)
     assert (told["characters"], told["tokens"], told["bytes"]) == (2100, 2100, 4200)
     assert told["folder"].startswith(str(tmp_path / "cache"))
+    listed = [json.loads(line) for line in nas("data", "list", "--json").out.splitlines()]
+    assert [line["folder"] for line in listed if line["type"] == "prepared"] == [told["folder"]]
+    assert "text.txt" in nas("data", "list").out
     ran = nas("data", "prepare", study, "-s", "task.subwords=300")
     assert "tokens" in ran.err
     assert str(tmp_path / "cache") in ran.err
