@@ -10,8 +10,8 @@ from nas.settings.study_file import StudyFile
 from nas.space.settings import difference
 from nas.study import checked
 
-# The corpus is compared by its hash, so that its file may move.
-FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus")
+# The corpus and the tokenizer are compared by their hashes, so that their files may move.
+FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus", "task.tokenizer")
 
 CHANGED = {
     "family": "other families",
@@ -52,6 +52,11 @@ def refuse_another(
         detail = f"stored sha256 {sha256[:12] or 'none'}   now {described['sha256'][:12]}"
         text = f"study '{file.name}' was created with other data"
         raise Conflict(text, code="data-changed", where=f"{source}  task.corpus", detail=detail, help=help)
+    tokenizer = stored.get("data", {}).get("tokenizer", "")
+    if described and tokenizer != described.get("tokenizer", ""):
+        detail = f"stored sha256 {tokenizer[:12]}   now {described.get('tokenizer', '')[:12]}"
+        text = f"study '{file.name}' was created with another tokenizer"
+        raise Conflict(text, code="data-changed", where=f"{source}  task.tokenizer", detail=detail, help=help)
     timed = [each.metric for each in file.judged() if not each.means.exact]
     before = stored.get("environment", {})
     if timed and hardware_id(before) != hardware_id(now):

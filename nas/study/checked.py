@@ -74,6 +74,7 @@ class RowAttributes(TypedDict, total=False):
 class StoredData(TypedDict, total=False):
     name: Text
     sha256: Name
+    tokenizer: Name
     vocabulary: Whole
     floors: dict[Name, dict[Name, Metrics]]
 

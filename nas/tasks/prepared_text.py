@@ -7,6 +7,7 @@ same as if the whole text were encoded at once, split by split.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from nas.data.splits import Splits, check_length, spans_of
 from nas.data.text_census import Census, Progress, points_of, silent
 from nas.data.text_source import TextSource
 from nas.data.token_cache import Integers, TokenWriter
+from nas.errors import DataError
 from nas.settings.task_settings import TextTask as TextSettings
 from nas.tasks.coders import Characters, Coder, Subwords, restored, tokenizer_file
 
@@ -33,9 +35,13 @@ LONGEST_WORD = 256
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A corpus as tokens. `spans`: split → [start, end) in characters; `splits`: the same in tokens, document ends
-    among them. `unseen`: split → its tokens that the train split never shows. `plain`: [first, last) of the tokens that
-    stand for text or end a document. `learned`: the characters that byte pairs were learned from, if they were."""
+    """Holds a corpus as tokens.
+
+    `spans`: split → [start, end) in characters. `splits`: the same in tokens, document ends among them. `unseen`: split
+    → its tokens that the train split never shows. `plain`: [first, last) of the tokens that stand for text or end a
+    document. `learned`: the characters that byte pairs were learned from, if they were. `tokenizer`: the SHA-256 of the
+    file that the settings name, if they do.
+    """
 
     source: TextSource
     census: Census
@@ -46,6 +52,7 @@ class PreparedText:
     unseen: Mapping[str, int]
     plain: tuple[int, int]
     learned: int | None
+    tokenizer: str
     entry: token_cache.Entry
 
 
@@ -61,11 +68,21 @@ def prepare(settings: TextSettings, own_symbols: Sequence[str] = (), progress: P
 
     entry = token_cache.obtain(tokeniser.key, fill, progress)
     about = entry.about
-    splits = {name: (about["edges"][str(start)], about["edges"][str(end)]) for name, (start, end) in spans.items()}
-    check_length(splits, settings.context, "characters" if about["characters"] else "subwords")
-    coder, tokens = restored(about["coder"]), entry.arrays["tokens"]
-    plain = (about["plain"][0], about["plain"][1])
-    return PreparedText(source, census, tokens, coder, spans, splits, about["unseen"], plain, about["learned"], entry)
+    try:
+        splits = {name: (about["edges"][str(start)], about["edges"][str(end)]) for name, (start, end) in spans.items()}
+        coder, tokens, (low, high) = restored(about["coder"]), entry.arrays["tokens"], about["plain"]
+        unseen, learned = about["unseen"], about["learned"]
+    except Exception as error:
+        raise DataError(
+            "a prepared text is damaged",
+            code="prepared-text",
+            where=str(entry.folder),
+            detail=repr(error)[:500],
+            help="nas data clean   deletes it, and it is prepared again",
+        ) from error
+    check_length(splits, settings.context, "characters" if isinstance(coder, Characters) else "subwords")
+    name = tokeniser.tokenizer
+    return PreparedText(source, census, tokens, coder, spans, splits, unseen, (low, high), learned, name, entry)
 
 
 class _Tokeniser:
@@ -79,11 +96,17 @@ class _Tokeniser:
         self.own = own
         self.edges = sorted({edge for span in spans.values() for edge in span})
 
+    @cached_property
+    def tokenizer(self) -> str:
+        """Returns the SHA-256 of the tokenizer's file; empty where the settings name none."""
+        named = self.settings.tokenizer
+        return hashlib.sha256(tokenizer_file(fetch.path_of(named))).hexdigest() if named else ""
+
     @property
     def key(self) -> dict[str, Any]:
         how: dict[str, Any] = {"characters": True}
-        if self.settings.tokenizer:
-            how = {"tokenizer": hashlib.sha256(tokenizer_file(fetch.path_of(self.settings.tokenizer))).hexdigest()}
+        if self.tokenizer:
+            how = {"tokenizer": self.tokenizer}
         elif self.settings.subwords:
             how = {"subwords": self.settings.subwords, "learned": LEARNED}
         text = {"sha256": self.census.sha256, "column": self.settings.column if self.source.documents else ""}
@@ -116,7 +139,6 @@ class _Tokeniser:
         return {
             "name": self.source.name,
             "sha256": self.census.sha256,
-            "characters": isinstance(coder, Characters),
             "coder": coder.saved(),
             "edges": {str(edge): place for edge, place in places.items()},
             "unseen": self._unseen(counts),

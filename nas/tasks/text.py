@@ -63,6 +63,7 @@ class TextTask(TokenTask):
             "unseen": dict(self.text.unseen),
             **several,
             **partly,
+            **({"tokenizer": self.text.tokenizer} if self.text.tokenizer else {}),
         }
 
     def floors(self, split: Split, max_tokens: int = WHOLE) -> Floors:

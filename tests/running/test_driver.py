@@ -22,6 +22,7 @@ from nas.running.stop_control import request_stop
 from nas.running.trial import CHECKPOINT
 from nas.study.store import Store
 from nas.study.stored_study import StoredStudy, is_running, open_study
+from nas.tasks.coders import Subwords
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
 from tests.running.tables import cheap, settings
@@ -269,6 +270,20 @@ def test_other_data_under_the_same_name_is_refused(tmp_path, corpus):
     (tmp_path / "corpus.txt").write_text("another text altogether, of some length " * 60, encoding="utf-8")
     with pytest.raises(Conflict, match="other data"):
         driver.run(tiny(corpus, "search.trials=1"), tmp_path / "study", SERIAL)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_another_tokenizer_in_the_same_file_is_refused(tmp_path, corpus):
+    path, text = tmp_path / "tokenizer.json", "the quick brown fox jumps over the lazy dog. "
+    cut = [corpus, f"task.tokenizer={json.dumps(str(path))}", "search.trials=1", "task.context=8"]
+    Subwords.learned([text], 270, ())._tokenizer.save(str(path))
+    driver.run(tiny(*cut), tmp_path / "study", SERIAL)
+    path.rename(tmp_path / "moved.json")
+    moved = [*cut, f"task.tokenizer={json.dumps(str(tmp_path / 'moved.json'))}"]
+    driver.run(tiny(*moved), tmp_path / "study", SERIAL)
+    Subwords.learned([text], 280, ())._tokenizer.save(str(path))
+    with pytest.raises(Conflict, match="another tokenizer"):
+        driver.run(tiny(*cut), tmp_path / "study", SERIAL)
 
 
 @pytest.mark.usefixtures("unmeasured")

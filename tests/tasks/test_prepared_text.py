@@ -159,3 +159,18 @@ def test_floors_of_a_long_text_take_a_bounded_part(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("nas.tasks.ngrams.MOST", 1600)
     part = losses(tokens[1200:2200].astype(np.int64), (0, 800), (800, 1000), 5)
     assert bounded_losses(tokens, 0, train, val, 5) == pytest.approx(part)
+
+
+def test_a_damaged_entry_is_told_with_its_folder(tmp_path: Path) -> None:
+    settings = TextTask(context=16)
+    folder = prepare(settings).entry.folder
+    assert folder
+    about = json.loads((folder / "about.json").read_text())
+    for damage in ({}, {"edges": 3}, {"coder": {"coder": "subwords"}}, {"plain": [1]}):
+        (folder / "about.json").write_text(
+            json.dumps({**about, "about": {**about["about"], **damage} if damage else {}})
+        )
+        with pytest.raises(DataError) as caught:
+            prepare(settings)
+        assert (caught.value.code, caught.value.where) == ("prepared-text", str(folder))
+        assert "nas data clean" in caught.value.help
