@@ -275,7 +275,7 @@ def test_other_data_under_the_same_name_is_refused(tmp_path, corpus):
 @pytest.mark.usefixtures("unmeasured")
 def test_another_tokenizer_in_the_same_file_is_refused(tmp_path, corpus):
     path, text = tmp_path / "tokenizer.json", "the quick brown fox jumps over the lazy dog. "
-    cut = [corpus, f"task.tokenizer={json.dumps(str(path))}", "search.trials=1", "task.context=8"]
+    cut = [corpus, f"task.tokenizer={json.dumps(str(path))}", "search.trials=1"]
     Subwords.learned([text], 270, ())._tokenizer.save(str(path))
     driver.run(tiny(*cut), tmp_path / "study", SERIAL)
     path.rename(tmp_path / "moved.json")
