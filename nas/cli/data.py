@@ -9,7 +9,7 @@ from nas.cli.options import Json, Overrides, Preset
 
 data = typer.Typer(
     no_args_is_help=True,
-    help="Data sets: list the known ones, download one, prepare a study's text, or delete prepared texts.",
+    help="List, download and prepare data.",
 )
 
 
@@ -85,10 +85,10 @@ def prepare(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Prepare the text of a study file: read it, and cut it into tokens.
+    """Prepare the text of a study file.
 
-    A search does so by itself. Preparing ahead shows the progress and the size. The tokens are kept in the cache, once
-    a machine, and every worker of every search on this text reads them there.
+    The text is read and cut into tokens. A search does so by itself; preparing ahead shows the progress and the size.
+    The tokens are kept in the cache, once a machine, and every worker of every search on this text reads them there.
 
     Exit codes: 0; 2 when the file or its data is wrong.
     """

@@ -134,21 +134,38 @@ def read(path: Path, help: str = "compress the text again with gzip, or give it 
     except FileNotFoundError:
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            "not a complete gzip file",
-            code="corpus-not-text",
-            where=str(path),
-            detail=str(error),
-            help=help,
-        ) from None
+        raise incomplete(path, "gzip", str(error), help) from None
     except (OSError, ValueError) as error:
-        raise DataError(
-            "the corpus cannot be read",
-            code="corpus-unreadable",
-            where=repr(str(path)) if "\0" in str(path) else str(path),
-            detail=getattr(error, "strerror", None) or str(error),
-            help="give the path of a file that you may read",
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def incomplete(path: Path, kind: str, detail: str, help: str) -> DataError:
+    """Returns the error of a packed file that cannot be unpacked."""
+    text = f"not a complete {kind} file"
+    return DataError(text, code="corpus-not-text", where=str(path), detail=detail, help=help)
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Returns the error of a corpus that the system does not let us read."""
+    return DataError(
+        "the corpus cannot be read",
+        code="corpus-unreadable",
+        where=repr(str(path)) if "\0" in str(path) else str(path),
+        detail=getattr(error, "strerror", None) or str(error),
+        help="give the path of a file that you may read",
+    )
+
+
+def missing(path: Path, known: Iterable[str]) -> DataError:
+    """Returns the error of a corpus that is not there. It proposes near names, also among `known` data sets."""
+    others = islice(path.parent.glob("*"), NEIGHBOURS) if is_there(path.parent, folder=True) else ()
+    beside = get_close_matches(str(path), [str(file) for file in others if is_there(file)], n=3)
+    return DataError(
+        f"no data set or file '{path}'",
+        code="corpus-missing",
+        where="task.corpus",
+        help=nearest(str(path), [*known, *beside]) + "; or the path of a file",
+    )
 
 
 def _unpacked(packed: bytes) -> bytes:
@@ -171,14 +188,7 @@ def read_named(path: Path, known: Iterable[str]) -> bytes:
     try:
         return read(path)
     except FileNotFoundError:
-        others = islice(path.parent.glob("*"), NEIGHBOURS) if is_there(path.parent, folder=True) else ()
-        beside = get_close_matches(str(path), [str(file) for file in others if is_there(file)], n=3)
-        raise DataError(
-            f"no data set or file '{path}'",
-            code="corpus-missing",
-            where="task.corpus",
-            help=nearest(str(path), [*known, *beside]) + "; or the path of a file",
-        ) from None
+        raise missing(path, known) from None
 
 
 def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from glob import has_magic, iglob
 from itertools import islice
@@ -15,7 +14,7 @@ from nas.data import fetch, text_stream
 from nas.data.catalogue import DATASETS
 from nas.data.rows import SPLIT_NAMES
 from nas.data.text_stream import TABLES, Piece
-from nas.errors import DataError, nearest
+from nas.errors import DataError
 from nas.folders import absolute, is_there
 
 HUGGING_FACE = "hf:"
@@ -99,14 +98,21 @@ def _at_hand(content: bytes, place: str) -> Part:
 
 def _file(path: Path, column: str) -> Part:
     """Raises DataError where there is no such file."""
+
+    def read(seen: Seen) -> Iterator[Piece]:
+        try:
+            yield from text_stream.pieces_of(path, column, seen)
+        except FileNotFoundError:  # it has gone meanwhile
+            raise fetch.missing(path, KNOWN) from None
+
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise fetch.missing(path, KNOWN) from None
     except (OSError, ValueError):
-        return Part(partial(text_stream.pieces_of, path, column))  # reading it tells why
+        return Part(read)  # reading it tells why
     stamp = (column, str(absolute(path)), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-    return Part(partial(text_stream.pieces_of, path, column), stamp=stamp, size=found.st_size)
+    return Part(read, stamp=stamp, size=found.st_size)
 
 
 def _paths(named: str) -> list[Path]:
@@ -123,17 +129,6 @@ def _paths(named: str) -> list[Path]:
             help="** stands for folders within folders; a relative pattern starts at the study file's folder",
         )
     return fitting
-
-
-def _missing(path: Path) -> DataError:
-    others = islice(path.parent.glob("*"), fetch.NEIGHBOURS) if is_there(path.parent, folder=True) else ()
-    beside = get_close_matches(str(path), [str(file) for file in others if is_there(file)], n=3)
-    return DataError(
-        f"no data set or file '{path}'",
-        code="corpus-missing",
-        where="task.corpus",
-        help=nearest(str(path), [*KNOWN, *beside]) + "; or the path of a file",
-    )
 
 
 def _hugging_face(named: str, column: str) -> tuple[Part, ...]:

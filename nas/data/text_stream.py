@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from nas import bounds, files
-from nas.data.fetch import RATIO, UNPACKED
+from nas.data.fetch import RATIO, UNPACKED, incomplete, unreadable
+from nas.data.formats import opened_hugging_face
 from nas.errors import DataError
 
 PIECE = 1 << 20
@@ -73,13 +74,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
     except (OSError, ValueError) as error:
         if path.suffix == ".zst" and "ZSTD" in str(error):  # pyarrow has no exception of its own for it
             raise _not_packed(path, str(error)) from None
-        raise DataError(
-            "the corpus cannot be read",
-            code="corpus-unreadable",
-            where=repr(str(path)) if "\0" in str(path) else str(path),
-            detail=getattr(error, "strerror", None) or str(error),
-            help="give the path of a file that you may read",
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def decoded(parts: Iterator[bytes], place: str, seen: Callable[[bytes], object]) -> Iterator[Piece]:
@@ -101,8 +96,6 @@ def rows_of(name: str, column: str) -> dict[str, Any]:
 
     `name` is a folder that `save_to_disk` wrote, or a name on the hub. Raises DataError.
     """
-    from nas.data.formats import opened_hugging_face
-
     parts = opened_hugging_face(name)
     for part, rows in parts.items():
         if column not in rows.column_names:
@@ -231,13 +224,7 @@ def _suspects(text: str) -> str:
 
 def _not_packed(path: Path, detail: str) -> DataError:
     kind, tool = ("gzip", "gzip") if path.suffix == ".gz" else ("Zstandard", "zstd")
-    return DataError(
-        f"not a complete {kind} file",
-        code="corpus-not-text",
-        where=str(path),
-        detail=detail,
-        help=f"compress the text again with {tool}, or give it plain",
-    )
+    return incomplete(path, kind, detail, f"compress the text again with {tool}, or give it plain")
 
 
 def _no_column(place: str, column: str, columns: list[str]) -> DataError:

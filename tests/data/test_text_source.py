@@ -250,3 +250,11 @@ def test_the_parts_of_a_data_set_are_its_splits() -> None:
     assert without_test == {"train": (0, 900), "val": (1000, 1200), "test": (900, 1000)}
     without_val = splits.spans_of({"train": 1000, "test": 300}, "80/10/10", 64)
     assert without_val == {"train": (0, 900), "val": (900, 1000), "test": (1000, 1300)}
+
+
+def test_a_file_that_goes_while_it_is_wanted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one text")
+    source = text_source.find(str(tmp_path / "a.txt"))
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(DataError, match="no data set or file"):
+        list(source.pieces())
