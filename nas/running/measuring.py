@@ -17,6 +17,7 @@ from nas.running.events import Waiting
 from nas.settings.study_file import StudyFile
 from nas.tasks import Task, model_of
 from nas.training import optimiser
+from nas.training.gradients import backward
 
 TRIES = 3
 """The most measurements of an architecture while other load disturbs them."""
@@ -100,10 +101,9 @@ def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: 
     steps = optimiser.build(model, file.train, None)
 
     def step() -> None:
-        inputs, targets = task.largest(file.train.batch, device)
-        loss = task.loss(model, inputs, targets)
+        batch = task.largest(file.train.batch, "cpu")
         steps.zero_grad()
-        torch.autograd.backward(loss)
+        backward(model, task, batch, device, file.train.micro_batch)
         steps.step()
 
     return step

@@ -23,13 +23,15 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class TrainSettings(Table):
-    """The settings of one training run. `learning_rate`: none is the recipe's own, scaled by width; a list is searched.
+    """Describes one training run.
 
-    `learning_rate`: none is the recipe's own, scaled by width; a list is searched.
+    `learning_rate`: none is the recipe's own, scaled by width; a list is searched. `micro_batch`: the most examples of
+    a batch that are taken at once, to save memory; none takes the batch whole.
     """
 
     steps: Count = 200
     batch: Batch = 16
+    micro_batch: Batch | None = None
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
     optimiser: OptimiserName = "muon"
     learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
@@ -38,6 +40,12 @@ class TrainSettings(Table):
     weight_decay: Number = Field(default=0.0, ge=0, le=bounds.RATE)
     evaluation_tokens: Count = 65536
     time_limit: Annotated[Number, BeforeValidator(duration)] | None = Field(default=None, gt=0, le=bounds.SECONDS)
+
+    @model_validator(mode="after")
+    def _within_the_batch(self) -> Self:
+        if self.micro_batch is not None and self.micro_batch > self.batch:
+            raise ValueError(f"micro_batch = {self.micro_batch} must not be above batch = {self.batch}")
+        return self
 
 
 class MeasureSettings(Table):

@@ -21,6 +21,7 @@ from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task, model_of
 from nas.training import optimiser
+from nas.training.gradients import backward
 from nas.training.model_folder import copy_into, read_tensors, tensors_of, write_tensors
 from nas.training.progress import progress_of
 
@@ -30,6 +31,9 @@ UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
 """A loss above that of uniform guessing by more than this factor means that training has diverged: the first factor at
 the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
 """
+
+LATER_SETTINGS = {"micro_batch"}
+"""Settings that the first checkpoints do not have."""
 
 
 class Diverged(NasError):
@@ -115,7 +119,7 @@ class Trainer:
             "data": task.describe()["sha256"],
             "context": task.context,
             "splits": task.describe().get("splits"),
-            "settings": settings.model_dump(mode="json", exclude={"time_limit"}),
+            "settings": _compared(settings),
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -175,16 +179,15 @@ class Trainer:
     def _train_step(self) -> None:
         with self.turn():
             started = time.perf_counter()
-            inputs, targets = self.task.batch(self.generator, self.settings.batch, self.device)
-            loss = self.task.loss(self.model, inputs, targets)
+            batch = self.task.batch(self.generator, self.settings.batch, "cpu")
             self.optimiser.zero_grad()
-            torch.autograd.backward(loss)
+            loss = backward(self.model, self.task, batch, self.device, self.settings.micro_batch)
             self.optimiser.step()
             # Reading the loss waits for the device, so that the step has really ended when the turn is given back.
             value = loss.item()
             self.seconds += time.perf_counter() - started
         self.step += 1
-        self.tokens += inputs[0].numel()
+        self.tokens += batch[0][0].numel()
         if not math.isfinite(value):
             raise Diverged(f"training loss is {value} at step {self.step}", help="lower train.learning_rate")
         limit = self.settings.time_limit
@@ -232,6 +235,12 @@ class Trainer:
     def _start_anew(self, why: str) -> None:
         self.anew = why
         log.warning("training starts again: %s", why)
+
+
+def _compared(settings: TrainSettings) -> dict[str, Any]:
+    """Returns the settings that must agree; keys of later versions appear where they are set, so old files go on."""
+    told = settings.model_dump(mode="json", exclude={"time_limit"})
+    return {key: value for key, value in told.items() if key not in LATER_SETTINGS or value is not None}
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:

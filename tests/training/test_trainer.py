@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -127,6 +128,29 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert resumed.seconds > resumed.rungs[0].seconds
 
 
+def test_a_batch_in_parts_trains_alike_and_resumes_exactly(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    settings = TrainSettings.model_validate({**SETTINGS.model_dump(), "micro_batch": 3})
+    whole, parts = finish(trainer()), finish(trainer(settings))
+    for ours, theirs in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert [step for step, _ in losses(parts)] == [step for step, _ in losses(whole)]
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(TrainingInterrupted):
+        finish(trainer(settings, checkpoint=path, should_stop=after(5)))
+    assert_equal_weights(finish(trainer(settings, checkpoint=path)).model, parts.model)
+
+
+def test_a_part_is_no_larger_than_the_batch() -> None:
+    with pytest.raises(ValidationError, match="micro_batch = 5 must not be above batch = 4"):
+        TrainSettings(batch=4, micro_batch=5)
+
+
+def test_the_identity_names_the_parts_only_where_they_are_set(trainer: Callable[..., Trainer]) -> None:
+    """Checkpoints of version 0.1 do not know them, and are continued."""
+    assert "micro_batch" not in trainer().identity["settings"]
+    assert trainer(SETTINGS.model_copy(update={"micro_batch": 2})).identity["settings"]["micro_batch"] == 2
+
+
 def test_a_finished_training_is_restored_as_done(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     run = finish(trainer(checkpoint=path))
@@ -153,6 +177,7 @@ def test_the_checkpoint_says_what_it_is_in_json(trainer: Callable[..., Trainer],
         ({"seed": 1}, "seed"),
         ({"architecture": Architecture.model_validate({"hidden": 32, "blocks": [BLOCK]})}, "architecture"),
         ({"settings": TrainSettings(steps=13, batch=4, evaluation_tokens=256)}, "settings"),
+        ({"settings": TrainSettings(steps=12, batch=4, evaluation_tokens=256, micro_batch=2)}, "settings"),
         ({"learning_rate": 0.5}, "learning_rate"),
     ],
 )
