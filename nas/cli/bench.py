@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
+from nas.cli.bench_training import training
 from nas.cli.output import tell
 from nas.folders import require_current_folder
 from nas.formatting import fixed, number, percent
@@ -34,6 +35,8 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
+
+bench.command("training")(training)
 
 
 @bench.command("driver")

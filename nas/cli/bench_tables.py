@@ -7,7 +7,7 @@ from rich.table import Table
 
 from nas.bench.scaling import FIT_FROM, OPERATIONS, SHORT
 from nas.cli.tables import table
-from nas.formatting import fixed, number
+from nas.formatting import fixed, number, percent
 
 
 def shares(result: dict[str, Any]) -> Table:
@@ -78,6 +78,34 @@ def recall(result: dict[str, Any]) -> Table:
     for row in result["kinds"]:
         figures = (fixed(row["accuracy"], 3), fixed(row["accuracy_sd"], 3), number(row["learning_rate"]))
         shown.add_row(row["kind"], number(row["state_kib"]), *figures)
+    return shown
+
+
+def trainings(result: dict[str, Any]) -> Table:
+    """Makes one line for each training: its loss, its seconds, and the ratios of ours to AdamW."""
+    columns = ("seed", "steps", "loss", "seconds", "at step", "ratio", "CPU ratio")
+    shown = table("training", *columns, numbers=columns)
+    for row in result["rows"]:
+        ours = row["training"] != "adamw"
+        never = row["reached"] is None
+        ratios = ["never" if never else fixed(row[key], 2) for key in ("ratio", "cpu_ratio")] if ours else ["", ""]
+        step = number(row["reached"]["step"]) if ours and not never else ""
+        figures = (number(row["seed"]), number(row["steps"]), fixed(row["loss"], 3), number(row["seconds"]))
+        shown.add_row(row["training"], *figures, step, *ratios)
+    for name, found in result["ratios"].items():
+        middles = [found[key]["median"] for key in ("ratio", "cpu_ratio")]
+        shown.add_row(f"{name}, median", *[""] * 5, *("never" if m is None else fixed(m, 2) for m in middles))
+    return shown
+
+
+def training_speed(result: dict[str, Any]) -> Table:
+    """Makes one line for each width, beside the rate of a plain matrix product."""
+    columns = ("step\nms", "optimiser\nms", "its\nshare", "training\nGFLOP/s", "of a\nproduct")
+    shown = table("hidden", *columns, numbers=columns)
+    for row in result["speed"]["rows"]:
+        times = (number(row["step_ms"]), number(row["optimiser_ms"]), percent(row["optimiser_share"]))
+        shown.add_row(number(row["hidden"]), *times, number(row["training_gflops"]), percent(row["share_of_product"]))
+    shown.add_row("product", "", "", "", number(result["speed"]["product_gflops"]), "")
     return shown
 
 

@@ -4,16 +4,18 @@ import json
 
 import pytest
 
-from nas.bench import attention, recall
+from nas.bench import attention, recall, training
 from nas.bench.result_folder import claim
 from nas.errors import Conflict
 
-CLAIMS = {"attention": attention.claim, "recall": recall.claim}
+CLAIMS = {"attention": attention.claim, "recall": recall.claim, "training": training.claim}
+
+WRITTEN = {name: (f"{name}.csv", f"{name}.json", f"{name}.svg") for name in CLAIMS} | {"training": ("training.json",)}
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_files_of_others_with_the_names_of_results_are_a_conflict(tmp_path, name):
-    for file in (f"{name}.csv", f"{name}.json", f"{name}.svg"):
+    for file in WRITTEN[name]:
         folder = tmp_path / file
         folder.mkdir()
         (folder / file).write_text("mine", encoding="utf-8")

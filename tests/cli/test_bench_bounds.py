@@ -13,6 +13,7 @@ import pytest
         ("attention", "--hidden", "1000000000"),
         ("driver", "--trials", "1000000000000"),
         ("recall", "--seeds", "1000000000000"),
+        ("training", "--seeds", "1000000000000"),
         ("samplers", "pipe.csv", "--params", "a", "--objectives", "b:min"),
         ("samplers", "pipe.parquet", "--params", "a", "--objectives", "b:min"),
     ],

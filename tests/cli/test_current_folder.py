@@ -24,6 +24,7 @@ LOADING = [
     ("bench", "latency"),
     ("bench", "recall"),
     ("bench", "samplers"),
+    ("bench", "training"),
     ("bench", "search", SPACE, "--minutes", 1, "--seeds", 1),
 ]
 """These commands load torch, which ends its process where the current folder is gone."""
