@@ -51,6 +51,10 @@ TABLE = "p,a,b\n" + "".join(f"{n},{n},{9 - n}\n" for n in range(9))
 needs_a_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+GONE = BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
 class Broken(io.RawIOBase):
     """A file that takes nothing."""
 
@@ -107,8 +111,8 @@ def here(nas, furnished, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
-        (OSError(errno.ENOSPC, "No space left on device"), 5, "error[output]: standard output cannot be written: No "),
+        (GONE, 0, ""),
+        (FULL, 5, "error[output]: standard output cannot be written: No "),
     ],
     ids=["the reader goes away", "the disk is full"],
 )
@@ -158,19 +162,25 @@ def test_the_same_in_a_shell(stored, tmp_path):
 
 
 @pytest.mark.slow
-@needs_a_full_disk
-def test_a_search_goes_on_without_its_display(settings, tmp_path):
+@pytest.mark.usefixtures("quick_search")
+@pytest.mark.parametrize(
+    ("options", "output", "errors", "code"),
+    [
+        (" --json", GONE, None, 0),
+        (" --json", FULL, None, 5),
+        ("", GONE, FULL, 0),
+    ],
+    ids=["the reader goes away", "the disk is full", "neither can be written"],
+)
+def test_a_search_goes_on_without_its_display(settings, tmp_path, monkeypatch, options, output, errors, code):
     """Two trials, whoever looks on. With a full disk on standard output the end says so, when all is done."""
     (tmp_path / "demo.toml").write_text(settings.to_toml())
-    codes = {"--json | head -1": 0, "2>/dev/full >&-": 0, "--json >/dev/full": 5}
-    search = "nas search demo.toml --executor serial --trials 2"
-    # Side by side: each waits most of its time for a quiet machine.
-    lines = [f"({search} --study study{n} {how}; echo = {n} $? >> ended) &" for n, how in enumerate(codes)]
-    places = {"NAS_RUNS": str(tmp_path / "runs"), "NAS_REPORTS": str(tmp_path / "reports")}
-    ran = run(" ".join([*lines, "wait"]), tmp_path, **places)
-    ends = sorted((tmp_path / "ended").read_text().splitlines())
-    assert ends == [f"= {n} {code}" for n, code in enumerate(codes.values())], ran.stderr
-    assert "Traceback" not in ran.stderr
-    for n in range(len(codes)):
-        assert open_study(tmp_path / "runs" / f"study{n}").record().trained_count() == 2
-        assert (tmp_path / "reports" / f"study{n}" / "index.html").exists()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAS_RUNS", "runs")
+    monkeypatch.setenv("NAS_REPORTS", "reports")
+    if errors:
+        monkeypatch.setattr(sys, "stderr", broken(errors))
+    command = "search demo.toml --executor serial --trials 2" + options
+    assert ended(monkeypatch, command, broken(output)) == code
+    assert open_study(tmp_path / "runs" / "demo").record().trained_count() == 2
+    assert (tmp_path / "reports" / "demo" / "index.html").exists()
