@@ -23,5 +23,5 @@ def test_the_front_is_shown_head_by_head(record, tmp_path):
     assert "&lt;b&gt;" in section
 
 
-def test_without_maps_there_is_no_such_section(record, tmp_path):
-    assert 'id="attention"' not in report.write(record, tmp_path / "report").read_text(encoding="utf-8")
+def test_without_maps_there_is_no_such_section(page):
+    assert 'id="attention"' not in page.read_text(encoding="utf-8")

@@ -75,8 +75,8 @@ def test_a_page_of_somebody_else_is_no_report_whatever_the_names(record, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["notes.csv", "holiday.png", "notes.html", ".hidden"])
-def test_what_somebody_added_to_a_report_is_not_deleted(record, tmp_path, name):
-    folder = report.write(record, tmp_path / "report").parent
+def test_what_somebody_added_to_a_report_is_not_deleted(record, page, tmp_path, name):
+    folder = shutil.copytree(page.parent, tmp_path / "report")
     (folder / name).write_text("mine")
     with pytest.raises(Conflict, match="something other than a report") as caught:
         report.write(record, folder)
