@@ -27,6 +27,10 @@ CHECKED = ("attention", "models", "measure", "parity", "training")
 HERE = Path(__file__).parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 @pytest.fixture(autouse=True)
 def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
     folder = request.path.relative_to(HERE).parts[0]
@@ -53,6 +57,16 @@ def ray_in_this_process() -> Iterator[None]:
     """Collects what Ray leaves open while its warnings are still ignored, so that no later test is blamed."""
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_forests() -> Iterator[None]:
+    """Importances take most of a report's time; their own tests alone judge them."""
+    from nas.report import importance
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importance, "TREES", 6)
+        yield
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def printed(outputs) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 def test_a_cell_shows_progress_and_an_interrupt_leaves_the_study_resumable(file):
     cells = [nbformat.v4.new_code_cell(source) for source in (PROGRESS, INTERRUPTED, RESUMED)]
     notebook = nbformat.v4.new_notebook(cells=cells)

@@ -204,6 +204,7 @@ def test_the_worked_example_trains_perceptrons_that_learn(place):
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.usefixtures("ray_in_this_process")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ray_runs_a_named_body_and_one_that_is_given(place):

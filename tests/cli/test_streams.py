@@ -144,6 +144,7 @@ def run(line: str, folder: Path, **variables: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 @needs_a_full_disk
 def test_the_same_in_a_shell(stored, tmp_path):
     lines = {

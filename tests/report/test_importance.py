@@ -28,6 +28,11 @@ SETTINGS = {
 KIND = {"softmax": 0.0, "window": 0.1, "linear": 0.4}
 
 
+@pytest.fixture(autouse=True)
+def _whole_forests(monkeypatch):
+    monkeypatch.setattr(importances, "TREES", 60)
+
+
 def importance(value: Callable[[Architecture], float], trials: int = 60, mixed: bool = False) -> Importance:
     """Of random architectures of the space, whose loss is this."""
     space = Space({"decoder": SpaceSettings.model_validate({**SETTINGS, "mixed": mixed})})

@@ -94,6 +94,7 @@ def test_whatever_a_check_raises_is_its_outcome(raised, level):
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 def test_a_check_that_hangs_or_dies_is_told_and_the_next_goes_on():
     hangs = replace(BY_NAME["device"], seconds=0.01)
     dies = replace(BY_NAME["device"], name="no-such-check")

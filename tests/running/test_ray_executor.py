@@ -24,6 +24,7 @@ from tests.running.tables import FullDisk, cheap, loss, settings
 # Ray closes its own sockets and files when its processes end, not when Python looks.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.waits,
     pytest.mark.usefixtures("ray_in_this_process"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

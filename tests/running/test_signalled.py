@@ -15,7 +15,7 @@ from nas.results import State
 from nas.study import open_study
 from tests.running.test_killed import kill_after_a_new_rung, launch, lost_nothing, rungs, search
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 MANY_STEPS = 100_000
 """No training ends by itself."""
 
