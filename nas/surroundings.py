@@ -9,6 +9,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a program to end."""
+
 
 @contextmanager
 def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
@@ -66,3 +69,16 @@ def as_before() -> Iterator[None]:
         random.setstate(drawn)
         if faulthandler.is_enabled() and not told:
             faulthandler.disable()
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Blocks the signals that stop a search in processes and threads that are started within.
+
+    A signal that arrives for this thread meanwhile is delivered at the end of the block.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)

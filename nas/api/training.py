@@ -1,6 +1,7 @@
 """Trains the architecture of a stored trial by itself, as `Study.train` and `nas train` do."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,22 @@ from nas import files
 from nas.api.model import Model, load_model
 from nas.errors import UsageError
 from nas.measure import DeviceLock
+from nas.measure.exclusive import step_lock
 from nas.measure.hardware import checked_device
 from nas.results import TrialResult
 from nas.running.events import waiting
 from nas.running.held_signals import held_signals
-from nas.running.placement import resolve_device
+from nas.running.placement import rank_devices, resolve_device, threads_of
 from nas.running.proposer import seed_of
 from nas.running.study_log import keep_log
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of
+from nas.training.data_parallel import DataParallel
 from nas.training.folder_names import WEIGHTS
 from nas.training.recipe import Recipe, recipe_of, same_task
 from nas.training.standalone import train_and_test
 from nas.training.torch_state import borrowed_torch
-from nas.training.trainer import Trainer
+from nas.training.trainer import SharedLock, Trainer
 from nas.training.training_folder import CHECKPOINT, refuse_foreign, stored_in
 
 
@@ -54,13 +57,15 @@ def train(
         stored_in(folder, identity)
         tell({"type": "loaded", "folder": str(folder)})
         return load_model(folder)
-    threads = max(1, int(recipe.file.resources.cpus_per_trial))  # as in the search
-    with held_signals() as held, keep_log(folder), borrowed_torch(threads):
+    device = device or resolve_device(recipe.file, None)[0]
+    threads, devices = threads_of(recipe.file, device), rank_devices(recipe.file, device)  # as in the search
+    with held_signals() as held, keep_log(folder), borrowed_torch(threads), ExitStack() as ending:
         tell(waiting("data"))
         task, floors = _task(stored, recipe)
-        device = device or resolve_device(recipe.file, None)[0]
         lock = DeviceLock(device, on_wait=lambda since: tell(waiting("device", since=since)))
-        trainer = _trainer(recipe, chosen, task, seed, folder, device, lock)
+        trainer = _trainer(recipe, chosen, task, seed, folder, device, step_lock(lock, devices))
+        if len(devices) > 1:
+            trainer.parallel = ending.enter_context(closing(DataParallel(recipe.file.task, devices, threads)))
         train_and_test(trainer, folder, identity | {"floors": floors}, tell, lambda: held.number != 0)
     return load_model(folder)
 
@@ -75,7 +80,7 @@ def _task(stored: StoredStudy, recipe: Recipe) -> tuple[Task, Any]:
 
 
 def _trainer(
-    recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: Path, device: str, lock: DeviceLock
+    recipe: Recipe, trial: TrialResult, task: Task, seed: int, folder: Path, device: str, lock: SharedLock
 ) -> Trainer:
     return Trainer(
         trial.model,

@@ -17,8 +17,8 @@ import os
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nas.errors import OutOfReach
@@ -44,9 +44,10 @@ class DeviceLock:
         began.
         """
         folder, name = folder or machine_folder(), _name(device)
+        self.name, self.on_wait = name, on_wait
         self._turnstile = _open(self, folder / f"{name}.turnstile")
         self._room = _open(self, folder / f"{name}.room")
-        self._held, self._on_wait = False, on_wait
+        self._held = False
 
     @contextmanager
     def training_step(self) -> Iterator[float]:
@@ -85,7 +86,7 @@ class DeviceLock:
 
     def _patiently(self, descriptor: int) -> float:
         """Takes a lock that a measurement may have, and reports the wait."""
-        if self._on_wait is None:
+        if self.on_wait is None:
             return _take(descriptor, fcntl.LOCK_SH)
         since, waited = time.time(), 0.0
         while True:
@@ -93,7 +94,7 @@ class DeviceLock:
                 return waited + _take(descriptor, fcntl.LOCK_SH, TELL_SECONDS)
             except DeviceBusy:
                 waited = time.time() - since
-                self._on_wait(since)
+                self.on_wait(since)
 
     @contextmanager
     def _once(self) -> Iterator[None]:
@@ -105,6 +106,25 @@ class DeviceLock:
             yield
         finally:
             self._held = False
+
+
+class DeviceLocks:
+    """Locks several devices around a step, always in the same order, so that two trainings never wait in a circle."""
+
+    def __init__(self, locks: Sequence[DeviceLock]) -> None:
+        self._locks = sorted(locks, key=lambda lock: lock.name)
+
+    @contextmanager
+    def training_step(self) -> Iterator[float]:
+        """Holds all locks around one step. Yields the seconds waited."""
+        with ExitStack() as held:
+            yield sum([held.enter_context(lock.training_step()) for lock in self._locks])
+
+
+def step_lock(first: DeviceLock, devices: Sequence[str]) -> DeviceLock | DeviceLocks:
+    """Returns the lock of all devices on which a step runs; `first` is that of the first one."""
+    others = [DeviceLock(device, on_wait=first.on_wait) for device in dict.fromkeys(devices[1:]) if device != "cpu"]
+    return DeviceLocks([first, *others]) if others else first
 
 
 def machine_folder() -> Path:

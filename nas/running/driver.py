@@ -35,7 +35,7 @@ from nas.running.own_trial import OwnTrial
 from nas.running.placement import Placement, place, refuse_network
 from nas.running.same_study import refuse_another
 from nas.running.stop_control import Level, StopControl
-from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun
+from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, end_team
 from nas.running.work_log import WorkLog
 from nas.settings.study_file import StudyFile
 from nas.study import creation
@@ -170,6 +170,7 @@ def _search(
 
             ray_tune.run(coordinator, factory, control, placement)
     finally:
+        end_team()  # the serial executor's; those of a worker end with it
         coordinator.close()
     return coordinator.end if control.level() is Level.GO else None
 

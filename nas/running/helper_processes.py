@@ -2,12 +2,11 @@
 
 A batch system sends SIGTERM to all processes of a job, `timeout` to the whole process group, and a closing terminal
 sends SIGHUP to all of its processes. Only the driver may act on these signals: it first has the trials save. Processes
-that are started within `shielded()` inherit a mask that blocks such signals, and so do their own children.
+that are started within `nas.surroundings.shielded()` inherit a mask that blocks such signals, and so do their children.
 """
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,24 +16,9 @@ from typing import NoReturn, Self
 
 import psutil
 
-from nas.running.stop_control import STOP_SIGNALS
-
 HANGING_THREAD = "nas-waits-for-ray"
 """The name of threads that may hang in a library for ever. A program in which such a thread is left ends by `leave`."""
 AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
-
-
-@contextmanager
-def shielded() -> Iterator[None]:
-    """Blocks the signals that stop a search in processes and threads that are started within.
-
-    A signal that arrives for this thread meanwhile is delivered at the end of the block.
-    """
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 class HelperProcesses:

@@ -112,6 +112,9 @@ def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[S
         _refuse_without(file)
         return file, None
     own.function()
+    if file.resources.processes_per_trial:
+        text = "resources.processes_per_trial is for the built-in training: a body starts processes of its own"
+        raise UsageError(text, code="processes", where="resources.processes_per_trial", help="leave it out")
     if file.trial is None or file.trial.body != own.name:
         file = file.model_copy(update={"trial": TrialSettings(body=own.name)})
     return file, own

@@ -40,6 +40,38 @@ def slots_of(cpus: float, gpus: float, cpus_per_trial: float, gpus_per_trial: fl
     return min(by_cpu, by_gpu)
 
 
+def rank_devices(file: StudyFile, device: str) -> tuple[str, ...]:
+    """Returns the device of each process that trains one trial together: one for each whole GPU, or as many as the
+    study file says.
+
+    A device that is named with its number is used alone. Raises UsageError when the processes have fewer CPUs, or
+    other GPUs, than they need, and when a batch has fewer examples than there are processes.
+    """
+    resources = file.resources
+    gpus = int(resources.gpus_per_trial) if device == "cuda" else 0
+    count = resources.processes_per_trial or max(1, gpus)
+    if count == 1 or device not in ("cpu", "cuda"):
+        return (device,)
+    if device == "cuda" and count != gpus:
+        raise _processes(f"{resources.gpus_per_trial:g} GPUs", "leave it out: each whole GPU gets a process")
+    if device == "cpu" and count > resources.cpus_per_trial:
+        help = f"set resources.cpus_per_trial = {count}, or fewer processes"
+        raise _processes(f"{resources.cpus_per_trial:g} CPUs", help)
+    if count > file.train.batch:
+        raise _processes(f"{file.train.batch} examples a step", "raise train.batch, or use fewer processes")
+    return ("cpu",) * count if device == "cpu" else tuple(f"cuda:{rank}" for rank in range(count))
+
+
+def threads_of(file: StudyFile, device: str) -> int:
+    """Returns the threads with which each process of a trial trains."""
+    return max(1, int(file.resources.cpus_per_trial) // len(rank_devices(file, device)))
+
+
+def _processes(having: str, help: str) -> UsageError:
+    text = f"the processes of a trial do not share out {having}"
+    return UsageError(text, code="processes", where="resources.processes_per_trial", help=help)
+
+
 @dataclass(frozen=True)
 class Placement:
     """Says where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs."""
@@ -59,6 +91,8 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
     device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
     cores = cpus or float(available_cpus())
+    if not file.trial:
+        rank_devices(file, device)
     slots = slots_of(cores, counted, file.resources.cpus_per_trial, share)
     if slots < 1:
         raise UsageError(

@@ -24,11 +24,11 @@ from typing import Any
 from nas.errors import Conflict, NasError, OutOfReach
 from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, Restarted, Waiting, waiting
-from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray, shielded
+from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray
 from nas.running.placement import Placement
 from nas.running.shipping import Shipped, packed
 from nas.running.stop_control import Level, StopControl
-from nas.surroundings import as_before, environment_variables, logger_level, without_variables
+from nas.surroundings import as_before, environment_variables, logger_level, shielded, without_variables
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import FrameType
 
 from nas import files
+from nas.surroundings import STOP_SIGNALS
 
 NOW_FILE, FINISH_FILE = "stop-now", "stop"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_REQUEST_SECONDS = 2.0
 """SIGTERM and SIGHUP within this time of each other are one request: `timeout` signals its child and then the child's
 whole group, and service managers send one after the other."""

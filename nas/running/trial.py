@@ -12,6 +12,7 @@ from nas import files
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock
+from nas.measure.exclusive import step_lock
 from nas.measure.latency import MeasuringStopped
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
@@ -28,13 +29,16 @@ from nas.running.events import (
     Waiting,
 )
 from nas.running.measuring import LoneMeasurement
+from nas.running.placement import rank_devices, threads_of
 from nas.running.stop_control import told_to_stop
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.training import attention_maps
+from nas.training.data_parallel import DataParallel
 from nas.training.folder_names import MODEL_FILES
 from nas.training.model_folder import save_weights
+from nas.training.ranks import RankLost
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
 
 CHECKPOINT = "rung.safetensors"
@@ -65,7 +69,7 @@ class TrialRun:
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
         share_gpu(device, file.resources.gpus_per_trial)
-        torch.set_num_threads(max(1, int(file.resources.cpus_per_trial)))
+        torch.set_num_threads(threads_of(file, device))
         self.job, self.file, self.device = job, file, device
         self.should_stop = should_stop or partial(told_to_stop, folder)
         self.folder = trial_folder(folder, job.number)
@@ -135,8 +139,9 @@ class TrialRun:
             device=self.device,
             checkpoint=self.folder / CHECKPOINT,
             learning_rate=self.job.learning_rate,
-            lock=self.lock,
+            lock=step_lock(self.lock, rank_devices(self.file, self.device)),
             should_stop=self.should_stop,
+            parallel=team_of(self.file, self.device),
         )
 
 
@@ -149,6 +154,8 @@ def event_of(error: BaseException) -> Event:
             return Failed(Reason.NAN, error.render())
         case TimeLimit():
             return Failed(Reason.TIMEOUT, error.render())
+        case RankLost():
+            return Failed(Reason.ERROR, error.render())
         case OutOfReach():
             return Blocked(error.message, error.where, error.detail, error.help)
         case torch.OutOfMemoryError() | MemoryError():
@@ -165,6 +172,29 @@ def event_of(error: BaseException) -> Event:
 def _task(settings: TaskSettings) -> Task:
     """Opens the task once in each worker, not once a trial."""
     return open_task(settings)
+
+
+_team: list[DataParallel] = []
+"""The processes that train with this one. They stay for the next trial, which needs the same."""
+
+
+def team_of(file: StudyFile, device: str) -> DataParallel | None:
+    """Returns the processes that share this process's trainings; None where it trains alone."""
+    devices = rank_devices(file, device)
+    if len(devices) == 1:
+        return None
+    wanted = (file.task, devices, threads_of(file, device))
+    if _team and (_team[0].task, _team[0].devices, _team[0].threads) != wanted:
+        end_team()
+    if not _team:
+        _team.append(DataParallel(*wanted))
+    return _team[0]
+
+
+def end_team() -> None:
+    """Ends the processes that train with this one, if there are any."""
+    while _team:
+        _team.pop().close()
 
 
 def share_gpu(device: str, share: float) -> None:

@@ -85,9 +85,12 @@ class SearchSettings(Table):
 
 
 class ResourceSettings(Table):
+    """Describes what a trial gets. `processes_per_trial`: none is one for each whole GPU, and one on the CPU."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus_per_trial: Number = Field(default=1.0, ge=bounds.LEAST_CPU, le=bounds.PROCESSORS)
     gpus_per_trial: Number = Field(default=0.0, ge=0, le=bounds.PROCESSORS)
+    processes_per_trial: Annotated[Count, Field(le=bounds.PROCESSORS)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

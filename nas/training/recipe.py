@@ -9,7 +9,7 @@ from nas.results import TrialResult
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.tasks import Task, open_task
-from nas.training.trainer import only_rate
+from nas.training.stepper import only_rate
 
 KEPT = {"train.steps": "use --steps", "train.time_limit": "there is none here: Ctrl-C saves at any time"}
 """The keys of [train] that -s cannot change, and what to do instead."""

@@ -12,18 +12,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from nas.architecture import Architecture
-from nas.errors import Conflict, NasError, UsageError
+from nas.errors import Conflict, NasError
 from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
-from nas.tasks import Task, model_of
-from nas.training import optimiser
-from nas.training.gradients import backward
-from nas.training.model_folder import copy_into, read_tensors, tensors_of, write_tensors
+from nas.tasks import Task
+from nas.training.data_parallel import DataParallel
+from nas.training.model_folder import copy_into, read_tensors, write_tensors
 from nas.training.progress import progress_of
+from nas.training.stepper import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -70,27 +69,14 @@ def rung_steps(settings: TrainSettings) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(share * settings.steps)) for share in settings.rungs}))
 
 
-def only_rate(settings: TrainSettings) -> float | None:
-    """Returns the learning rate of the settings. Raises UsageError where they have several."""
-    rates = settings.learning_rate or (None,)
-    if len(rates) > 1:
-        raise UsageError(
-            "the settings offer several learning rates, and none was chosen",
-            code="learning-rate",
-            where="train.learning_rate",
-            detail=", ".join(f"{rate:g}" for rate in rates if rate),
-            help="keep one of them",
-        )
-    return rates[0]
-
-
 class Trainer:
     """Trains one architecture, rung by rung.
 
     `checkpoint` is the file in which the state is saved at every rung and when interrupted; the training continues from
     it if it exists. `learning_rate` is the one that the search chose. `lock` is held during every training step and
-    evaluation batch. `should_stop` is asked before every step. `seconds` counts training steps alone, without waiting
-    and evaluation.
+    evaluation batch. `should_stop` is asked before every step. `parallel` leads the other ranks of a data-parallel
+    training, whose number may change when a checkpoint is continued. `seconds` counts training steps alone, without
+    waiting and evaluation.
     """
 
     def __init__(
@@ -105,6 +91,7 @@ class Trainer:
         learning_rate: float | None = None,
         lock: SharedLock | None = None,
         should_stop: Callable[[], bool] = never,
+        parallel: DataParallel | None = None,
     ) -> None:
         self.architecture, self.task, self.settings, self.device = architecture, task, settings, device
         self.checkpoint, self.should_stop = checkpoint, should_stop
@@ -121,12 +108,10 @@ class Trainer:
             "splits": task.describe().get("splits"),
             "settings": _compared(settings),
         }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model = model_of(architecture, task).to(device)
-        self.optimiser = optimiser.build(self.model, settings, learning_rate or only_rate(settings))
-        self.generator = torch.Generator().manual_seed(seed)
-        self.step, self.seconds, self.tokens = 0, 0.0, 0
+        self.stepper = Stepper(architecture, task, settings, seed=seed, device=device, learning_rate=learning_rate)
+        self.model, self.optimiser, self.generator = self.stepper.model, self.stepper.optimiser, self.stepper.generator
+        self.step, self.seconds = 0, 0.0
+        self.parallel, self._joined = parallel, False
         self.rungs: tuple[Rung, ...] = ()
         self.anew = ""
         """The reason why an existing checkpoint could not be continued; empty when it could, or when there was none."""
@@ -162,7 +147,7 @@ class Trainer:
                 f"{self.task.guessing:.3f}",
                 help="lower train.learning_rate",
             )
-        speed = self.tokens / self.seconds
+        speed = self.stepper.tokens / self.seconds
         rung = Rung(self.step, self.seconds, {**metrics, "train_seconds": self.seconds, "tokens_per_second": speed})
         self.rungs += (rung,)
         self.save()
@@ -172,22 +157,18 @@ class Trainer:
         """Writes the checkpoint, if a path is given for it."""
         if self.checkpoint:
             rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
-            progress = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "rungs": rungs}
-            tensors = {**self._tensors(), "generator": self.generator.get_state()}
+            progress = {"step": self.step, "seconds": self.seconds, "tokens": self.stepper.tokens, "rungs": rungs}
+            tensors = {**self.stepper.tensors(), "generator": self.generator.get_state()}
             write_tensors(self.checkpoint, tensors, {"identity": self.identity, "progress": progress})
 
     def _train_step(self) -> None:
+        self._join()
         with self.turn():
             started = time.perf_counter()
-            batch = self.task.batch(self.generator, self.settings.batch, "cpu")
-            self.optimiser.zero_grad()
-            loss = backward(self.model, self.task, batch, self.device, self.settings.micro_batch)
-            self.optimiser.step()
             # Reading the loss waits for the device, so that the step has really ended when the turn is given back.
-            value = loss.item()
+            value = self._step().item()
             self.seconds += time.perf_counter() - started
         self.step += 1
-        self.tokens += batch[0][0].numel()
         if not math.isfinite(value):
             raise Diverged(f"training loss is {value} at step {self.step}", help="lower train.learning_rate")
         limit = self.settings.time_limit
@@ -199,9 +180,26 @@ class Trainer:
                 help="raise the limit, or train fewer steps",
             )
 
-    def _tensors(self) -> dict[str, Tensor]:
-        parts = {"model": tensors_of(self.model), "optimiser": self.optimiser.state()}
-        return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+    def _join(self) -> None:
+        """Has the other ranks begin this training, before the first step that this process takes."""
+        if self._joined or self.parallel is None:
+            return
+        keys = ("seed", "learning_rate")
+        training = {
+            **{key: self.identity[key] for key in keys},
+            "architecture": self.architecture.canonical(),
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        with self.parallel.led():
+            self.stepper.join(self.parallel.begin(training))
+        self._joined = True
+
+    def _step(self) -> Tensor:
+        if self.parallel is None:
+            return self.stepper.take()
+        with self.parallel.led():
+            self.parallel.steps(1)
+            return self.stepper.take()
 
     def _restore(self, path: Path) -> None:
         """Continues from the checkpoint, if it is complete. Raises Conflict when it belongs to another training."""
@@ -224,13 +222,13 @@ class Trainer:
             self._start_anew(f"{path}: {error}")
             return
         sound = state is not None and (state.shape, state.dtype) == (own.shape, own.dtype)
-        if state is None or not sound or not copy_into(self._tensors(), tensors):
+        if state is None or not sound or not copy_into(self.stepper.tensors(), tensors):
             self._start_anew(f"{path} holds other tensors than this version writes")
             return
         self.generator.set_state(state)
         self.step, self.seconds, self.rungs = progress.step, progress.seconds, progress.reached()
         told = progress.tokens
-        self.tokens = self.step * self.settings.batch * self.task.context if told is None else told
+        self.stepper.tokens = self.step * self.settings.batch * self.task.context if told is None else told
 
     def _start_anew(self, why: str) -> None:
         self.anew = why
