@@ -15,8 +15,9 @@ from nas.measure.exclusive import DeviceBusy
 from nas.measure.latency import never
 from nas.running.events import Waiting
 from nas.settings.study_file import StudyFile
-from nas.tasks import Task, model_of
+from nas.tasks import Inputs, Task, model_of
 from nas.training import optimiser
+from nas.training.execution import chosen_execution
 from nas.training.gradients import backward
 
 TRIES = 3
@@ -98,12 +99,16 @@ def _measure(
 
 
 def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:
-    steps = optimiser.build(model, file.train, None)
+    steps, execution = optimiser.build(model, file.train, None), chosen_execution(file.train, device)
+
+    def loss(inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        with execution.around_loss(device):
+            return task.loss(model, inputs, targets)
 
     def step() -> None:
         batch = task.largest(file.train.batch, "cpu")
         steps.zero_grad()
-        backward(model, task, batch, device, file.train.micro_batch)
+        backward(loss, batch, device, file.train.micro_batch)
         steps.step()
 
     return step

@@ -26,7 +26,8 @@ class TrainSettings(Table):
     """Describes one training run.
 
     `learning_rate`: none is the recipe's own, scaled by width; a list is searched. `micro_batch`: the most examples of
-    a batch that are taken at once, to save memory; none takes the batch whole.
+    a batch that are taken at once, to save memory; none takes the batch whole. `precision`: "auto" computes in
+    bfloat16 where a GPU has it.
     """
 
     steps: Count = 200
@@ -34,6 +35,7 @@ class TrainSettings(Table):
     micro_batch: Batch | None = None
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
     optimiser: OptimiserName = "muon"
+    precision: Literal["auto", "fp32"] = "auto"
     learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
     warmup: Number = Field(default=0.05, ge=0, lt=1)
     clip: Number = Field(default=1.0, gt=0, le=bounds.RATE)

@@ -19,7 +19,7 @@ from nas.tasks import table
 from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
 from nas.tasks.evaluation import Evaluated
-from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, on_device
+from nas.tasks.token_task import at_once, on_device
 
 Examples = tuple[Inputs, Tensor]
 """Tokens (B, T) with their padding (B, T), and the number of each text's class (B,)."""
@@ -102,7 +102,7 @@ class ClassTask(Evaluated):
     ) -> tuple[dict[str, float], Scores]:
         """Computes the loss, the share of right classes, and the mean F1 of all classes, 0 for an absent class."""
         nats, told, true = 0.0, dict[int, int](), dict[int, int]()
-        for numbers, examples in self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context)):
+        for numbers, examples in self.evaluation(split, max_tokens, at_once(self.context, device)):
             with turn(), torch.inference_mode():
                 inputs, targets_B = on_device(device, examples)
                 logits_BC = model(*inputs)

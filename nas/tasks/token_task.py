@@ -17,7 +17,7 @@ from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
 from nas.tasks.evaluation import Evaluated
 
-EVALUATION_TOKENS_AT_ONCE = 4096
+EVALUATION_TOKENS_AT_ONCE, EVALUATION_TOKENS_ON_GPU = 4096, 32768
 IGNORED = -100
 """A target that does not count."""
 
@@ -27,7 +27,18 @@ Examples = tuple[Inputs, Tensor]
 
 def on_device(device: str, examples: Examples) -> Examples:
     inputs, targets = examples
-    return tuple(tensor.to(device) for tensor in inputs), targets.to(device)
+    return tuple(_moved(tensor, device) for tensor in inputs), _moved(targets, device)
+
+
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    """Copies a tensor to the device. A GPU fetches it from pinned memory, and this process does not wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
+
+
+def at_once(context: int, device: str) -> int:
+    """Returns how many examples are evaluated at once: more on a GPU, where a small batch costs as much as a large."""
+    tokens = EVALUATION_TOKENS_AT_ONCE if device == "cpu" else EVALUATION_TOKENS_ON_GPU
+    return max(1, tokens // context)
 
 
 class TokenTask(Evaluated):
@@ -100,22 +111,23 @@ class TokenTask(Evaluated):
     def judge(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
     ) -> tuple[dict[str, float], Scores]:
-        nats, right, whole, count, examples = 0.0, 0, 0, 0, 0
-        batches = self.evaluation(split, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
-        for batch in batches:
+        sums, examples = [0.0] * 4, 0
+        for batch in self.evaluation(split, max_tokens, at_once(self.context, device)):
             with turn(), torch.inference_mode():
                 inputs, targets_BT = on_device(device, batch)
                 logits_BTV = model(*inputs)
-                nats += F.cross_entropy(
+                nats = F.cross_entropy(
                     logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
-                ).item()
+                )
                 counts_BT = targets_BT != IGNORED
                 right_BT = (logits_BTV.argmax(dim=-1) == targets_BT) & counts_BT
-                right += int(right_BT.sum())
-                whole += int((right_BT == counts_BT).all(dim=1).sum())
-                count += int(counts_BT.sum())
+                whole_B = (right_BT == counts_BT).all(dim=1)
+                # One transfer a batch, since each waits for the device.
+                found = torch.stack([each.sum().double() for each in (nats, right_BT, whole_B, counts_BT)])
+                sums = [former + new for former, new in zip(sums, found.tolist(), strict=True)]
                 examples += len(targets_BT)
-        loss, accuracy = nats / count, right / count
+        nats_sum, right, whole, count = sums
+        loss, accuracy = nats_sum / count, right / count
         own = self.metrics(split, loss, accuracy, whole / examples)
         written, scores = self.written(model, split, max_tokens, device, turn)
         return {"loss": loss, "accuracy": accuracy, **own, **written}, scores

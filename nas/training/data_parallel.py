@@ -59,7 +59,8 @@ class DataParallel:
         self._group: ProcessGroup | None = None
 
     def begin(self, training: Mapping[str, Any]) -> ProcessGroup:
-        """Has all ranks build this training: {architecture, settings, seed, learning_rate}. Raises RankLost.
+        """Has all ranks build this training: {architecture, settings, seed, learning_rate,
+        execution}. Raises RankLost.
 
         Every rank's Stepper is then to join the group that is returned.
         """

@@ -3,18 +3,20 @@
 Shapes: B batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nas.tasks import Task
+from nas.tasks import Inputs
 from nas.tasks.token_task import IGNORED, Examples, on_device
+
+Loss = Callable[[Inputs, Tensor], Tensor]
+"""Returns the mean loss over the targets that are not IGNORED."""
 
 
 def backward(
-    model: nn.Module,
-    task: Task,
+    loss_of: Loss,
     batch: Examples,
     device: str,
     micro_batch: int | None = None,
@@ -28,17 +30,16 @@ def backward(
     rounding. A part has at most `micro_batch` examples; without it, each rank's share is one part. The batch is on the
     CPU, and each part alone is moved to the device.
     """
-    counted, total = _counted(batch), torch.zeros((), device=device)
+    counted, total = _counted(batch), None
     for part in _parts(batch, micro_batch, rank, ranks):
         # A part without targets has no mean.
         if not (own := _counted(part)):
             continue
-        inputs, targets = on_device(device, part)
-        loss = task.loss(model, inputs, targets)
+        loss = loss_of(*on_device(device, part))
         share = loss if own == counted else loss * (own / counted)
         torch.autograd.backward(share)
-        total += share.detach()
-    return total
+        total = share.detach() if total is None else total + share.detach()
+    return torch.zeros((), device=device) if total is None else total
 
 
 def _parts(batch: Examples, micro_batch: int | None, rank: int, ranks: int) -> Iterator[Examples]:

@@ -26,6 +26,7 @@ from nas.settings.task_settings import TaskSettings
 from nas.surroundings import STOP_SIGNALS
 from nas.tasks import open_task
 from nas.training.data_parallel import READY, RankSettings, failure_file
+from nas.training.execution import Execution
 from nas.training.ranks import ProcessGroup, RankLost
 from nas.training.stepper import Stepper
 
@@ -67,6 +68,7 @@ def _obey(settings: RankSettings, commands: "queue.Queue[dict[str, Any]]") -> No
                     device=settings.device,
                     learning_rate=training["learning_rate"],
                 )
+                stepper.execution = Execution.from_stored(training["execution"])
                 stepper.join(ranks)
             case {"steps": steps} if stepper is not None:
                 for _ in range(steps):

@@ -6,8 +6,9 @@ from torch import Tensor
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.settings.study_settings import TrainSettings
-from nas.tasks import Task, model_of
+from nas.tasks import Inputs, Task, model_of
 from nas.training import optimiser
+from nas.training.execution import chosen_execution
 from nas.training.gradients import backward
 from nas.training.model_folder import tensors_of
 from nas.training.ranks import Alone, GradientSum, Ranks
@@ -37,6 +38,7 @@ class Stepper:
             self.model = model_of(architecture, task).to(device)
         self.optimiser = optimiser.build(self.model, settings, learning_rate or only_rate(settings))
         self.generator = torch.Generator().manual_seed(seed)
+        self.execution = chosen_execution(settings, device)
         self.tokens = 0
         self._ranks: Ranks = Alone()
         self._sum = GradientSum(self._ranks, ())
@@ -56,11 +58,15 @@ class Stepper:
         batch = self.task.batch(self.generator, self.settings.batch, "cpu")
         self.optimiser.zero_grad()
         rank, ranks = self._ranks.rank, self._ranks.size
-        loss = backward(self.model, self.task, batch, self.device, self.settings.micro_batch, rank, ranks)
+        loss = backward(self._loss, batch, self.device, self.settings.micro_batch, rank, ranks)
         loss = self._sum.take(loss)
         self.optimiser.step()
         self.tokens += batch[0][0].numel()
         return loss
+
+    def _loss(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        with self.execution.around_loss(self.device):
+            return self.task.loss(self.model, inputs, targets)
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor that the next step depends on, by name: the live ones, to be saved or copied into."""

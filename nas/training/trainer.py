@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from nas.architecture import Architecture
@@ -20,6 +21,7 @@ from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task
 from nas.training.data_parallel import DataParallel
+from nas.training.execution import Execution
 from nas.training.model_folder import copy_into, read_tensors, write_tensors
 from nas.training.progress import progress_of
 from nas.training.stepper import Stepper
@@ -31,8 +33,13 @@ UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
 the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
 """
 
-LATER_SETTINGS = {"micro_batch"}
-"""Settings that the first checkpoints do not have."""
+LATER_SETTINGS = {"micro_batch": None, "precision": "auto"}
+"""Settings that the first checkpoints do not have, with their defaults."""
+
+TURN_SECONDS = {"cpu": 0.0, "cuda": 0.05}
+"""The seconds that the steps of one turn take together, by kind of device. A GPU works on while this process prepares
+the next step, and the losses are read once a turn. On the CPU, a turn is one step.
+"""
 
 
 class Diverged(NasError):
@@ -74,9 +81,9 @@ class Trainer:
 
     `checkpoint` is the file in which the state is saved at every rung and when interrupted; the training continues from
     it if it exists. `learning_rate` is the one that the search chose. `lock` is held during every training step and
-    evaluation batch. `should_stop` is asked before every step. `parallel` leads the other ranks of a data-parallel
-    training, whose number may change when a checkpoint is continued. `seconds` counts training steps alone, without
-    waiting and evaluation.
+    evaluation batch. `should_stop` is asked before every step, on a GPU before a few of them. `parallel` leads the
+    other ranks of a data-parallel training, whose number may change when a checkpoint is continued. `seconds` counts
+    training steps alone, without waiting and evaluation.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class Trainer:
         self.stepper = Stepper(architecture, task, settings, seed=seed, device=device, learning_rate=learning_rate)
         self.model, self.optimiser, self.generator = self.stepper.model, self.stepper.optimiser, self.stepper.generator
         self.step, self.seconds = 0, 0.0
+        self._turn_steps, self._turn_seconds = 0, 0.0
         self.parallel, self._joined = parallel, False
         self.rungs: tuple[Rung, ...] = ()
         self.anew = ""
@@ -135,7 +143,7 @@ class Trainer:
             if self.should_stop():
                 self.save()
                 raise TrainingInterrupted(f"stopped at step {self.step} of {self.settings.steps}")
-            self._train_step()
+            self._train_turn(target)
         metrics = self.task.evaluate(
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
         )
@@ -148,7 +156,8 @@ class Trainer:
                 help="lower train.learning_rate",
             )
         speed = self.stepper.tokens / self.seconds
-        rung = Rung(self.step, self.seconds, {**metrics, "train_seconds": self.seconds, "tokens_per_second": speed})
+        told = {"train_seconds": self.seconds, "tokens_per_second": speed, **self.stepper.execution.told()}
+        rung = Rung(self.step, self.seconds, {**metrics, **told})
         self.rungs += (rung,)
         self.save()
         return rung
@@ -159,18 +168,28 @@ class Trainer:
             rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
             progress = {"step": self.step, "seconds": self.seconds, "tokens": self.stepper.tokens, "rungs": rungs}
             tensors = {**self.stepper.tensors(), "generator": self.generator.get_state()}
-            write_tensors(self.checkpoint, tensors, {"identity": self.identity, "progress": progress})
+            execution = self.stepper.execution.told()
+            metadata = {"identity": self.identity, "progress": progress} | (
+                {"execution": execution} if execution else {}
+            )
+            write_tensors(self.checkpoint, tensors, metadata)
 
-    def _train_step(self) -> None:
+    def _train_turn(self, target: int) -> None:
+        """Takes one step, or on a GPU as many as fit a turn, up to the target."""
         self._join()
+        count = min(target - self.step, self._fitting())
         with self.turn():
             started = time.perf_counter()
-            # Reading the loss waits for the device, so that the step has really ended when the turn is given back.
-            value = self._step().item()
-            self.seconds += time.perf_counter() - started
-        self.step += 1
-        if not math.isfinite(value):
-            raise Diverged(f"training loss is {value} at step {self.step}", help="lower train.learning_rate")
+            losses = self._steps(count)
+            # Reading the losses waits for the device, so that the steps have really ended when the turn is given back.
+            values = torch.stack(losses).tolist()
+            self._turn_seconds = time.perf_counter() - started
+        self._turn_steps = count
+        self.seconds += self._turn_seconds
+        self.step += count
+        for step, value in enumerate(values, start=self.step - count + 1):
+            if not math.isfinite(value):
+                raise Diverged(f"training loss is {value} at step {step}", help="lower train.learning_rate")
         limit = self.settings.time_limit
         if limit and self.seconds > limit:
             raise TimeLimit(
@@ -179,6 +198,11 @@ class Trainer:
                 detail=f"the limit is {limit:g} s",
                 help="raise the limit, or train fewer steps",
             )
+
+    def _fitting(self) -> int:
+        """Returns how many steps fit a turn, by the time of the last one; at first one."""
+        turn = TURN_SECONDS.get(self.device.partition(":")[0], 0.0)
+        return max(1, int(turn * self._turn_steps / self._turn_seconds)) if self._turn_seconds else 1
 
     def _join(self) -> None:
         """Has the other ranks begin this training, before the first step that this process takes."""
@@ -189,17 +213,19 @@ class Trainer:
             **{key: self.identity[key] for key in keys},
             "architecture": self.architecture.canonical(),
             "settings": self.settings.model_dump(mode="json"),
+            "execution": self.stepper.execution.told(),
         }
         with self.parallel.led():
             self.stepper.join(self.parallel.begin(training))
         self._joined = True
 
-    def _step(self) -> Tensor:
+    def _steps(self, count: int) -> list[Tensor]:
+        """Takes so many steps on all ranks. Returns their losses, on the device."""
         if self.parallel is None:
-            return self.stepper.take()
+            return [self.stepper.take() for _ in range(count)]
         with self.parallel.led():
-            self.parallel.steps(1)
-            return self.stepper.take()
+            self.parallel.steps(count)
+            return [self.stepper.take() for _ in range(count)]
 
     def _restore(self, path: Path) -> None:
         """Continues from the checkpoint, if it is complete. Raises Conflict when it belongs to another training."""
@@ -226,6 +252,7 @@ class Trainer:
             self._start_anew(f"{path} holds other tensors than this version writes")
             return
         self.generator.set_state(state)
+        self.stepper.execution = Execution.from_stored(metadata.get("execution"))
         self.step, self.seconds, self.rungs = progress.step, progress.seconds, progress.reached()
         told = progress.tokens
         self.stepper.tokens = self.step * self.settings.batch * self.task.context if told is None else told
@@ -238,7 +265,7 @@ class Trainer:
 def _compared(settings: TrainSettings) -> dict[str, Any]:
     """Returns the settings that must agree; keys of later versions appear where they are set, so old files go on."""
     told = settings.model_dump(mode="json", exclude={"time_limit"})
-    return {key: value for key, value in told.items() if key not in LATER_SETTINGS or value is not None}
+    return {key: value for key, value in told.items() if key not in LATER_SETTINGS or value != LATER_SETTINGS[key]}
 
 
 def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:

@@ -1,5 +1,7 @@
 """The gradient of a batch in parts is that of the whole batch, for every task and family."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -14,7 +16,8 @@ SIZE = 7
 def gradients(model: nn.Module, task: Task, batch, *, ranks: int = 1, micro_batch: int | None = None):
     """The loss and every gradient, summed over all ranks."""
     model.zero_grad()
-    loss = sum(float(backward(model, task, batch, "cpu", micro_batch, rank, ranks)) for rank in range(ranks))
+    loss_of = partial(task.loss, model)
+    loss = sum(float(backward(loss_of, batch, "cpu", micro_batch, rank, ranks)) for rank in range(ranks))
     return loss, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 

@@ -295,6 +295,29 @@ def test_every_step_and_evaluation_batch_takes_its_turn(trainer: Callable[..., T
     assert not lock.held
 
 
+def test_several_steps_of_one_turn_train_as_one_by_one(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the losses of a turn are read together."""
+    expected = finish(trainer())
+    monkeypatch.setitem(train.TURN_SECONDS, "cpu", 60.0)
+    lock = Turnstile()
+    found = finish(trainer(lock=lock))
+    assert_equal_weights(found.model, expected.model)
+    assert losses(found) == losses(expected)
+    # The first step, the rest up to each of three rungs, and an evaluation at each.
+    assert lock.turns == 1 + 3 + 3
+
+
+def test_a_loss_that_is_not_finite_is_told_by_its_step_within_a_turn(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(train.TURN_SECONDS, "cpu", 60.0)
+    monkeypatch.setattr(models, "build", lambda *_, vocabulary, context, head: Breaks(vocabulary, math.nan, 5))
+    with pytest.raises(Diverged, match="at step 5"):
+        finish(trainer())
+
+
 def test_the_learning_rate_is_the_chosen_one_then_the_only_one_then_the_recipes(
     trainer: Callable[..., Trainer],
 ) -> None:
