@@ -1,6 +1,7 @@
 """Runs a real trial in a worker: builds, measures, trains rung by rung, evaluates. The only search code with torch."""
 
 import errno
+import gc
 import traceback
 from collections.abc import Callable
 from functools import cache, cached_property, partial
@@ -14,6 +15,7 @@ from nas.errors import OutOfReach
 from nas.measure import DeviceLock
 from nas.measure.exclusive import step_lock
 from nas.measure.latency import MeasuringStopped
+from nas.measure.memory import MIB
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
 from nas.running.events import (
@@ -36,7 +38,9 @@ from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.training import attention_maps
 from nas.training.data_parallel import DataParallel
+from nas.training.execution import chosen_execution
 from nas.training.folder_names import MODEL_FILES
+from nas.training.memory_forecast import training_mib
 from nas.training.model_folder import save_weights
 from nas.training.ranks import RankLost
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
@@ -87,16 +91,44 @@ class TrialRun:
                 return Interrupted()
             return self._train() if self._measured else self._measure()
         except Exception as error:  # noqa: BLE001  any error is the trial's result, and the search continues
-            return event_of(error)
+            event = event_of(error)
+        if isinstance(event, Failed) and event.reason == Reason.OOM:
+            self._free()
+        return event
+
+    def _free(self) -> None:
+        """Gives memory back that the trial has taken, so that the next one on this GPU finds it."""
+        self._trainer = None
+        self.__dict__.pop("_measurement", None)
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
     def _measure(self) -> Event:
         if not self.metrics:
+            self._refuse_too_large()
             found = self._measurement.step()
             if isinstance(found, Waiting):
                 return found
             self.metrics = dict(found)
         self._measured = True
         return Measured(self.metrics)
+
+    def _refuse_too_large(self) -> None:
+        """Raises OutOfMemoryError where training is sure to need more memory than the trial has on each of its GPUs."""
+        if not self.device.startswith("cuda"):
+            return
+        task, train, ranks = _task(self.file.task), self.file.train, len(rank_devices(self.file, self.device))
+        execution = chosen_execution(train, self.device)
+        needed, given = (
+            training_mib(self.architecture, task, train, execution, ranks),
+            memory_mib(self.file, self.device),
+        )
+        if needed > given:
+            raise torch.OutOfMemoryError(
+                f"training takes at least {needed:,.0f} MiB, and the trial has {given:,.0f} MiB of its GPU; "
+                "set train.micro_batch, or raise resources.gpus_per_trial"
+            )
 
     @cached_property
     def _measurement(self) -> LoneMeasurement:
@@ -195,6 +227,13 @@ def end_team() -> None:
     """Ends the processes that train with this one, if there are any."""
     while _team:
         _team.pop().close()
+
+
+def memory_mib(file: StudyFile, device: str) -> float:
+    """Returns the memory that a trial may take on its GPU, or on each of them."""
+    whole = torch.cuda.get_device_properties(torch.device(device)).total_memory / MIB
+    share = file.resources.gpus_per_trial
+    return float(whole * share if 0 < share < 1 else whole)
 
 
 def share_gpu(device: str, share: float) -> None:
