@@ -42,6 +42,7 @@ def examine() -> Iterator[Finding]:
     yield from packages
     if all(finding.level != "fail" for finding in packages):
         yield from _hardware()
+        yield _compiler()
         yield _load()
         yield from _runs()
         yield from _data()
@@ -83,6 +84,14 @@ def _hardware() -> Iterator[Finding]:
         yield Finding("gpu", "warn", "a GPU is present, but torch does not see it", "install the CUDA build of torch")
     else:
         yield Finding("gpu", "ok", "; ".join(gpus) or "none: studies run on the CPU")
+
+
+def _compiler() -> Finding:
+    from nas.training.execution import compiler
+
+    if path := compiler():
+        return Finding("compiler", "ok", path)
+    return Finding("compiler", "ok", "no C++ compiler: models run as they are written, and train.compile has no effect")
 
 
 def _load() -> Finding:

@@ -9,7 +9,7 @@ from nas.cli.options import Json
 from nas.cli.output import tell
 from nas.folders import require_current_folder
 
-Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead; under ten minutes.")]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Check what needs a GPU instead; under fourteen minutes.")]
 
 
 def doctor(gpu: Gpu = False, json: Json = False) -> None:

@@ -1,6 +1,7 @@
 """Checks what needs a GPU. Each check is one function that returns figures or raises; `nas doctor --gpu` runs them all.
 
-To add a check, write a function that takes the device's name, and add a line to `CHECKS`. Each check runs in a process
+To add a check, write a function that takes the device's name, and add a line to `CHECKS`. Those of training stand in
+nas.running.gpu_training_checks. Each check runs in a process
 of its own (`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process unable to use
 it.
 
@@ -12,14 +13,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas.architecture import Architecture
 from nas.attention import flex
 from nas.errors import NasError, UsageError
 from nas.kinds import ATTENTION_SPECS, BlockSparse, Kind, Position, Window
@@ -29,75 +28,18 @@ from nas.measure.hardware import checked_device, gpu_uuid
 from nas.measure.memory import MIB, peak_mib, weight_bytes
 from nas.models import build as build_model
 from nas.running.cpu_reference import difference, is_fused, kind_difference
+from nas.running.gpu_check import MODEL, Check, CheckFailed, Figures, NotCounted, only_cuda, study_on
+from nas.running.gpu_training_checks import bfloat16, compiled_steps, data_parallel, memory_forecast, out_of_memory
 from nas.running.measuring import measure_alone
 from nas.running.placement import resolve_device
 from nas.running.trial import share_gpu
-from nas.settings.study_file import StudyFile, parse
 from nas.tasks import open_task
-
-Figures = Mapping[str, float | str]
 
 CLOSE = 2e-3
 """Outputs and gradients may differ from the CPU's by at most this share of the largest of them."""
 ENERGY_SECONDS = 1.0
 LEAST_WATTS, MOST_WATTS = 1.0, 3000.0
 SHARE = 0.1
-STUDY = """
-name = "doctor"
-[task]
-kind = "selective_copy"
-context = 32
-[space]
-depth = [1, 2]
-hidden = [32, 64]
-[[space.attention]]
-kind = "softmax"
-heads = [1, 2]
-[[space.attention]]
-kind = "linear"
-heads = [1, 2]
-[train]
-steps = 60
-batch = 16
-rungs = [1.0]
-[measure]
-repeats = 10
-[[objectives]]
-metric = "val_loss"
-[[objectives]]
-metric = "decode_ms_per_token"
-[search]
-trials = 4
-sampler = "random"
-skip = false
-[resources]
-gpus_per_trial = 0.5
-"""
-MODEL = Architecture.model_validate(
-    {"hidden": 64, "blocks": [{"attention": {"kind": "softmax", "heads": 4}}, {"attention": {"kind": "linear"}}]}
-)
-
-
-class CheckFailed(NasError):
-    """Says that a result is wrong."""
-
-    code = "gpu-check"
-
-
-class NotCounted(NasError):
-    """Says that the hardware does not count this; nothing is wrong."""
-
-    code = "not-counted"
-
-
-@dataclass(frozen=True)
-class Check:
-    """Holds one line of the table. `seconds` is the time after which the check is ended."""
-
-    name: str
-    text: str
-    seconds: float
-    run: Callable[[str], Figures]
 
 
 def device_arguments(device: str) -> Figures:
@@ -111,7 +53,7 @@ def device_arguments(device: str) -> Figures:
     expected, found = model(tokens_BT), copy.deepcopy(model).to(place)(tokens_BT.to(place))
     apart = difference(found, expected)
     _close("logits", apart)
-    chosen, counted = resolve_device(_study("auto" if count else "cpu"), None)
+    chosen, counted = resolve_device(study_on("auto" if count else "cpu"), None)
     if chosen != place.type:
         raise CheckFailed(f"resources.device = 'auto' chooses {chosen}", help="look at what torch sees of the GPU")
     return {"gpus": counted, "logits_difference": apart, "uuid": gpu_uuid(place) if count else "none"}
@@ -172,7 +114,7 @@ def memory(device: str) -> Figures:
 
 def memory_share(device: str) -> Figures:
     """Checks that a trial with a fraction of a GPU gets no more memory than its share, and may use all of it."""
-    place = _only_cuda(device)
+    place = only_cuda(device)
     whole = torch.cuda.get_device_properties(place).total_memory
     share_gpu(device, SHARE)
     torch.empty(int(0.5 * SHARE * whole), dtype=torch.uint8, device=place)
@@ -205,7 +147,7 @@ def energy(device: str) -> Figures:
 
 def measuring(device: str) -> Figures:
     """Measures an architecture as a trial does."""
-    study = _study("cpu" if device == "cpu" else "cuda")
+    study = study_on("cpu" if device == "cpu" else "cuda")
     metrics = measure_alone(MODEL, open_task(study.task), study, device, DeviceLock(device))
     wanted = ("prefill_ms", "decode_ms_per_token", "peak_inference_mib", "peak_training_mib", "weights_mib")
     if missing := [name for name in wanted if not metrics.get(name, 0.0) > 0]:
@@ -228,7 +170,7 @@ def two_trials(device: str) -> Figures:
             now.discard(event["trial"])
             ended.append(event["reason"] or event["state"])
 
-    study = _study("cpu" if device == "cpu" else "cuda")
+    study = study_on("cpu" if device == "cpu" else "cuda")
     with tempfile.TemporaryDirectory(prefix="nas-doctor-", ignore_cleanup_errors=True) as folder:
         launch = driver.Launch(executor="ray", cpus=2, gpus=1)
         outcome = driver.run(study, Path(folder) / "doctor", launch, observe)
@@ -243,24 +185,18 @@ CHECKS = (
     Check("device", "names of devices; logits against the CPU's", 40, device_arguments),
     Check("kinds", "every kind of attention, forward and backward, against the CPU", 60, kinds),
     Check("flex", "FlexAttention and its backward, compiled, against the CPU", 150, flex_attention),
+    Check("bf16", "training in bfloat16 against float32", 30, bfloat16),
+    Check("compiled", "compiled steps against plain ones, and the seconds that compiling takes", 90, compiled_steps),
+    Check("parallel", "a trial on two GPUs against one", 60, data_parallel),
     Check("memory", "peak memory by the caching allocator", 30, memory),
     Check("memory_share", "a trial's share of the memory is enforced", 30, memory_share),
+    Check("forecast", "the memory forecast for a training against its peak", 30, memory_forecast),
+    Check("oom", "a trial that runs out of memory, and the next one", 30, out_of_memory),
     Check("energy", "the energy counter", 30, energy),
     Check("measuring", "latency, memory and FLOPs as a trial measures them", 60, measuring),
     Check("two_trials", "two trials on one GPU", 180, two_trials),
 )
-"""The checks in the order in which they run; together they take at most ten minutes."""
-
-
-def _study(device: str) -> StudyFile:
-    return parse(STUDY, (f'resources.device="{device}"',))
-
-
-def _only_cuda(device: str) -> torch.device:
-    place = checked_device(device)
-    if place.type != "cuda":
-        raise NotCounted(f"{device} has no memory of its own")
-    return place
+"""The checks in the order in which they run; together they take at most fourteen minutes."""
 
 
 def _refused(device: str) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 from nas.errors import UsageError
-from nas.running.gpu_checks import CHECKS, Check
+from nas.running.gpu_check import Check
+from nas.running.gpu_checks import CHECKS
 
 Level = Literal["ok", "warn", "fail"]
 

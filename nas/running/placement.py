@@ -10,6 +10,7 @@ import torch
 from nas.errors import OutOfReach, UsageError
 from nas.measure import available_cpus
 from nas.settings.study_file import StudyFile
+from nas.training.execution import require_compiler
 
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph", "afs")
 
@@ -93,6 +94,7 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
     cores = cpus or float(available_cpus())
     if not file.trial:
         rank_devices(file, device)
+        require_compiler(file.train, device)
     slots = slots_of(cores, counted, file.resources.cpus_per_trial, share)
     if slots < 1:
         raise UsageError(

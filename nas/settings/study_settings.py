@@ -27,7 +27,7 @@ class TrainSettings(Table):
 
     `learning_rate`: none is the recipe's own, scaled by width; a list is searched. `micro_batch`: the most examples of
     a batch that are taken at once, to save memory; none takes the batch whole. `precision`: "auto" computes in
-    bfloat16 where a GPU has it.
+    bfloat16 where a GPU has it. `compile`: "auto" compiles on a GPU where that pays within the training.
     """
 
     steps: Count = 200
@@ -36,6 +36,7 @@ class TrainSettings(Table):
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
     optimiser: OptimiserName = "muon"
     precision: Literal["auto", "fp32"] = "auto"
+    compile: Literal["auto"] | Flag = "auto"
     learning_rate: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] | None = None
     warmup: Number = Field(default=0.05, ge=0, lt=1)
     clip: Number = Field(default=1.0, gt=0, le=bounds.RATE)

@@ -1,14 +1,14 @@
 """Takes the steps of one training: draws a batch, sums its gradient, updates the weights. Every rank holds one."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.errors import UsageError
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Inputs, Task, model_of
 from nas.training import optimiser
-from nas.training.execution import chosen_execution
+from nas.training.execution import chosen_execution, translated
 from nas.training.gradients import backward
 from nas.training.model_folder import tensors_of
 from nas.training.ranks import Alone, GradientSum, Ranks
@@ -32,7 +32,8 @@ class Stepper:
         device: str = "cpu",
         learning_rate: float | None = None,
     ) -> None:
-        self.task, self.settings, self.device = task, settings, device
+        self.architecture, self.task, self.settings, self.device = architecture, task, settings, device
+        self._seed, self._learning_rate = seed, learning_rate
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = model_of(architecture, task).to(device)
@@ -40,8 +41,20 @@ class Stepper:
         self.generator = torch.Generator().manual_seed(seed)
         self.execution = chosen_execution(settings, device)
         self.tokens = 0
+        self._called: nn.Module | None = None
         self._ranks: Ranks = Alone()
         self._sum = GradientSum(self._ranks, ())
+
+    def anew(self, settings: TrainSettings) -> "Stepper":
+        """Returns the same training from its start, with these settings, in memory of its own."""
+        return Stepper(
+            self.architecture,
+            self.task,
+            settings,
+            seed=self._seed,
+            device=self.device,
+            learning_rate=self._learning_rate,
+        )
 
     def join(self, ranks: Ranks) -> None:
         """Makes this one of several ranks, and copies the state of rank 0 to all. Raises RankLost."""
@@ -65,8 +78,10 @@ class Stepper:
         return loss
 
     def _loss(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        if self._called is None:
+            self._called = translated(self.model) if self.execution.compiled else self.model
         with self.execution.around_loss(self.device):
-            return self.task.loss(self.model, inputs, targets)
+            return self.task.loss(self._called, inputs, targets)
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor that the next step depends on, by name: the live ones, to be saved or copied into."""

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from nas.errors import Conflict, NasError
 from nas.results import Rung
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task
+from nas.training import compiling
 from nas.training.data_parallel import DataParallel
 from nas.training.execution import Execution
 from nas.training.model_folder import copy_into, read_tensors, write_tensors
@@ -33,7 +35,7 @@ UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
 the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
 """
 
-LATER_SETTINGS = {"micro_batch": None, "precision": "auto"}
+LATER_SETTINGS = {"micro_batch": None, "precision": "auto", "compile": "auto"}
 """Settings that the first checkpoints do not have, with their defaults."""
 
 TURN_SECONDS = {"cpu": 0.0, "cuda": 0.05}
@@ -119,7 +121,7 @@ class Trainer:
         self.model, self.optimiser, self.generator = self.stepper.model, self.stepper.optimiser, self.stepper.generator
         self.step, self.seconds = 0, 0.0
         self._turn_steps, self._turn_seconds = 0, 0.0
-        self.parallel, self._joined = parallel, False
+        self.parallel, self._prepared = parallel, False
         self.rungs: tuple[Rung, ...] = ()
         self.anew = ""
         """The reason why an existing checkpoint could not be continued; empty when it could, or when there was none."""
@@ -176,7 +178,7 @@ class Trainer:
 
     def _train_turn(self, target: int) -> None:
         """Takes one step, or on a GPU as many as fit a turn, up to the target."""
-        self._join()
+        self._prepare()
         count = min(target - self.step, self._fitting())
         with self.turn():
             started = time.perf_counter()
@@ -204,20 +206,35 @@ class Trainer:
         turn = TURN_SECONDS.get(self.device.partition(":")[0], 0.0)
         return max(1, int(turn * self._turn_steps / self._turn_seconds)) if self._turn_seconds else 1
 
-    def _join(self) -> None:
-        """Has the other ranks begin this training, before the first step that this process takes."""
-        if self._joined or self.parallel is None:
+    def _prepare(self) -> None:
+        """Decides whether to compile, and has the other ranks begin, before the first step that this process takes.
+
+        A training that is continued is computed as it was before.
+        """
+        if self._prepared:
             return
-        keys = ("seed", "learning_rate")
-        training = {
-            **{key: self.identity[key] for key in keys},
-            "architecture": self.architecture.canonical(),
-            "settings": self.settings.model_dump(mode="json"),
-            "execution": self.stepper.execution.told(),
-        }
-        with self.parallel.led():
-            self.stepper.join(self.parallel.begin(training))
-        self._joined = True
+        if self.step == 0:
+            self.stepper.execution = replace(self.stepper.execution, compiled=self._compiles())
+        if self.parallel:
+            training = {
+                "architecture": self.architecture.canonical(),
+                "settings": self.settings.model_dump(mode="json"),
+                "seed": self.identity["seed"],
+                "learning_rate": self.identity["learning_rate"],
+                "execution": self.stepper.execution.told(),
+            }
+            with self.parallel.led():
+                self.stepper.join(self.parallel.begin(training))
+        self._prepared = True
+
+    def _compiles(self) -> bool:
+        """Takes the time of the decision as time of training."""
+        if isinstance(self.settings.compile, bool):
+            return self.settings.compile
+        started = time.perf_counter()
+        found = compiling.pays(self.stepper, len(self.parallel.devices) if self.parallel else 1, self.turn)
+        self.seconds += time.perf_counter() - started
+        return found
 
     def _steps(self, count: int) -> list[Tensor]:
         """Takes so many steps on all ranks. Returns their losses, on the device."""
