@@ -7,6 +7,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,8 @@ from pathlib import Path
 # Before torch is imported, here and in every process that a test starts: on small tensors, threads wait for each other
 # more than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers are as urgent as the tests beside them, which they would wait for otherwise.
+os.environ.setdefault("RAY_worker_niceness", "0")
 if "NAS_CACHE" not in os.environ:  # tokens that tests prepare are not for the user's own cache
     os.environ["NAS_CACHE"] = tempfile.mkdtemp(prefix="nas-tests-")
     atexit.register(shutil.rmtree, os.environ["NAS_CACHE"], ignore_errors=True)
@@ -23,6 +26,9 @@ import jaxtyping
 import pytest
 
 jaxtyping.install_import_hook(["nas.attention", "nas.models"], "beartype.beartype")
+# `nohup` and a shell's background jobs ignore these, and so would every process that a test sends them to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 CHECKED = ("attention", "models", "measure", "parity", "training")
 HERE = Path(__file__).parent
 
