@@ -8,18 +8,19 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nas.data import fetch, text_census, text_source, token_cache
 from nas.data.splits import Splits, check_length, spans_of
-from nas.data.text_census import Census, Progress, points_of, silent
+from nas.data.text_census import Census, Progress, silent
 from nas.data.text_source import TextSource
 from nas.data.token_cache import Integers, TokenWriter
 from nas.errors import DataError
 from nas.settings.task_settings import TextTask as TextSettings
 from nas.tasks.coders import Characters, Coder, Subwords, restored, tokenizer_file
+from nas.tasks.text_encoders import encoder_of, pieces
 
 VERSION = 1
 """Changes when an equal text gives other tokens."""
@@ -27,10 +28,6 @@ DOCUMENT_END = "<|endoftext|>"
 """The symbol behind every document, where a corpus has several."""
 LEARNED = 2**25
 """Characters of the train split that byte pairs are learned from: of a longer one, evenly spaced parts."""
-PIECE, PIECES_AT_ONCE = 2**16, 64
-"""Characters that are encoded as one text, and how many such texts are encoded side by side."""
-LONGEST_WORD = 256
-"""Subwords never cross a place so many characters into a word (nas.tasks.coders.LONG)."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +112,15 @@ class _Tokeniser:
     def write(self, writer: TokenWriter, progress: Progress) -> dict[str, Any]:
         """Writes all tokens, and describes them."""
         coder, learned = self._coder(progress)
-        vocabulary, kind = len(coder.symbols), token_cache.width(len(coder.symbols))
+        vocabulary = len(coder.symbols)
         end = coder.symbols.index(DOCUMENT_END) if self.ends else None
-        encoder = _CharacterEncoder(coder, end) if isinstance(coder, Characters) else _SubwordEncoder(coder, end)
+        encoder = encoder_of(coder, end, learned is not None)
         counts = {start: np.zeros(vocabulary, dtype=np.int64) for start in self.edges}
         places, written, current = dict[int, int](), 0, self.edges[0]
 
         def put(tokens: Integers) -> None:
             nonlocal written
-            writer.append("tokens", tokens.astype(kind))
+            writer.append("tokens", tokens)
             counts[current] += np.bincount(tokens, minlength=vocabulary)
             written += len(tokens)
 
@@ -157,7 +154,7 @@ class _Tokeniser:
 
         def sample() -> Iterator[str]:
             nonlocal learned
-            for number, text in enumerate(_pieces(self._train(progress))):
+            for number, text in enumerate(pieces(self._train(progress))):
                 if number % every == 0:
                     learned += len(text)
                     yield text
@@ -191,105 +188,3 @@ class _Tokeniser:
             return sum((counts[edge] for edge in self.edges if start <= edge < end), np.zeros_like(counts[0]))
 
         return {split: int(of(split)[of("train") == 0].sum()) for split in ("val", "test")}
-
-
-class _Encoder(Protocol):
-    def take(self, text: str, last: bool) -> Integers:
-        """Takes the text that follows, and returns tokens as far as they are certain."""
-
-    def rest(self) -> Integers:
-        """Returns the tokens of what was taken, as if the text ended here."""
-
-
-class _CharacterEncoder:
-    def __init__(self, coder: Characters, end: int | None) -> None:
-        plain = [(ord(symbol), number) for number, symbol in enumerate(coder.symbols) if len(symbol) == 1]
-        self.numbers = np.zeros(text_census.POINTS, dtype=np.int64)
-        self.numbers[[point for point, _ in plain]] = [number for _, number in plain]
-        self.end = end
-
-    def take(self, text: str, last: bool) -> Integers:
-        found = self.numbers[points_of(text)]
-        return np.append(found, self.end) if last and self.end is not None else found
-
-    def rest(self) -> Integers:
-        return np.empty(0, dtype=np.int64)
-
-
-class _SubwordEncoder:
-    """Encodes pieces side by side, in order."""
-
-    def __init__(self, coder: Coder, end: int | None) -> None:
-        assert isinstance(coder, Subwords)
-        self.coder, self.end = coder, end
-        self.cutter = _Cutter()
-        self.waiting: list[str | None] = []  # None: the end of a document
-        self.size = 0
-
-    def take(self, text: str, last: bool) -> Integers:
-        self.size += len(text) + last
-        self.waiting += self.cutter.take(text)
-        if last:
-            self.waiting += self.cutter.rest()
-            self.waiting += [None] if self.end is not None else []
-        return self._encoded() if self.size >= PIECE * PIECES_AT_ONCE else np.empty(0, dtype=np.int64)
-
-    def rest(self) -> Integers:
-        self.waiting += self.cutter.rest()
-        return self._encoded()
-
-    def _encoded(self) -> Integers:
-        waiting, self.waiting, self.size = self.waiting, [], 0
-        found = iter(self.coder.encode_pieces([text for text in waiting if text is not None]))
-        parts = [np.asarray([self.end] if text is None else next(found), dtype=np.int64) for text in waiting]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-
-WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-"""The tokenizers take these characters for white space; str.isspace() takes more."""
-
-
-class _Cutter:
-    """Cuts a text where no subword can cross, into pieces of about PIECE characters."""
-
-    def __init__(self) -> None:
-        self.held = ""
-
-    def take(self, text: str) -> list[str]:
-        self.held += text
-        pieces = list[str]()
-        while len(self.held) > PIECE and (at := _safe(self.held, PIECE)):
-            pieces.append(self.held[:at])
-            self.held = self.held[at:]
-        return pieces
-
-    def rest(self) -> list[str]:
-        held, self.held = self.held, ""
-        return [held] if held else []
-
-
-def _safe(text: str, size: int) -> int:
-    """Returns the last safe place up to `size`, or 0.
-
-    It lies behind a word. Where there is none, it lies a multiple of 256 characters into the long word or the long
-    white space: these are cut there anyway.
-    """
-    for at in range(size, 0, -1):
-        if text[at] in WHITE and text[at - 1] not in WHITE:
-            return at
-    start = 0
-    while start < size and text[start] in WHITE:
-        start += 1
-    inside = size - start
-    first, length = (start, inside) if inside >= LONGEST_WORD else (0, start)
-    return first + length // LONGEST_WORD * LONGEST_WORD
-
-
-def _pieces(texts: Iterator[tuple[str, bool]]) -> Iterator[str]:
-    """Cuts documents into pieces, none of them across the end of one."""
-    cutter = _Cutter()
-    for text, last in texts:
-        yield from cutter.take(text)
-        if last:
-            yield from cutter.rest()
-    yield from cutter.rest()

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.pre_tokenizers import Split
 
 from nas.errors import DataError, InvalidStudyFile
 from nas.settings.task_settings import TextTask
-from nas.tasks import open_task, prepared_text
+from nas.tasks import open_task, prepared_text, text_encoders
 from nas.tasks.coders import Subwords
 from nas.tasks.ngrams import bounded_losses, losses
 from nas.tasks.prepared_text import DOCUMENT_END, prepare
@@ -46,8 +47,8 @@ def some_text(seed: int, words: int = 3000) -> str:
 @pytest.fixture(autouse=True)
 def _small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(prepared_text, "PIECE", 500)
-    monkeypatch.setattr(prepared_text, "PIECES_AT_ONCE", 3)
+    for name, size in {"PIECE": 500, "PIECES_AT_ONCE": 3, "WORDS_AT_ONCE": 1200, "WORDS_KEPT": 60}.items():
+        monkeypatch.setattr(text_encoders, name, size)
     monkeypatch.setattr("nas.data.text_stream.PIECE", 777)
 
 
@@ -60,6 +61,23 @@ def test_subwords_are_those_of_each_split_encoded_at_once(tmp_path: Path, seed: 
     assert found.coder.symbols == whole.symbols
     for split, (start, end) in found.splits.items():
         assert found.tokens[start:end].tolist() == whole.encode(text[slice(*found.spans[split])])
+
+
+def test_a_text_without_white_space_is_cut_where_its_words_are_too_long(tmp_path: Path) -> None:
+    text = some_text(7)
+    for white in text_encoders.WHITE:
+        text = text.replace(white, "")
+    (tmp_path / "text.txt").write_bytes((" " * 700 + text).encode())
+    found = prepare(TextTask(corpus=str(tmp_path / "text.txt"), subwords=400))
+    for split, (start, end) in found.splits.items():
+        read = (" " * 700 + text)[slice(*found.spans[split])]
+        assert found.tokens[start:end].tolist() == found.coder.encode(read)
+
+
+def test_white_space_is_what_the_tokenizers_take_for_it() -> None:
+    cut = Split(Regex(r"\s"), "isolated")
+    points = [chr(point) for point in range(1, 0x3100)]
+    assert {point for point in points if len(cut.pre_tokenize_str(f"a{point}a")) == 3} == set(text_encoders.WHITE)
 
 
 def test_characters_are_numbered_in_their_order(tmp_path: Path) -> None:
