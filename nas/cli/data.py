@@ -1,4 +1,4 @@
-"""`nas data` lists and downloads the data sets that tasks know by name, and prepares texts."""
+"""`nas data` lists and downloads the data sets that tasks know by name, and prepares texts and tables."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ data = typer.Typer(
 
 @data.command("list")
 def list_(json: Json = False) -> None:
-    """List the data sets known by name, and the prepared texts.
+    """List the data sets known by name, and what is prepared.
 
     Shows the task, size, licence and source of each data set, and whether it is on this machine. Data sets are kept in
     NAS_DATA_DIR or in the cache; a study downloads what it needs, once. Texts that searches have cut into tokens are
@@ -85,10 +85,10 @@ def prepare(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Prepare the text of a study file.
+    """Prepare the text or the table of a study file.
 
-    The text is read and cut into tokens. A search does so by itself; preparing ahead shows the progress and the size.
-    The tokens are kept in the cache, once a machine, and every worker of every search on this text reads them there.
+    It is read and cut into tokens. A search does so by itself; preparing ahead shows the progress and the size.
+    The tokens are kept in the cache, once a machine, and every worker of every search on this data reads them there.
 
     Exit codes: 0; 2 when the file or its data is wrong.
     """
@@ -110,9 +110,9 @@ def prepare(
 
 @data.command("clean")
 def clean(json: Json = False) -> None:
-    """Delete the prepared texts of this machine.
+    """Delete the prepared texts and tables of this machine.
 
-    The next search on a text prepares it again. Data sets that were downloaded stay.
+    The next search on one of them prepares it again. Data sets that were downloaded stay.
 
     Exit codes: 0; 5 when the cache cannot be written.
     """

@@ -6,16 +6,15 @@ kept in the cache. An interrupted download continues at the next try.
 
 import gzip
 import hashlib
-import io
 import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock
 
@@ -26,7 +25,8 @@ from nas.errors import DataError, OutOfReach, nearest
 from nas.folders import is_there
 from nas.surroundings import logger_level
 
-CHUNK = 1 << 16
+CHUNK, PIECE = 1 << 16, 1 << 20
+"""Bytes that are downloaded, and read, at once."""
 NEIGHBOURS = 1000
 """The most files of a folder with which a misspelt name is compared."""
 RATIO, UNPACKED = 100, 1 << 26
@@ -124,19 +124,42 @@ def path_of(corpus: str) -> Path:
 
 
 def read(path: Path, help: str = "compress the text again with gzip, or give it plain") -> bytes:
-    """Returns the bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError.
+    """Returns the bytes that `parts_of` yields."""
+    return b"".join(parts_of(path, help))
 
-    `help` says what to do where it cannot be unpacked.
+
+def parts_of(path: Path, help: str = "compress the table again with gzip, or give it plain") -> Iterator[bytes]:
+    """Yields the bytes of a file, unpacked when its name ends in .gz. Raises DataError, or FileNotFoundError.
+
+    A gzip file of 1 MiB can stand for 1 GiB of zeros, and no text shrinks to a hundredth of its size: what unpacks to
+    more is refused. `help` says what to do where it cannot be unpacked.
     """
     try:
-        packed = files.read_bytes(path, bounds.TABLE_BYTES)
-        return _unpacked(packed) if path.suffix == ".gz" else packed
+        with files.opened(path) as (file, size):
+            if size > bounds.TABLE_BYTES:
+                raise ValueError(f"it is larger than {bounds.TABLE_BYTES:,} bytes")
+            if path.suffix != ".gz":
+                yield from bounded(file, size, cut=True)
+                return
+            with gzip.GzipFile(fileobj=file) as plain:
+                yield from bounded(plain, min(max(UNPACKED, RATIO * size), bounds.TABLE_BYTES))
     except FileNotFoundError:
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise incomplete(path, "gzip", str(error), help) from None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
+
+
+def bounded(file: IO[bytes] | gzip.GzipFile, most: int, piece: int = PIECE, cut: bool = False) -> Iterator[bytes]:
+    """Yields what is in an open file. Raises ValueError when there are more bytes than `most`; with `cut`, leaves out
+    what is behind them."""
+    size = 0
+    while part := file.read(min(piece, most - size) if cut else piece):
+        size += len(part)
+        if size > most:
+            raise ValueError(f"it unpacks to more than {most:,} bytes")
+        yield part
 
 
 def incomplete(path: Path, kind: str, detail: str, help: str) -> DataError:
@@ -166,29 +189,6 @@ def missing(path: Path, known: Iterable[str]) -> DataError:
         where="task.corpus",
         help=nearest(str(path), [*known, *beside]) + "; or the path of a file",
     )
-
-
-def _unpacked(packed: bytes) -> bytes:
-    """Unpacks a gzip file. Raises ValueError for more than a text may have, before that fills the memory.
-
-    A gzip file of 1 MiB can stand for 1 GiB of zeros, and no text shrinks to a hundredth of its size.
-    """
-    parts, size, most = list[bytes](), 0, max(UNPACKED, RATIO * len(packed))
-    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-        while part := file.read(1 << 20):
-            parts.append(part)
-            size += len(part)
-            if size > min(most, bounds.TABLE_BYTES):
-                raise ValueError(f"it unpacks to more than {min(most, bounds.TABLE_BYTES):,} bytes")
-    return b"".join(parts)
-
-
-def read_named(path: Path, known: Iterable[str]) -> bytes:
-    """Reads the file that a study names. Raises DataError, which proposes near names, also among `known` data sets."""
-    try:
-        return read(path)
-    except FileNotFoundError:
-        raise missing(path, known) from None
 
 
 def _download(dataset: Dataset, url: str, folder: Path, progress: Progress) -> Path:

@@ -3,11 +3,13 @@
 A table that cannot be read raises a DataError with its line.
 """
 
+import codecs
 import csv
 import io
 import json
-from codecs import BOM_UTF8
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ csv.field_size_limit(2**31 - 1)  # texts may be longer than the default of 131,0
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 HUGGING_FACE = "hf:"
+ROWS_AT_ONCE = 1000
 PART = "split"
 """The column that a data set of Hugging Face gets for the name of its parts."""
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test")
@@ -29,10 +32,10 @@ Placed = tuple[str, Row]
 """A row's place, such as `line 12`, and the row as it was found."""
 
 
-def content(path: Path, known: Iterable[str]) -> bytes:
-    """Returns the unpacked bytes of a table. Raises DataError, which proposes near names, also among `known` ones."""
+def parts_of(path: Path, known: Iterable[str]) -> Iterator[bytes]:
+    """Yields the unpacked bytes of a table. Raises DataError, which proposes near names, also among `known` ones."""
     known = list(known)
-    if _ending(path) not in FORMATS:
+    if ending_of(path) not in FORMATS:
         raise DataError(
             f"'{path}' is not a table",
             code="corpus-format",
@@ -40,49 +43,61 @@ def content(path: Path, known: Iterable[str]) -> bytes:
             help=f"name a file that ends in {', '.join(FORMATS)} (or with .gz added), a data set ({', '.join(known)}),"
             f" or {HUGGING_FACE}NAME",
         )
-    return fetch.read_named(path, known)
+    try:
+        yield from fetch.parts_of(path)
+    except FileNotFoundError:
+        raise fetch.missing(path, known) from None
 
 
-def _ending(path: Path) -> str:
+def ending_of(path: Path) -> str:
     """Returns the ending of the table's name, without .gz."""
     return Path(path.name.removesuffix(".gz")).suffix
 
 
-def parsed(content: bytes, path: Path, read: Collection[str]) -> Iterator[Placed]:
-    """Yields the rows, each with its place. Raises DataError.
+def parsed(parts: Iterable[bytes], path: Path, read: Collection[str]) -> Iterator[Placed]:
+    """Yields the rows of a table's bytes, each with its place. Raises DataError.
 
     `read` names the columns that matter. Other columns are None where leaving them out saves something.
     """
-    suffix = _ending(path)
+    suffix = ending_of(path)
     if suffix == ".parquet":
-        yield from _parquet(content, path, read)
-        return
-    text = _text(content, path)
-    if suffix == ".jsonl":
-        yield from _json_lines(text, path)
+        yield from _parquet(parts, path, read)
+    elif suffix == ".jsonl":
+        yield from _json_lines(_pieces(parts, path), path)
     else:
-        yield from _separated(text, path, tabs=suffix == ".tsv")
+        yield from _separated(_pieces(parts, path), path, tabs=suffix == ".tsv")
 
 
-def _text(content: bytes, path: Path) -> str:
-    try:
-        return content.removeprefix(BOM_UTF8).decode()
-    except UnicodeDecodeError as error:
-        at = error.start + (len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0)
-        line = content[:at].count(b"\n") + 1
-        raise DataError(
-            "the table is not UTF-8 text",
-            code="corpus-not-text",
-            where=f"{path}  line {line}",
-            detail=f"byte {at} is 0x{content[at]:02x}: {error.reason}",
-            help="convert it with: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE",
-        ) from None
+def _pieces(parts: Iterable[bytes], path: Path) -> Iterator[str]:
+    """Yields the text in pieces that end with a line, without the mark that some editors put at the front."""
+    decoder, offset, line, rest = codecs.getincrementaldecoder("utf-8")(), 0, 1, ""
+    for part in chain(parts, [b""]):
+        waiting = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(part, final=not part)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "the table is not UTF-8 text",
+                code="corpus-not-text",
+                where=f"{path}  line {line + error.object[: error.start].count(10)}",
+                detail=f"byte {offset - waiting + error.start} is 0x{error.object[error.start]:02x}: {error.reason}",
+                help="convert it with: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE",
+            ) from None
+        rest = (rest + text) if offset else text.removeprefix("\ufeff")
+        offset += len(part)
+        line += text.count("\n")
+        whole, rest = rest[: (cut := rest.rfind("\n") + 1)], rest[cut:]
+        if whole:
+            yield whole
+    if rest:
+        yield rest
 
 
-def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
+def _separated(pieces: Iterator[str], path: Path, tabs: bool) -> Iterator[Placed]:
     """Yields the rows of CSV or TSV text. The first line names the columns. Between tabs, quotes have no meaning."""
     quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+    lines = chain.from_iterable(io.StringIO(piece, newline="") for piece in pieces)
+    reader = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     line = 1  # where a row begins: quoted fields may hold line breaks
     try:
         header = next(reader, [])
@@ -116,9 +131,10 @@ def _separated(text: str, path: Path, tabs: bool) -> Iterator[Placed]:
         ) from None
 
 
-def _json_lines(text: str, path: Path) -> Iterator[Placed]:
+def _json_lines(pieces: Iterator[str], path: Path) -> Iterator[Placed]:
     # Not splitlines(), since texts may hold U+2028 and similar characters.
-    for number, line in enumerate(text.split("\n"), start=1):
+    lines = chain.from_iterable(piece.removesuffix("\n").split("\n") for piece in pieces)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -138,62 +154,63 @@ def _json_lines(text: str, path: Path) -> Iterator[Placed]:
         yield f"line {number}", row
 
 
-def _parquet(content: bytes, path: Path, read: Collection[str]) -> Iterator[Placed]:
+def _parquet(parts: Iterable[bytes], path: Path, read: Collection[str]) -> Iterator[Placed]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        names = file.schema_arrow.names
-        rows = _bounded(file, [name for name in names if name in read])
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "a text column of the Parquet file is not UTF-8",
-            code="corpus-not-text",
-            where=str(path),
-            detail=str(error),
-            help="write it again with texts in UTF-8",
-        ) from None
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(
-            "the Parquet file cannot be read",
-            code="bad-row",
-            where=str(path),
-            detail=str(error),
-            help="it may be cut off, or two columns have one name, or it has values that Python lacks: write it again",
-        ) from None
-    yield from _placed(rows, names, "")
+    with tempfile.TemporaryFile() as spooled:
+        try:
+            spooled.writelines(parts)
+            spooled.seek(0)
+            file = pq.ParquetFile(spooled)
+            names = file.schema_arrow.names
+            yield from _placed(_bounded(file, [name for name in names if name in read]), names, "")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "a text column of the Parquet file is not UTF-8",
+                code="corpus-not-text",
+                where=str(path),
+                detail=str(error),
+                help="write it again with texts in UTF-8",
+            ) from None
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            raise DataError(
+                "the Parquet file cannot be read",
+                code="bad-row",
+                where=str(path),
+                detail=str(error),
+                help="it may be cut off, or two columns have one name, or it has values that Python lacks: write it"
+                " again",
+            ) from None
 
 
-def _bounded(file: Any, columns: list[str]) -> list[Row]:
-    """Reads the rows part by part. Raises ValueError once they exceed the bounds of a table.
+def _bounded(file: Any, columns: list[str]) -> Iterator[Row]:
+    """Yields the rows, read part by part. Raises ValueError once they exceed the bounds of a table.
 
     Parquet stores equal values in almost no space, so the file's own size tells little.
     """
-    rows, size = list[Row](), 0
-    for part in file.iter_batches(batch_size=1000, columns=columns):
-        size += part.nbytes
-        if size > bounds.TABLE_BYTES or len(rows) > bounds.ROWS:
+    count = size = 0
+    for part in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+        size, count = size + part.nbytes, count + len(part)
+        if size > bounds.TABLE_BYTES or count > bounds.ROWS:
             raise ValueError(f"it holds more than {bounds.ROWS:,} rows, or {bounds.TABLE_BYTES:,} bytes")
-        rows += part.to_pylist()
-    return rows
+        yield from part.to_pylist()
 
 
-def hugging_face(name: str, read: Collection[str]) -> list[Placed]:
-    """Reads the rows of a folder that `save_to_disk` wrote, or of a name on the hub. `read` is as in `parsed`."""
-    parts = opened_hugging_face(name)
-    placed = list[Placed]()
+def rows_of(name: str, parts: Mapping[str, Any], read: Collection[str]) -> Iterator[Placed]:
+    """Yields the rows of what `opened_hugging_face` opened. `read` is as in `parsed`."""
+    count = 0
     try:
         for part, rows in parts.items():
             wanted = [column for column in rows.column_names if column in read]
             kept = rows.select_columns(wanted or rows.column_names[:1])  # without any it would have no rows
-            places = _placed(kept, rows.column_names, f"{part} " if part else "")
-            placed += ((place, {**row, PART: part} if part else row) for place, row in places)
+            for place, row in _placed(kept, rows.column_names, f"{part} " if part else ""):
+                count += 1
+                yield place, {**row, PART: part} if part else row
     except Exception as error:  # every back end of that package has errors of its own
         raise _unreachable(name, error) from error
-    if not placed:
+    if not count:
         raise _no_rows(name, parts)
-    return placed
 
 
 def opened_hugging_face(name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nas import bounds, files
-from nas.data.fetch import RATIO, UNPACKED, incomplete, unreadable
+from nas.data.fetch import RATIO, UNPACKED, bounded, incomplete, unreadable
 from nas.data.formats import opened_hugging_face
 from nas.errors import DataError
 
@@ -63,10 +63,10 @@ def unpacked(path: Path) -> Iterator[bytes]:
     try:
         with files.opened(path) as (file, size):
             if path.suffix not in PACKED:
-                yield from _parts(file, min(size, bounds.TEXT_BYTES), cut=True)
+                yield from bounded(file, min(size, bounds.TEXT_BYTES), PIECE, cut=True)
                 return
             with _unpacking(file, path.suffix) as plain:
-                yield from _parts(plain, min(max(UNPACKED, RATIO * size), bounds.TEXT_BYTES))
+                yield from bounded(plain, min(max(UNPACKED, RATIO * size), bounds.TEXT_BYTES), PIECE)
     except FileNotFoundError:
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -109,16 +109,6 @@ def pieces_of_rows(rows: Any, column: str, place: str, seen: Callable[[bytes], o
         text = _checked(row[column], column, f"{place}row {number}")
         seen(text.encode() + b"\0")
         yield Piece(text, last=True)
-
-
-def _parts(file: IO[bytes], most: int, cut: bool = False) -> Iterator[bytes]:
-    """Raises ValueError when there are more bytes than `most`; with `cut`, leaves out what is behind them."""
-    size = 0
-    while part := file.read(min(PIECE, most - size) if cut else PIECE):
-        size += len(part)
-        if size > most:
-            raise ValueError(f"it unpacks to more than {most:,} bytes")
-        yield part
 
 
 @contextmanager
@@ -187,7 +177,7 @@ def _parquet(path: Path, column: str, seen: Callable[[bytes], object]) -> Iterat
 
     try:
         with files.opened(path) as (file, size):
-            for part in _parts(file, size, cut=True):
+            for part in bounded(file, size, PIECE, cut=True):
                 seen(part)
             file.seek(0)
             table, number = pq.ParquetFile(file), 0

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from nas import files
 from nas.data import fetch
 from nas.data.text_census import Progress, silent
-from nas.errors import OutOfReach
+from nas.errors import DataError, OutOfReach
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ NAME = re.compile("[0-9a-f]{32}")
 SMALL = 2**16
 """Vocabularies up to this size take 2 bytes a token."""
 MOST_ABOUT = 2**28
-KINDS = ("<u2", "<u4", "<i8")
+KINDS = ("|u1", "<u2", "<u4", "<i8")
 """Types of numbers that an entry may hold."""
 POLL_SECONDS = 1.0
 
@@ -159,6 +159,17 @@ def _unwritable(place: Path, error: OSError) -> OutOfReach:
         where=str(place),
         detail=error.strerror or str(error),
         help="set NAS_CACHE to a folder that you may write to",
+    )
+
+
+def damaged(entry: Entry, error: Exception) -> DataError:
+    """Returns the error of an entry whose maker told something that cannot be."""
+    return DataError(
+        "prepared data is damaged",
+        code="prepared-text",
+        where=str(entry.folder),
+        detail=repr(error)[:500],
+        help="nas data clean   deletes it, and it is prepared again",
     )
 
 

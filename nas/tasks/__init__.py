@@ -7,7 +7,7 @@ from torch import nn
 from nas import models
 from nas.architecture import Architecture
 from nas.data.text_census import Progress, silent
-from nas.settings.task_settings import TASK_KINDS, TaskSettings, TextTask
+from nas.settings.task_settings import TASK_KINDS, TableTask, TaskSettings, TextTask
 from nas.tasks.base import Floors, Inputs, Split, Task
 
 __all__ = ["Inputs", "Split", "Task", "floors_of", "model_of", "open_task"]
@@ -29,9 +29,9 @@ def floors_of(task: Task, evaluation_tokens: int) -> dict[str, Floors]:
 def open_task(settings: TaskSettings, progress: Progress = silent) -> Task:
     """Opens the task of that kind and reads its data. Raises DataError.
 
-    `progress` is told how far a text is prepared, where it is not yet.
+    `progress` is told how far a text or a table is prepared, where it is not yet.
     """
     module, name = TASK_KINDS[settings.kind].module.split(":")
     kind = getattr(import_module(f"nas.tasks.{module}"), name)
-    task: Task = kind(settings, progress) if isinstance(settings, TextTask) else kind(settings)
+    task: Task = kind(settings, progress) if isinstance(settings, TextTask | TableTask) else kind(settings)
     return task

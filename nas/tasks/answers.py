@@ -6,13 +6,16 @@ Shapes: B batch, S tokens of the source, T tokens of the answer.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
+from nas.data.row_store import Chosen
 from nas.data.rows import Column
+from nas.data.text_census import Progress, silent
+from nas.data.token_cache import Integers
 from nas.errors import DataError
 from nas.models.seq2seq import Seq2Seq
 from nas.settings.task_settings import TableTask as TableSettings
@@ -49,31 +52,32 @@ class AnswerTask(TokenTask):
     source: ClassVar[str]
     target: ClassVar[str]
 
-    def __init__(self, settings: TableSettings) -> None:
-        self.context = settings.context
-        self.data = table.TableData(settings, self.columns, self.source, (self.source, self.target), (START, END))
+    def __init__(self, settings: TableSettings, progress: Progress = silent) -> None:
+        self.context, texts = settings.context, (self.source, self.target)
+        reading = table.Reading("answers", self.columns, self.source, texts, texts, (START, END))
+        self.data = table.TableData(settings, reading, progress)
         self.coder: Subwords = self.data.subwords
         self.start, self.end = (self.coder.symbols.index(symbol) for symbol in (START, END))
-        self.pairs = {split: self._pairs(split) for split in self.data.splits}
-        fitting = [pair for pair in self.pairs["train"] if self._fits(pair)]
+        sizes = {split: [self.data.tokens(column, split).lengths for column in texts] for split in table.ORDER}
         self.too_long = {
-            split: sum(len(pair.source) > self.context or len(pair.target) >= self.context for pair in pairs)
-            for split, pairs in self.pairs.items()
+            split: int(((source > self.context) | (target >= self.context)).sum())
+            for split, (source, target) in sizes.items()
         }
-        if not fitting:
-            raise self._nothing_fits()
-        self.pairs |= {"train": fitting}
-        self.longest = max(len(pair.target) + 1 for pair in fitting)
+        fits = self._fitting(*sizes["train"])
+        chosen = {split: fits if split == "train" else np.arange(len(sizes[split][0])) for split in table.ORDER}
+        self.pairs = {split: self._pairs(split, chosen[split]) for split in table.ORDER}
+        self._sizes = {split: [size[chosen[split]] for size in sizes[split]] for split in table.ORDER}
+        self.longest = int(self._sizes["train"][1].max()) + 1
         self.lengths = {
-            split: torch.tensor([self._length(pair) for pair in pairs]) for split, pairs in self.pairs.items()
+            split: torch.from_numpy(source.clip(max=self.context) + (target + 1).clip(max=self.context))
+            for split, (source, target) in self._sizes.items()
         }
 
     @property
     def typical(self) -> tuple[int, int]:
         """Returns the median lengths of the training split, with the answer's end token."""
-        pairs = self.pairs["train"]
-        sources, targets = [len(p.source) for p in pairs], [len(p.target) + 1 for p in pairs]
-        return min(int(median(sources)), self.context), int(median(targets))
+        sources, targets = self._sizes["train"]
+        return min(int(np.median(sources)), self.context), int(np.median(targets + 1))
 
     @abstractmethod
     def judged(
@@ -139,30 +143,22 @@ class AnswerTask(TokenTask):
         taken = [sources[number * len(sources) // count] for number in range(count)]
         return taken, [answers[source] for source in taken]
 
-    def _pairs(self, split: Split) -> list[Pair]:
-        found = self.data.of(split)
-        targets = [row[self.target] if isinstance(row[self.target], str) else row[self.target][0] for row in found]
-        coded = zip(
-            self.coder.encode_all([row[self.source] for row in found]), self.coder.encode_all(targets), strict=True
-        )
-        return [Pair(source, target) for source, target in coded]
+    def _pairs(self, split: Split, numbers: Integers) -> Sequence[Pair]:
+        sources, targets = (self.data.tokens(column, split) for column in (self.source, self.target))
+        return Chosen(lambda number: Pair(sources[number].tolist(), targets[number].tolist()), numbers)
 
-    def _fits(self, pair: Pair) -> bool:
-        return (self.cuts_sources or len(pair.source) <= self.context) and len(pair.target) < self.context
-
-    def _nothing_fits(self) -> DataError:
-        needs = (
-            max(0 if self.cuts_sources else len(pair.source), len(pair.target) + 1) for pair in self.pairs["train"]
-        )
-        return DataError(
-            f"no pair of the training split fits a context of {self.context} tokens",
-            code="context-too-short",
-            where="task.context",
-            help=f"raise task.context: the shortest pair needs {min(needs)}",
-        )
-
-    def _length(self, pair: Pair) -> int:
-        return min(len(pair.source), self.context) + min(len(pair.target) + 1, self.context)
+    def _fitting(self, source_N: Integers, target_N: Integers) -> Integers:
+        """Returns the numbers of the pairs that fit the context. Raises DataError where there are none."""
+        needs_N = np.maximum(target_N + 1, 0 if self.cuts_sources else source_N)
+        fits = (needs_N <= self.context).nonzero()[0]
+        if not len(fits):
+            raise DataError(
+                f"no pair of the training split fits a context of {self.context} tokens",
+                code="context-too-short",
+                where="task.context",
+                help=f"raise task.context: the shortest pair needs {needs_N.min()}",
+            )
+        return fits
 
     def _examples(self, pairs: Sequence[Pair]) -> Examples:
         source_BS, padding_BS = table.padded([pair.source[: self.context] for pair in pairs])

@@ -17,7 +17,6 @@ from nas.data.splits import Splits, check_length, spans_of
 from nas.data.text_census import Census, Progress, silent
 from nas.data.text_source import TextSource
 from nas.data.token_cache import Integers, TokenWriter
-from nas.errors import DataError
 from nas.settings.task_settings import TextTask as TextSettings
 from nas.tasks.coders import Characters, Coder, Subwords, restored, tokenizer_file
 from nas.tasks.text_encoders import encoder_of, pieces
@@ -70,13 +69,7 @@ def prepare(settings: TextSettings, own_symbols: Sequence[str] = (), progress: P
         coder, tokens, (low, high) = restored(about["coder"]), entry.arrays["tokens"], about["plain"]
         unseen, learned = about["unseen"], about["learned"]
     except Exception as error:
-        raise DataError(
-            "a prepared text is damaged",
-            code="prepared-text",
-            where=str(entry.folder),
-            detail=repr(error)[:500],
-            help="nas data clean   deletes it, and it is prepared again",
-        ) from error
+        raise token_cache.damaged(entry, error) from error
     check_length(splits, settings.context, "characters" if isinstance(coder, Characters) else "subwords")
     name = tokeniser.tokenizer
     return PreparedText(source, census, tokens, coder, spans, splits, unseen, (low, high), learned, name, entry)

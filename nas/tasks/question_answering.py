@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, compress
 from statistics import fmean
 from typing import Any
@@ -15,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.data import rows
-from nas.data.formats import Row
+from nas.data.row_store import Chosen
 from nas.data.rows import Column
+from nas.data.text_census import Progress, silent
 from nas.errors import DataError
 from nas.models import Head
 from nas.settings.task_settings import TableTask as TableSettings
@@ -25,7 +26,8 @@ from nas.tasks import table
 from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Subwords
 from nas.tasks.evaluation import Evaluated
-from nas.tasks.mentions import Candidates, f1, normalised, place_of
+from nas.tasks.mentions import Candidates, f1, normalised
+from nas.tasks.story_tokens import StoryTokens, write_stories
 from nas.tasks.token_task import EVALUATION_TOKENS_AT_ONCE, IGNORED
 
 SEPARATOR = "<sep>"
@@ -70,23 +72,30 @@ class QuestionAnswering(Evaluated):
     )
     head = Head("span")
 
-    def __init__(self, settings: TableSettings) -> None:
+    def __init__(self, settings: TableSettings, progress: Progress = silent) -> None:
         self.context = settings.context
-        self.data = table.TableData(settings, self.columns, "context", ("context", "question", "answer"), (SEPARATOR,))
+        learned = ("context", "question", "answer")
+        reading = table.Reading(
+            "answers in stories", self.columns, "context", learned, ("question",), (SEPARATOR,), write_stories
+        )
+        self.data = table.TableData(settings, reading, progress)
         self.coder: Subwords = self.data.subwords
-        starts = self._answer_starts()
-        self.questions = {
-            split: [self._question(self.data.table.rows[number], starts[number]) for number in numbers]
-            for split, numbers in self.data.splits.items()
+        self.separator = self.coder.symbols.index(SEPARATOR)
+        self.stories = {split: StoryTokens(self.data, split, self.context) for split in table.ORDER}
+        self.questions: dict[Split, Sequence[Question]] = {
+            split: Chosen(partial(self._question, split), range(len(found.cut)))
+            for split, found in self.stories.items()
         }
-        self.too_long = {split: sum(q.cut for q in asked) for split, asked in self.questions.items()}
-        self.cut_off = {split: sum(q.answer is None for q in asked) for split, asked in self.questions.items()}
-        self.within = {split: sum(self._is_within(q) for q in asked) for split, asked in self.questions.items()}
-        self.trained = [question for question in self.questions["train"] if question.answer]
+        self.too_long = {split: int(found.shortened.sum()) for split, found in self.stories.items()}
+        self.cut_off = {split: int((~found.whole).sum()) for split, found in self.stories.items()}
+        self.within = {split: int(found.within.sum()) for split, found in self.stories.items()}
         self._check_answers()
-        self.lengths = torch.tensor([len(question.tokens) for question in self.trained])
-        spans = (question.answer for question in self.trained if question.answer)
-        self.longest = max(LONGEST_ANSWER, max(last - first + 1 for first, last in spans))
+        trained = self.stories["train"].whole.nonzero()[0]
+        self.trained = Chosen(partial(self._question, "train"), trained)
+        self.lengths_of = {split: torch.from_numpy(found.lengths) for split, found in self.stories.items()}
+        self.lengths = self.lengths_of["train"][trained]
+        self._places = self.stories["train"].places[trained]
+        self.longest = max(LONGEST_ANSWER, int(self.stories["train"].spans[trained].max()))
 
     @property
     def vocabulary(self) -> int:
@@ -95,7 +104,7 @@ class QuestionAnswering(Evaluated):
     @property
     def guessing(self) -> float:
         """Returns the loss of taking every place of the story as equally likely."""
-        return fmean(math.log(len(q.places)) for q in self.trained)
+        return fmean(map(math.log, self._places.tolist()))
 
     @property
     def most_loss(self) -> float:
@@ -169,8 +178,7 @@ class QuestionAnswering(Evaluated):
 
     def _evaluated(self, split: Split, max_tokens: int) -> Iterator[list[int]]:
         """Yields the numbers of the questions, batch by batch."""
-        lengths = torch.tensor([len(question.tokens) for question in self.questions[split]])
-        yield from table.evenly(lengths, max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
+        yield from table.evenly(self.lengths_of[split], max_tokens, max(1, EVALUATION_TOKENS_AT_ONCE // self.context))
 
     def _guessed(self, split: Split) -> dict[str, list[str]]:
         """Picks, among the training answers of the question's group, the one that the story mentions last."""
@@ -183,7 +191,7 @@ class QuestionAnswering(Evaluated):
     def _logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """Returns (B, 2, T), −∞ outside the story."""
         tokens_BT, padding_BT = inputs
-        behind_BT = (tokens_BT == self.coder.symbols.index(SEPARATOR)).cumsum(dim=1)
+        behind_BT = (tokens_BT == self.separator).cumsum(dim=1)
         story_BT = (behind_BT.roll(1, dims=1) > 0) & ~padding_BT
         story_BT[:, 0] = False
         logits_B2T: Tensor = model(tokens_BT, padding_BT)
@@ -200,54 +208,32 @@ class QuestionAnswering(Evaluated):
         start, end = question.places[first - before][0], question.places[last - before][1]
         return question.story[start:end]
 
-    def _is_within(self, question: Question) -> bool:
-        """Tells whether the subwords that cover the answer hold more than it, so that no span gives the answer."""
-        if not question.answer:
-            return False
-        return normalised(self._text(question, *question.answer)) != normalised(question.answers[0])
-
-    def _question(self, row: Row, start: int) -> Question:
-        whole_question = self.coder.encode(row["question"])
-        asking = whole_question[: self.context // 2]
-        story, places = self.coder.encode_with_places(row["context"])
-        cut = max(0, len(asking) + 1 + len(story) - self.context)
-        end, before = start + len(row["answer"][0]), len(asking) + 1 - cut
-        covered = [i for i, (a, b) in enumerate(places) if a < end and b > start]
-        whole = covered and covered[0] >= cut
+    def _question(self, split: Split, number: int) -> Question:
+        found, row = self.stories[split], self.data.of(split)[number]
+        asking = found.questions[number].tolist()
+        story, places = found.story(number)
+        cut, before = int(found.cut[number]), int(found.before[number])
+        first, last = found.answers[number].tolist()
         return Question(
-            [*asking, self.coder.symbols.index(SEPARATOR), *story[cut:]],
-            (before + covered[0], before + covered[-1]) if whole else None,
+            [*asking[: self.context // 2], self.separator, *story[cut:]],
+            (before + first, before + last) if found.whole[number] else None,
             row["context"],
             places[cut:],
             row["answer"],
             row.get("task", ""),
-            cut > 0 or len(asking) < len(whole_question),
+            bool(found.shortened[number]),
         )
 
     def _check_answers(self) -> None:
         """Raises DataError for a split whose answers are all cut off."""
-        for split, asked in self.questions.items():
-            if all(question.answer is None for question in asked):
+        for split, found in self.stories.items():
+            if not found.whole.any():
                 raise DataError(
                     f"the stories of the {split} split have lost all answers at a context of {self.context} tokens",
                     code="context-too-short",
                     where="task.context",
                     help="raise task.context: a story that is too long loses its beginning",
                 )
-
-    def _answer_starts(self) -> list[int]:
-        """Finds where each answer stands: where its row says, or else at its first mention. Raises DataError."""
-        starts, wrong = list[int](), dict[int, str]()
-        for number, row in enumerate(self.data.table.rows):
-            answer = row["answer"][0]
-            start = row["answer_start"] if "answer_start" in row else place_of(answer, row["context"])
-            if start < 0:
-                wrong[number] = f"the answer '{answer}' is not in the context"
-            elif row["context"][start : start + len(answer)] != answer:
-                wrong[number] = f"the answer '{answer}' does not stand at answer_start = {start} of the context"
-            starts.append(start)
-        rows.refuse(self.data.table, wrong)
-        return starts
 
 
 def best_spans(logits_B2T: Tensor, longest: int) -> Tensor:

@@ -16,7 +16,7 @@ PIECE, PIECES_AT_ONCE = 2**16, 64
 WORDS_AT_ONCE = 2**20
 """Characters whose words are looked up together."""
 WORDS_KEPT, LONGEST_KEPT = 2**18, 32
-"""How many words keep their tokens, about 60 MB of memory, and the characters of the longest."""
+"""The most words whose tokens are kept, about 60 MB of memory, and the characters of the longest."""
 LONGEST_WORD = 256
 """Subwords never cross a place so many characters into a word (nas.tasks.coders.LONG)."""
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))

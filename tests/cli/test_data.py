@@ -98,14 +98,26 @@ def test_cleaning_deletes_nothing_of_others(nas, study, tmp_path):
     assert left == sorted([entry.name, f"{entry.name}/mine.txt", "notes", "notes/about.json", "0" * 32])
 
 
-@pytest.mark.parametrize("change", ["task.kind=list_ops", "task.kind=sentiment"])
-def test_a_study_without_a_text_has_nothing_to_prepare(nas, tmp_path, change):
-    (tmp_path / "rows.toml").write_text(
-        STUDY.replace('task = { corpus = "text.txt", context = 16 }', "family = ['encoder']\ntask = {}")
-    )
-    ran = nas("data", "prepare", tmp_path / "rows.toml", "-s", change)
+def test_a_study_without_data_of_its_own_has_nothing_to_prepare(nas, tmp_path):
+    rows = STUDY.replace('task = { corpus = "text.txt", context = 16 }', "family = ['encoder']\ntask = {}")
+    (tmp_path / "rows.toml").write_text(rows)
+    ran = nas("data", "prepare", tmp_path / "rows.toml", "-s", "task.kind=list_ops")
     assert ran.code == 2
-    assert "is no text" in ran.err
+    assert "neither a text nor a table" in ran.err
+
+
+def test_a_table_is_prepared_once_and_cleaned(nas, tmp_path):
+    rows = "".join(f"a {word} {n} day,{n % 2}\n" for n in range(60) for word in ("good", "bad"))
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    task = 'family = ["encoder"]\ntask = { kind = "sentiment", corpus = "rows.csv", context = 16, subwords = 300 }'
+    (tmp_path / "rows.toml").write_text(STUDY.replace('task = { corpus = "text.txt", context = 16 }', task))
+    told = json.loads(nas("data", "prepare", tmp_path / "rows.toml", "--json").out)
+    assert (told["rows"], told["vocabulary"]) == (120, 300)
+    assert told["tokens"] > 120
+    assert "tokens" in nas("data", "prepare", tmp_path / "rows.toml").err
+    assert "rows.csv" in nas("data", "list").out
+    assert json.loads(nas("data", "clean", "--json").out)["texts"] == 2  # the rows, and their tokens
+    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
 
 
 def test_a_text_that_is_none_is_told_and_nothing_is_kept(nas, study, tmp_path):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nas.data import rows
+from nas.data import rows, table_source
 from nas.data.rows import Column
 from nas.errors import DataError
 
@@ -28,7 +28,7 @@ def write(folder, name, content):
 
 def refused(corpus, columns=TWEETS, names=None):
     with pytest.raises(DataError) as caught:
-        rows.load(corpus, columns, names or {})
+        table_source.load(corpus, columns, names or {})
     assert caught.value.exit_code == 2
     assert caught.value.help
     return caught.value
@@ -46,7 +46,7 @@ FORMS = {
 def test_every_form_gives_the_same_rows(tmp_path, name, packed):
     content = FORMS[name].encode()
     path = write(tmp_path, name + ".gz" * packed, gzip.compress(content) if packed else content)
-    table = rows.load(path, TWEETS, {})
+    table = table_source.load(path, TWEETS, {})
     assert table.rows == ({"text": 'fine, really "so"', "label": "1"}, {"text": "no", "label": "0"})
     assert len(table.sha256) == 64
 
@@ -54,7 +54,7 @@ def test_every_form_gives_the_same_rows(tmp_path, name, packed):
 def test_parquet_gives_them_too(tmp_path):
     frame = pd.DataFrame({"tweet": ["fine", "no"], "label": [1, 0], "split": ["train", "test"]})
     frame.to_parquet(tmp_path / "tweets.parquet")
-    table = rows.load(str(tmp_path / "tweets.parquet"), TWEETS, {"text": "tweet"})
+    table = table_source.load(str(tmp_path / "tweets.parquet"), TWEETS, {"text": "tweet"})
     assert table.rows[0] == {"text": "fine", "label": "1", "split": "train"}
     assert table.places == ("row 1", "row 2")
 
@@ -64,7 +64,7 @@ def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path):
     names = ("train", "validation", "unsupervised")
     parts = {part: datasets.Dataset.from_dict({"text": [part], "label": [1]}) for part in names}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
+    table = table_source.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
     assert [row["split"] for row in table.rows] == ["train", "validation"]
     assert table.places == ("train row 1", "validation row 1")
 
@@ -75,7 +75,7 @@ def test_what_published_parts_lack_is_taken_from_training(tmp_path, parts):
     texts = {part: [f"{part} {number}" for number in range(100)] for part in parts}
     made = {part: datasets.Dataset.from_dict({"text": texts[part], "label": [1] * 100}) for part in parts}
     datasets.DatasetDict(made).save_to_disk(tmp_path / "saved")
-    table = rows.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
+    table = table_source.load(f"hf:{tmp_path / 'saved'}", TWEETS, {})
     found = {name: [table.rows[n]["text"] for n in numbers] for name, numbers in rows.split(table, "text").items()}
     assert sorted(chain.from_iterable(found.values())) == sorted(chain.from_iterable(texts.values()))
     for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
@@ -89,17 +89,17 @@ def test_what_published_parts_lack_is_taken_from_training(tmp_path, parts):
 def test_several_summaries_or_one(tmp_path):
     told = [{"document": "d", "summary": "one"}, {"document": "d", "summary": ["one", "two"]}]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, told)))
-    assert [row["summary"] for row in rows.load(path, SUMMARIES, {}).rows] == [["one"], ["one", "two"]]
+    assert [row["summary"] for row in table_source.load(path, SUMMARIES, {}).rows] == [["one"], ["one", "two"]]
 
 
 def test_what_is_optional_may_be_absent(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"context": "c", "answer_start": 0}')
-    assert rows.load(path, QUESTIONS, {}).rows == ({"context": "c", "answer_start": 0},)
+    assert table_source.load(path, QUESTIONS, {}).rows == ({"context": "c", "answer_start": 0},)
 
 
 def test_an_optional_cell_may_be_left_empty(tmp_path):
     path = write(tmp_path, "a.csv", "context,answer_start,task,split\nc,0,,\nd,1,2,\n")
-    told = rows.load(path, QUESTIONS, {}).rows
+    told = table_source.load(path, QUESTIONS, {}).rows
     assert told == ({"context": "c", "answer_start": 0}, {"context": "d", "answer_start": 1, "task": "2"})
 
 
@@ -165,7 +165,7 @@ def test_a_row_with_two_wrong_values_is_one(tmp_path):
 def test_columns_that_are_not_read_may_hold_anything(tmp_path):
     far = pa.array([2**60], pa.timestamp("ms"))
     pq.write_table(pa.table({"text": ["a"], "label": [1], "when": far}), tmp_path / "a.parquet")
-    assert rows.load(str(tmp_path / "a.parquet"), TWEETS, {}).rows == ({"text": "a", "label": "1"},)
+    assert table_source.load(str(tmp_path / "a.parquet"), TWEETS, {}).rows == ({"text": "a", "label": "1"},)
     assert "text, label, when" in refused(str(tmp_path / "a.parquet"), SUMMARIES).detail
 
 
@@ -188,7 +188,7 @@ def test_parts_of_hugging_face_without_a_use_are_named(tmp_path):
     assert refused(f"hf:{tmp_path / 'saved'}").detail == "parts: unsupervised"
     datasets.DatasetDict({"Train": part}).save_to_disk(tmp_path / "named")
     assert "text, label" in refused(f"hf:{tmp_path / 'named'}", SUMMARIES).detail
-    assert rows.load(f"hf:{tmp_path / 'named'}", TWEETS, {}).rows[0]["split"] == "Train"
+    assert table_source.load(f"hf:{tmp_path / 'named'}", TWEETS, {}).rows[0]["split"] == "Train"
 
 
 def test_a_user_that_there_is_not_and_a_pipe_are_told(tmp_path):
@@ -210,7 +210,7 @@ def test_a_missing_column_is_told_the_nearest(tmp_path):
     assert "txt, label" in error.detail
     assert "did you mean 'txt'" in error.help
     assert "task.columns" in error.help
-    assert rows.load(path, TWEETS, {"text": "txt"}).rows == ({"text": "a", "label": "1"},)
+    assert table_source.load(path, TWEETS, {"text": "txt"}).rows == ({"text": "a", "label": "1"},)
 
 
 def test_a_column_that_the_task_does_not_read_is_refused(tmp_path):
@@ -242,13 +242,13 @@ def test_a_table_that_cannot_be_read_is_told_with_its_line(tmp_path, name, conte
 
 def test_a_mark_at_the_front_is_no_part_of_the_text_but_of_the_place(tmp_path):
     path = write(tmp_path, "a.csv", b"\xef\xbb\xbftext,label\nok,1\n")
-    assert rows.load(path, TWEETS, {}).rows == ({"text": "ok", "label": "1"},)
+    assert table_source.load(path, TWEETS, {}).rows == ({"text": "ok", "label": "1"},)
     assert "byte 20 is 0xff" in refused(write(tmp_path, "b.csv", b"\xef\xbb\xbftext,label\nok,1\nb\xff,0\n")).detail
 
 
 def test_a_row_is_where_it_begins(tmp_path):
     path = write(tmp_path, "a.csv", 'text,label\n"a\nb",1\n\nc,1\n')
-    assert rows.load(path, TWEETS, {}).places == ("line 2", "line 5")
+    assert table_source.load(path, TWEETS, {}).places == ("line 2", "line 5")
 
 
 def test_parquet_that_holds_no_text_is_told(tmp_path):
@@ -273,7 +273,7 @@ def test_another_ending_and_a_missing_file_are_told(tmp_path):
 
 def table_of(tmp_path, splits):
     lines = [f'{{"text": "t{i}", "label": 1, "split": "{split}"}}' for i, split in enumerate(splits)]
-    return rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+    return table_source.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
 
 
 def test_the_splits_follow_the_column(tmp_path):
@@ -312,13 +312,13 @@ def test_rows_that_are_all_for_training_are_split_as_without_a_column(tmp_path):
 def test_what_is_tested_is_not_trained_on(tmp_path):
     told = [("a", "train"), ("a", "test"), ("b", "train"), ("b", "val"), ("b", "val"), ("c", "train"), ("c", "train")]
     lines = [json.dumps({"text": text, "label": 1, "split": split}) for text, split in told]
-    table = rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+    table = table_source.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
     assert rows.split(table, "text") == {"train": [5, 6], "val": [3, 4], "test": [1]}
 
 
 def test_without_a_column_equal_keys_never_part(tmp_path):
     lines = [json.dumps({"text": f"t{i % 50}", "label": i}) for i in range(200)]
-    table = rows.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
+    table = table_source.load(write(tmp_path, "a.jsonl", "\n".join(lines)), TWEETS, {})
     found = rows.split(table, "text")
     texts = {name: {table.rows[i]["text"] for i in numbers} for name, numbers in found.items()}
     assert sorted(i for numbers in found.values() for i in numbers) == list(range(200))
@@ -329,7 +329,7 @@ def test_without_a_column_equal_keys_never_part(tmp_path):
 @pytest.mark.parametrize(("name", "key"), [("tatoeba-eng-fra", "source"), ("tweets", "text"), ("scitldr", "document")])
 def test_no_example_of_the_known_data_sets_stands_in_two_splits(name, key):
     column = {"source": (Column("source", "text"), Column("target", "text")), "text": TWEETS}.get(key, SUMMARIES)
-    table = rows.load(name, column, {})
+    table = table_source.load(name, column, {})
     found = rows.split(table, key)
     keys = {split: {table.rows[i][key] for i in numbers} for split, numbers in found.items()}
     assert len(table.rows) - sum(map(len, found.values())) == {"scitldr": 4}.get(name, 0)

@@ -1,8 +1,11 @@
 """Tokenised corpora are made once, whole or not at all, and every process maps the same file."""
 
+import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +16,8 @@ import pytest
 
 from nas.data import token_cache
 from nas.data.token_cache import TokenWriter
+from nas.settings.task_settings import TextTask
+from nas.tasks.prepared_text import prepare
 
 KEY = {"text": "abc"}
 
@@ -121,6 +126,55 @@ def test_of_several_processes_one_makes_it(folder: Path) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert log.read_text() == "begun\n"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nas.data import token_cache
+from nas.settings.task_settings import TextTask
+from nas.tasks import prepared_text
+
+token_cache.os.fsync = lambda descriptor, left=[int(sys.argv[2])]: left.append(left.pop() - 1) or left[0] or os.kill(
+    os.getpid(), signal.SIGKILL
+)
+prepared_text.prepare(TextTask(corpus=sys.argv[1], subwords=300))
+"""
+
+
+@pytest.mark.parametrize("point", [1, 2])
+def test_whoever_is_killed_while_it_writes_leaves_nothing_half_written(folder: Path, point: int) -> None:
+    """Killed when the tokens are written, and when they are described; then cleaned, or prepared by the next one."""
+    text = folder.parent / "text.txt"
+    text.write_text("some words of a text, " * 500)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(text), str(point)], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert list(token_cache.entries()) == []
+    (left,) = (path for path in folder.iterdir() if path.is_dir())
+    assert left.name.endswith(".tmp")
+    if point == 1:
+        assert token_cache.clean()[0] == 0
+        assert list(folder.iterdir()) == []
+    found = prepare(TextTask(corpus=str(text), subwords=300))
+    assert found.coder.decode(found.tokens.tolist()) == text.read_text()
+    assert [path for path in folder.iterdir() if path.is_dir()] == [found.entry.folder]
+
+
+def test_two_processes_that_prepare_one_text_share_it(folder: Path) -> None:
+    text = folder.parent / "text.txt"
+    text.write_text("some words of a text, " * 500)
+    code = (
+        "import json, sys; from nas.settings.task_settings import TextTask; from nas.tasks import prepared_text;"
+        "found = prepared_text.prepare(TextTask(corpus=sys.argv[1], subwords=300));"
+        "print(json.dumps([str(found.entry.folder), found.tokens.tolist()]))"
+    )
+    command = [sys.executable, "-c", code, str(text)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert told[0] == told[1]
+    assert [str(place) for place, _, _ in token_cache.entries()] == [json.loads(told[0])[0]]
+    assert [path for path in folder.iterdir() if path.is_dir()] == [Path(json.loads(told[0])[0])]
 
 
 def test_a_killed_process_leaves_nothing_that_is_believed(folder: Path) -> None:
