@@ -19,10 +19,9 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import Conflict, NasError, OutOfReach
-from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted, Job, Measured, Reached, Restarted, Waiting, waiting
 from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray
 from nas.running.placement import Placement
@@ -42,6 +41,9 @@ SETTINGS = {
 }
 """Ray reads these variables while it is imported and while it starts; its workers inherit them."""
 
+if TYPE_CHECKING:
+    from nas.running.coordinator import Coordinator  # workers import this file, and need no sampler and no database
+
 with environment_variables(SETTINGS):
     import ray
     from ray import tune
@@ -59,7 +61,7 @@ SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 RESUME = "nas resume   continues; running trials were put back, and keep their last checkpoint"
 
 
-def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl, placement: Placement) -> None:
+def run(coordinator: "Coordinator", factory: BodyFactory, control: StopControl, placement: Placement) -> None:
     """Runs until the coordinator has nothing more, or the control says stop. Starts a Ray of its own, and ends it.
 
     Raises OutOfReach when Ray does not start or dies, Conflict when this program uses Ray already.
@@ -202,7 +204,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
 class _Bridge:
     """Presents the coordinator to Ray Tune's hooks: jobs by Tune's trial ids, errors kept for the caller."""
 
-    def __init__(self, coordinator: Coordinator, control: StopControl, slots: int) -> None:
+    def __init__(self, coordinator: "Coordinator", control: StopControl, slots: int) -> None:
         self.coordinator, self.control, self.slots = coordinator, control, slots
         self.jobs: dict[str, Job] = {}
         self.error: NasError | None = None
