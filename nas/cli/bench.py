@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
-from nas.cli.bench_training import training
+from nas.cli.bench_training import threads, training
 from nas.cli.output import tell
 from nas.folders import require_current_folder
 from nas.formatting import fixed, number, percent
@@ -37,6 +37,7 @@ Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIA
 RESULTS = Path("reports/benchmarks")
 
 bench.command("training")(training)
+bench.command("threads")(threads)
 
 
 @bench.command("driver")

@@ -109,6 +109,16 @@ def training_speed(result: dict[str, Any]) -> Table:
     return shown
 
 
+def threads(result: dict[str, Any]) -> Table:
+    """Makes one line for each width: the steps a second of all trials of each way."""
+    ways = [name for name in result["rows"][0] if name != "hidden"]
+    columns = tuple(name.replace("_", "\n") for name in ways)
+    shown = table("hidden", *columns, numbers=columns)
+    for row in result["rows"]:
+        shown.add_row(number(row["hidden"]), *(number(row[name]) for name in ways))
+    return shown
+
+
 def waits(result: dict[str, Any], trials: int) -> Table:
     """Tabulates what asking and telling cost after so many trials."""
     columns = ("median", "p95", "max")

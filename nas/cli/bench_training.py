@@ -1,4 +1,4 @@
-"""`nas bench training` compares our training with AdamW as nanoGPT uses it."""
+"""`nas bench training` compares our training with AdamW as nanoGPT uses it; `nas bench threads`, ways to use CPUs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,7 @@ FreeSteps = Annotated[
 ]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", max=bounds.RUNS, min=1, help="Trainings of each.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the result.")]
+Seconds = Annotated[float, typer.Option("--seconds", metavar="S", max=3600, min=0.1, help="Seconds of each training.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -50,3 +51,21 @@ def training(
     if result["speed"]["contended"]:
         console.print("the speed was measured beside other load: measure again on an idle machine")
     tell(str(out))
+
+
+def threads(seconds: Seconds = 10.0, json: Json = False) -> None:
+    """Compare two trials at once with two CPUs for one trial.
+
+    Shows the steps a second of all trials together. Takes about three minutes, and needs two idle CPUs.
+    """
+    from nas.bench.threads import Settings, compare
+    from nas.cli import bench_tables
+    from nas.cli.output import emit, people
+    from nas.cli.tables import answers
+
+    console = people()
+    result = compare(Settings(seconds), lambda what: console.print(what))
+    if json:
+        emit("result", **result)
+    else:
+        answers().print(bench_tables.threads(result))

@@ -14,6 +14,7 @@ import pytest
         ("driver", "--trials", "1000000000000"),
         ("recall", "--seeds", "1000000000000"),
         ("training", "--seeds", "1000000000000"),
+        ("threads", "--seconds", "1e300"),
         ("samplers", "pipe.csv", "--params", "a", "--objectives", "b:min"),
         ("samplers", "pipe.parquet", "--params", "a", "--objectives", "b:min"),
     ],

@@ -25,6 +25,7 @@ LOADING = [
     ("bench", "recall"),
     ("bench", "samplers"),
     ("bench", "training"),
+    ("bench", "threads"),
     ("bench", "search", SPACE, "--minutes", 1, "--seeds", 1),
 ]
 """These commands load torch, which ends its process where the current folder is gone."""
