@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
+def pytest_collection_finish() -> None:
+    """Leaves what is imported by now out of garbage collections, which take 4 % of the tests' time otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _shapes_are_checked(request: pytest.FixtureRequest) -> None:
     folder = request.path.relative_to(HERE).parts[0]
