@@ -60,9 +60,9 @@ def search(
     """
     renamed = [] if study is None else [f"name={study!r}"]
     if isinstance(file, StudyFile):
-        settings, source = study_file.parse(file.to_toml(), renamed) if renamed else file, "the study file"
-        if settings.trial and file.trial and file.trial.beside:
-            settings.trial.read_from(file.trial.beside)
+        if renamed:
+            study_file.parse(file.to_toml(), renamed)  # checks the name
+        settings, source = file.model_copy(update={"name": study}) if renamed else file, "the study file"
     else:
         settings, source = study_file.load(file, renamed), str(file)
     launch = checked(

@@ -16,6 +16,7 @@ from nas.running.events import waiting
 from nas.running.held_signals import held_signals
 from nas.running.placement import rank_devices, resolve_device, threads_of
 from nas.running.proposer import seed_of
+from nas.running.same_study import require_recipe
 from nas.running.study_log import keep_log
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of
@@ -41,6 +42,7 @@ def train(
     """Trains one architecture: see `nas.api.study.Study.train`."""
     chosen = stored.trial(number)
     stored.require_built_in("nas train")
+    require_recipe(stored.name, stored.file.train.recipe)
     if device is not None:
         checked_device(device)
     if steps is not None and steps < 1:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
+from nas.cli.bench_recipes import recipes
 from nas.cli.bench_training import threads, training
 from nas.cli.output import tell
 from nas.folders import require_current_folder
@@ -35,9 +36,8 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
-
-bench.command("training")(training)
-bench.command("threads")(threads)
+for command in (training, recipes, threads):
+    bench.command(command.__name__)(command)
 
 
 @bench.command("driver")

@@ -119,6 +119,17 @@ def threads(result: dict[str, Any]) -> Table:
     return shown
 
 
+def recipes(result: dict[str, Any]) -> Table:
+    """Makes one line for each study and recipe: means over the seeds."""
+    columns = ("recipe", "seconds", "val_loss", "val_accuracy")
+    shown = table(f"mean of {result['settings']['seeds']}", *columns, numbers=columns)
+    for study, found in result["studies"].items():
+        for recipe, means in found.items():
+            figures = (fixed(means["val_loss"], 4), fixed(means["val_accuracy"], 4))
+            shown.add_row(study, recipe, number(means["seconds"]), *figures)
+    return shown
+
+
 def waits(result: dict[str, Any], trials: int) -> Table:
     """Tabulates what asking and telling cost after so many trials."""
     columns = ("median", "p95", "max")

@@ -33,10 +33,11 @@ from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
 from nas.running.placement import Placement, place, refuse_network
-from nas.running.same_study import refuse_another
+from nas.running.same_study import refuse_another, with_stored_recipe
 from nas.running.stop_control import Level, StopControl
 from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, end_team
 from nas.running.work_log import WorkLog
+from nas.settings import recipe_versions
 from nas.settings.study_file import StudyFile
 from nas.study import creation
 from nas.study.database import DATABASE
@@ -97,6 +98,7 @@ def run(
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
         store = _open_or_create(folder, file, launch, task, observer)
+        file = with_stored_recipe(file, store.attributes())
         clock = steady_clock()
         work = WorkLog(store, clock)
         try:
@@ -218,7 +220,8 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | 
 
 
 def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, now: Mapping[str, Any]) -> Store:
-    """Writes the study's attributes."""
+    """Writes the study's attributes. Raises InvalidStudyFile for a recipe that this version does not have."""
+    recipe_versions.check(file.train.recipe)
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
     attributes = {
         **({"data": task.describe() | floors} if task else {}),
@@ -233,6 +236,7 @@ def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, no
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> None:
     """Raises Conflict when the stored study differs, and UsageError when more trials are trained than asked for."""
     stored, trials = store.attributes(), StoredStudy(folder, store).trials()
+    file = with_stored_recipe(file, stored)
     trained = sum(trial.trained for trial in trials)
     refuse_another(stored, file, launch.source, task.describe() if task else None, _environment(file, launch), trained)
     asked_first = stored["settings"]["search"]["trials"]

@@ -6,7 +6,9 @@ from typing import Any
 from nas.errors import Conflict
 from nas.measure import hardware_id
 from nas.running.own_body import same_function
+from nas.settings.recipe_versions import VERSIONS
 from nas.settings.study_file import StudyFile
+from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import difference
 from nas.study import checked
 
@@ -24,6 +26,30 @@ CHANGED = {
 """Names in words the parts that are not tables of settings."""
 
 
+def new_study(name: str) -> str:
+    """Returns the help of a study that cannot go on."""
+    return f"nas search ... --study {name}_2   starts a new study"
+
+
+def require_recipe(study: str, version: int) -> None:
+    """Raises Conflict where the study was trained by a recipe that this version of nas does not have."""
+    if version not in VERSIONS:
+        raise Conflict(
+            f"study '{study}' was trained by another recipe than this version of nas has",
+            code="recipe-unknown",
+            where="train.recipe",
+            detail=f"stored {version}   known {', '.join(map(str, VERSIONS))}",
+            help=new_study(study),
+        )
+
+
+def with_stored_recipe(file: StudyFile, stored: Mapping[str, Any]) -> StudyFile:
+    """Returns the file with the stored study's recipe, where it names none itself."""
+    if "recipe" in file.train.model_fields_set or isinstance(file.space, ParameterSettings):
+        return file
+    return checked.with_recipe(file, checked.settings(stored).train.recipe)
+
+
 def refuse_another(
     stored: Mapping[str, Any],
     file: StudyFile,
@@ -33,7 +59,8 @@ def refuse_another(
     trained: int,
 ) -> None:
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
-    help = f"nas search ... --study {file.name}_2   starts a new study"
+    help = new_study(file.name)
+    require_recipe(file.name, checked.settings(stored).train.recipe)
     # Parsed again, so that keys added in this version appear with their defaults.
     settings = checked.settings(stored).resolved()
     for path, old, new in difference(settings, file.resolved()):

@@ -24,6 +24,7 @@ from nas import bounds, files
 from nas.architecture import Family, first_error, path_of
 from nas.errors import InvalidStudyFile, NasError, nearest
 from nas.results import Constraint, Metric, Objective, metric
+from nas.settings import recipe_versions
 from nas.settings.absent_file import which_file
 from nas.settings.baseline import Baselines, BaselineSettings, ParameterBaseline, check_architectures
 from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
@@ -231,7 +232,9 @@ def parse(
     for override in overrides:
         apply_override(data, override)
     try:
-        return StudyFile.model_validate(data)
+        file = StudyFile.model_validate(data)
+        recipe_versions.check(file.train.recipe)
+        return file
     except InvalidStudyFile as error:
         raise _placed(error, text, source, preset) from None
     except ValidationError as error:

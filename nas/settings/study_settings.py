@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nas import bounds
 from nas.results import Goal
+from nas.settings import recipe_versions
 from nas.spec import Flag
 from nas.toml_table import Count, Number, Table, as_tuple, distinct, duration
 
@@ -27,13 +28,15 @@ class TrainSettings(Table):
 
     `learning_rate`: none is the recipe's own, scaled by width; a list is searched. `micro_batch`: the most examples of
     a batch that are taken at once, to save memory; none takes the batch whole. `precision`: "auto" computes in
-    bfloat16 where a GPU has it. `compile`: "auto" compiles on a GPU where that pays within the training.
+    bfloat16 where a GPU has it. `compile`: "auto" compiles on a GPU where that pays within the training. `recipe`: a
+    version of the recipe (nas.settings.recipe_versions).
     """
 
     steps: Count = 200
     batch: Batch = 16
     micro_batch: Batch | None = None
     rungs: Annotated[tuple[Number, ...], BeforeValidator(as_tuple), AfterValidator(_increasing)] = (0.25, 0.5, 1.0)
+    recipe: Count = recipe_versions.NEWEST
     optimiser: OptimiserName = "muon"
     precision: Literal["auto", "fp32"] = "auto"
     compile: Literal["auto"] | Flag = "auto"

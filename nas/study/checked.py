@@ -16,7 +16,9 @@ from typing_extensions import TypedDict
 
 from nas import files
 from nas.errors import Conflict, NasError
+from nas.settings.recipe_versions import FIRST
 from nas.settings.study_file import StudyFile
+from nas.space.parameter_settings import ParameterSettings
 
 MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
 """No training has more steps, no time is longer in seconds (some 3,000 years), and no study has more trials."""
@@ -180,7 +182,15 @@ def settings(attributes: Mapping[str, Any]) -> StudyFile:
     """Returns the stored study file. Raises Conflict, which names the version that wrote it if that is another."""
     stored = attributes["settings"]
     with _placed("study, settings", written_by(attributes)):
-        return StudyFile.model_validate(stored)
+        file = StudyFile.model_validate(stored)
+    if "recipe" in file.train.model_fields_set or isinstance(file.space, ParameterSettings):
+        return file
+    return with_recipe(file, FIRST)  # the studies of versions 0.1 and 0.2 store none
+
+
+def with_recipe(file: StudyFile, version: int) -> StudyFile:
+    """Returns the file with that version of the training recipe."""
+    return file.model_copy(update={"train": file.train.model_copy(update={"recipe": version})})
 
 
 def written_by(attributes: Mapping[str, Any]) -> str:

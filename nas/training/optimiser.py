@@ -1,19 +1,15 @@
-"""Muon updates the matrices and AdamW the rest, with one learning-rate schedule for both.
-
-Shapes: G equally shaped matrices, M rows and N columns each.
-"""
+"""Muon updates the matrices and AdamW the rest, with one learning-rate schedule for both."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from nas.attention.stacked import Stacked
+from nas.settings.recipe_versions import VERSIONS
 from nas.settings.study_settings import TrainSettings
+from nas.training.muon import Muon, blocks_of
+from nas.training.orthogonalisation import ITERATIONS
 
 MATRIX_LEARNING_RATES = {"muon": 0.04, "adamw": 0.01}
 """The learning rates of the linear layers: Muon's at every width, AdamW's at a fan-in of WIDTH. They are the best of a
@@ -22,12 +18,11 @@ of its rate (1.32 against 1.36).
 """
 OTHER_LEARNING_RATE = 0.012
 """The learning rate of embeddings, norms and scalars, which AdamW updates in either recipe."""
+RATE_STEPS = 200
+"""The steps of that grid; in recipe 2 Muon's rate falls with the square root of longer trainings' steps."""
 WIDTH = 64
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
-MOMENTUM = 0.95
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -40,84 +35,6 @@ def schedule(step: int, steps: int, warmup: float) -> float:
         return (step + 1) / warm
     progress = (step - warm) / max(1, steps - warm)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def orthogonalise(x_GMN: Tensor) -> Tensor:
-    """Approximates U Vᵀ of each x = U Σ Vᵀ by five steps X ← a X + (b A + c A²) X, A = X Xᵀ, from X = x / ‖x‖.
-
-    The quintic of Jordan et al. 2024 (kellerjordan.github.io/posts/muon): singular values land in about [0.7, 1.2],
-    which trains as well as exact ones. Time O(G · M² N) for M ≤ N.
-    """
-    a, b, c = NEWTON_SCHULZ
-    tall = x_GMN.size(1) > x_GMN.size(2)  # turned on its side, its X Xᵀ is the smaller one
-    # CPUs without bfloat16 units emulate it, eight times slower than fp32.
-    half = x_GMN.is_cuda and torch.cuda.is_bf16_supported()
-    x = (x_GMN.mT if tall else x_GMN).to(torch.bfloat16 if half else x_GMN.dtype)
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(x_GMN.dtype)
-
-
-@dataclass(frozen=True)
-class StackedRows:
-    """Names one of the matrices that are stacked in a weight: `height` rows from `start` on."""
-
-    weight: nn.Parameter
-    start: int
-    height: int
-
-    def values(self) -> Tensor:
-        """Returns a view, to be read and changed in place."""
-        return self.weight.detach().narrow(0, self.start, self.height)
-
-    def gradient(self) -> Tensor:
-        """Returns the gradient; zeros where the weight took no part."""
-        grad = self.weight.grad
-        return torch.zeros_like(self.values()) if grad is None else grad.narrow(0, self.start, self.height)
-
-
-class Muon:
-    """W ← W − η √max(1, M / N) · orthogonalise(g + μ m), m ← μ m + g: Nesterov momentum, then equal singular values.
-
-    Jordan et al. 2024, after Bernstein and Newhouse (arXiv:2409.20325). Such a step changes a layer's output
-    equally at every width, so η is not scaled. Weight decay is decoupled: W ← (1 − η λ) W.
-    Each matrix that a weight stacks (`heights`: nas.attention.stacked) is taken by itself, and all of one shape are
-    updated at once. State: one value a weight.
-    """
-
-    def __init__(
-        self, weights: Iterable[tuple[nn.Parameter, tuple[int, ...]]], learning_rate: float, weight_decay: float
-    ) -> None:
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.groups: dict[torch.Size, list[StackedRows]] = defaultdict(list)
-        for weight, heights in weights:
-            for start, height in zip(accumulate(heights, initial=0), heights, strict=False):
-                rows = StackedRows(weight, start, height)
-                self.groups[rows.values().shape].append(rows)
-        self.momenta = {
-            shape: torch.stack([torch.zeros_like(rows.values()) for rows in group])
-            for shape, group in self.groups.items()
-        }
-
-    @torch.no_grad()
-    def step(self, share: float) -> None:
-        """Updates from the gradients, at that share of the learning rate."""
-        rate = share * self.learning_rate
-        for shape, group in self.groups.items():
-            gradient_GMN = torch.stack([rows.gradient() for rows in group])
-            momentum_GMN = self.momenta[shape].mul_(MOMENTUM).add_(gradient_GMN)
-            update_GMN = orthogonalise(gradient_GMN.add_(momentum_GMN, alpha=MOMENTUM))
-            scale = rate * math.sqrt(max(1, shape[0] / shape[1]))
-            for rows, update_MN in zip(group, update_GMN, strict=True):
-                values_MN = rows.values()
-                if self.weight_decay:
-                    values_MN.mul_(1 - rate * self.weight_decay)
-                values_MN.add_(update_MN, alpha=-scale)
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"muon.{m}x{n}": momentum_GMN for (m, n), momentum_GMN in self.momenta.items()}
 
 
 class AdamW:
@@ -137,8 +54,8 @@ class AdamW:
         self.taken = torch.zeros((), dtype=torch.int64)
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
-        """Updates from the gradients, at that share of the learning rate."""
+    def step(self, share: float, step: int = 0) -> None:
+        """Updates from the gradients, at that share of the learning rate; `step` does not matter."""
         self.taken += 1
         unbias_first, unbias_second = (1 - beta ** int(self.taken) for beta in BETAS)
         for name, p in self.named.items():
@@ -169,7 +86,7 @@ class Optimiser:
         nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         share = schedule(int(self.taken), self.settings.steps, self.settings.warmup)
         for rule in self.rules:
-            rule.step(share)
+            rule.step(share, int(self.taken))
         self.taken += 1
 
     def zero_grad(self) -> None:
@@ -193,7 +110,9 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
     effect of its update grows with N (Yang et al. 2022, arXiv:2203.03466); the others' is the same at every width.
     """
     recipe = MATRIX_LEARNING_RATES[settings.optimiser]
-    rate = learning_rate or recipe
+    version = VERSIONS[settings.recipe]
+    falls = version.rate_falls and settings.optimiser == "muon"
+    rate = learning_rate or recipe / (math.sqrt(max(1.0, settings.steps / RATE_STEPS)) if falls else 1)
     other_rate = OTHER_LEARNING_RATE * rate / recipe
 
     named = dict(model.named_parameters())
@@ -208,10 +127,8 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
     if settings.optimiser == "adamw":
         rules = [AdamW(named, rates, settings.weight_decay)]
     else:
-        stacks = [(p, _heights(layers[id(p)])) for p in matrices.values()]
-        rules = [Muon(stacks, rate, settings.weight_decay), AdamW(others, rates, settings.weight_decay)]
+        blocks = [each for p in matrices.values() for each in blocks_of(layers[id(p)], version.per_head)]
+        iteration = ITERATIONS[version.iteration]
+        muon = Muon(blocks, rate, settings.weight_decay, iteration, version.momentum, version.turns)
+        rules = [muon, AdamW(others, rates, settings.weight_decay)]
     return Optimiser(named.values(), rules, settings)
-
-
-def _heights(layer: nn.Linear) -> tuple[int, ...]:
-    return layer.heights if isinstance(layer, Stacked) else (layer.out_features,)

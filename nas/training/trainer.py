@@ -19,6 +19,7 @@ from torch import Tensor
 from nas.architecture import Architecture
 from nas.errors import Conflict, NasError
 from nas.results import Rung
+from nas.settings.recipe_versions import FIRST
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task
 from nas.training import compiling
@@ -35,8 +36,8 @@ UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
 the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
 """
 
-LATER_SETTINGS = {"micro_batch": None, "precision": "auto", "compile": "auto"}
-"""Settings that the first checkpoints do not have, with their defaults."""
+LATER_SETTINGS = {"micro_batch": None, "precision": "auto", "compile": "auto", "recipe": FIRST}
+"""Settings that the first checkpoints do not have, with the values that these mean."""
 
 TURN_SECONDS = {"cpu": 0.0, "cuda": 0.05}
 """The seconds that the steps of one turn take together, by kind of device. A GPU works on while this process prepares
@@ -280,7 +281,7 @@ class Trainer:
 
 
 def _compared(settings: TrainSettings) -> dict[str, Any]:
-    """Returns the settings that must agree; keys of later versions appear where they are set, so old files go on."""
+    """Returns the settings that must agree; later keys appear where they differ from what old files mean."""
     told = settings.model_dump(mode="json", exclude={"time_limit"})
     return {key: value for key, value in told.items() if key not in LATER_SETTINGS or value != LATER_SETTINGS[key]}
 

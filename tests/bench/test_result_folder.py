@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from nas.bench import attention, recall, training
+from nas.bench import attention, recall, recipes, training
 from nas.bench.result_folder import claim
 from nas.errors import Conflict
 
-CLAIMS = {"attention": attention.claim, "recall": recall.claim, "training": training.claim}
+CLAIMS = {"attention": attention.claim, "recall": recall.claim, "training": training.claim, "recipes": recipes.claim}
 
-WRITTEN = {name: (f"{name}.csv", f"{name}.json", f"{name}.svg") for name in CLAIMS} | {"training": ("training.json",)}
+WRITTEN = {name: (f"{name}.csv", f"{name}.json", f"{name}.svg") for name in CLAIMS} | {
+    name: (f"{name}.json",) for name in ("training", "recipes")
+}
 
 
 @pytest.mark.parametrize("name", CLAIMS)

@@ -15,6 +15,7 @@ import pytest
         ("recall", "--seeds", "1000000000000"),
         ("training", "--seeds", "1000000000000"),
         ("threads", "--seconds", "1e300"),
+        ("recipes", "pipe.toml", "--recipes", "1,99"),
         ("samplers", "pipe.csv", "--params", "a", "--objectives", "b:min"),
         ("samplers", "pipe.parquet", "--params", "a", "--objectives", "b:min"),
     ],

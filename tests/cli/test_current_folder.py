@@ -26,6 +26,7 @@ LOADING = [
     ("bench", "samplers"),
     ("bench", "training"),
     ("bench", "threads"),
+    ("bench", "recipes", SPACE),
     ("bench", "search", SPACE, "--minutes", 1, "--seeds", 1),
 ]
 """These commands load torch, which ends its process where the current folder is gone."""

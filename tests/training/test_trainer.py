@@ -148,6 +148,8 @@ def test_a_part_is_no_larger_than_the_batch() -> None:
 def test_the_identity_names_the_parts_only_where_they_are_set(trainer: Callable[..., Trainer]) -> None:
     """Checkpoints of version 0.1 do not know them, and are continued."""
     assert "micro_batch" not in trainer().identity["settings"]
+    assert "recipe" not in trainer(SETTINGS.model_copy(update={"recipe": 1})).identity["settings"]
+    assert trainer(SETTINGS.model_copy(update={"recipe": 2})).identity["settings"]["recipe"] == 2
     assert trainer(SETTINGS.model_copy(update={"micro_batch": 2})).identity["settings"]["micro_batch"] == 2
 
 
