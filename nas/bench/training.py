@@ -42,7 +42,7 @@ class Settings:
 
     seeds: int = 3
     steps: int = 2000
-    exact_steps: int = 700
+    exact_steps: int = 720
     free_steps: int = 400
     corpus: str = "tinyshakespeare"
     shape: Shape = field(default_factory=Shape)
