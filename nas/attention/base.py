@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nas.attention.alibi import Alibi
 from nas.attention.rotary import Rotary
-from nas.attention.stacked import JoiningHeads, Stacked
+from nas.attention.stacked import Stacked
 from nas.attention.state import Memory, State, check_fits
 from nas.errors import UsageError
 from nas.kinds import Grouped, Headed, Kind, Position, Softmax
@@ -125,7 +125,7 @@ class HeadedAttention(Attention[AnyState]):
         bias = isinstance(spec, Softmax) and spec.bias
         self.qkv = Stacked(hidden, (self.width, self.kv_width, self.kv_width), bias)
         self.qkv.head_rows = self.head_size
-        self.out = JoiningHeads(self.heads, self.head_size, hidden, bias)
+        self.out = nn.Linear(self.width, hidden, bias=bias)
         self.rotary = Rotary(self.head_size, context) if position == "rope" else None
         self.alibi = Alibi(self.heads) if position == "alibi" else None
 

@@ -15,11 +15,3 @@ class Stacked(nn.Linear):
     def __init__(self, width: int, heights: tuple[int, ...], bias: bool = False) -> None:
         super().__init__(width, sum(heights), bias=bias)
         self.heights = heights
-
-
-class JoiningHeads(nn.Linear):
-    """Reads all heads side by side: each has `head_size` columns, which an optimiser may take by themselves."""
-
-    def __init__(self, heads: int, head_size: int, hidden: int, bias: bool = False) -> None:
-        super().__init__(heads * head_size, hidden, bias=bias)
-        self.head_size = head_size

@@ -12,20 +12,17 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from nas.attention.stacked import JoiningHeads, Stacked
+from nas.attention.stacked import Stacked
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Names blocks of one weight: `height` of its rows from `start` on, cut into blocks of `rows` rows or of `columns`
-    columns.
-    """
+    """Names blocks of one weight: `height` of its rows from `start` on, cut into blocks of `rows` rows."""
 
     weight: Tensor
     start: int
     height: int
     rows: int
-    columns: int
 
     @property
     def scale(self) -> float:
@@ -35,7 +32,7 @@ class Blocks:
     @property
     def is_whole(self) -> bool:
         """Tells whether the matrix is one block."""
-        return (self.rows, self.columns) == (self.height, self.weight.size(1))
+        return self.rows == self.height
 
     def values_BMN(self) -> Tensor:
         """Returns a view, to be read and changed in place."""
@@ -47,22 +44,17 @@ class Blocks:
         return torch.zeros_like(self.values_BMN()) if grad is None else self._cut(grad)
 
     def _cut(self, tensor: Tensor) -> Tensor:
-        matrix = tensor.narrow(0, self.start, self.height)
-        if self.rows < self.height:
-            return matrix.view(-1, self.rows, matrix.size(1))
-        return matrix.view(self.height, -1, self.columns).movedim(1, 0)
+        return tensor.narrow(0, self.start, self.height).view(-1, self.rows, tensor.size(1))
 
 
 def blocks_of(layer: nn.Linear, per_head: bool) -> list[Blocks]:
-    """Lists the matrices of a layer, which may stack several, and with `per_head` each head's part of them."""
-    weight, width = layer.weight, layer.in_features
-    if isinstance(layer, Stacked):
-        starts = accumulate(layer.heights, initial=0)
-        matrices = list(zip(starts, layer.heights, strict=False))
-        rows = layer.head_rows if per_head else None
-        return [Blocks(weight, start, height, rows or height, width) for start, height in matrices]
-    columns = layer.head_size if per_head and isinstance(layer, JoiningHeads) else width
-    return [Blocks(weight, 0, layer.out_features, layer.out_features, columns)]
+    """Lists the matrices of a layer, which may stack several, and with `per_head` each head's rows of them."""
+    if not isinstance(layer, Stacked):
+        return [Blocks(layer.weight, 0, layer.out_features, layer.out_features)]
+    rows = layer.head_rows if per_head else None
+    starts = accumulate(layer.heights, initial=0)
+    places = zip(starts, layer.heights, strict=False)
+    return [Blocks(layer.weight, start, height, rows or height) for start, height in places]
 
 
 class Muon:
@@ -70,9 +62,9 @@ class Muon:
 
     Jordan et al. 2024, after Bernstein and Newhouse (arXiv:2409.20325). Such a step changes a layer's output
     equally at every width, so η is not scaled. Weight decay is decoupled: W ← (1 − η λ) W.
-    All blocks of one shape are updated at once. With `turns` = k, large oblong matrices (max ≥ 2 min, not cut into
-    heads) take turns: each is updated at every k-th step, at the rate k η, from a momentum that every step's gradient
-    enters. State: one value a weight.
+    All blocks of one shape are updated at once. With `turns` = k, matrices that are not cut into heads take turns:
+    each is updated at every k-th step, at the rate k η, from a momentum that every step's gradient enters.
+    State: one value a weight.
     """
 
     def __init__(
@@ -98,19 +90,13 @@ class Muon:
     def step(self, share: float, step: int = 0) -> None:
         """Updates from the gradients, at that share of the learning rate. `step` says whose turn it is."""
         for shape, group in self.groups.items():
-            gradients = [blocks.gradient_BMN() for blocks in group]
-            gradient_GMN = torch.cat(gradients)
+            gradient_GMN = torch.cat([blocks.gradient_BMN() for blocks in group])
             momentum_GMN = self.momenta[shape].mul_(self.momentum).add_(gradient_GMN)
             nesterov_GMN = gradient_GMN.add_(momentum_GMN, alpha=self.momentum)
-            turns = self._turns(shape, group)
+            turns = self.turns if all(blocks.is_whole for blocks in group) else 1
             if due := group[step % turns :: turns]:
                 update_GMN = self.orthogonalise(nesterov_GMN if turns == 1 else nesterov_GMN[step % turns :: turns])
                 self._write(due, update_GMN, turns * share * self.learning_rate)
-
-    def _turns(self, shape: tuple[int, ...], group: list[Blocks]) -> int:
-        """Returns after how many steps each matrix of the group is updated."""
-        whole = all(blocks.is_whole for blocks in group)
-        return self.turns if whole and max(shape) >= 2 * min(shape) else 1
 
     def _write(self, group: list[Blocks], update_GMN: Tensor, rate: float) -> None:
         updates = torch.split(update_GMN, [len(blocks.values_BMN()) for blocks in group])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nas import attention
 from nas.architecture import Architecture
-from nas.attention.stacked import JoiningHeads, Stacked
+from nas.attention.stacked import Stacked
 from nas.training.muon import Muon, blocks_of
 from nas.training.orthogonalisation import newton_schulz
 
@@ -60,22 +60,12 @@ def test_each_matrix_that_a_weight_stacks_or_each_head_is_taken_by_itself(per_he
     torch.testing.assert_close(layer.weight.detach(), torch.cat(expected))
 
 
-@pytest.mark.parametrize("per_head", [False, True])
-def test_the_columns_of_each_head_are_taken_by_themselves_at_the_scale_of_the_whole(per_head) -> None:
-    layer = linear(JoiningHeads(heads=2, head_size=4, hidden=16))
-    widths = (4, 4) if per_head else (8,)
-    parts, gradients = layer.weight.detach().split(widths, 1), layer.weight.grad.split(widths, 1)
-    expected = stepped(list(parts), list(gradients), scale=math.sqrt(2))
-    Muon(blocks_of(layer, per_head), 0.1, 0.0, newton_schulz).step(1.0)
-    torch.testing.assert_close(layer.weight.detach(), torch.cat(expected, 1))
-
-
 def test_blocks_cover_every_weight_of_attention_once() -> None:
     spec = Architecture.model_validate(
         {"hidden": 16, "blocks": [{"attention": {"kind": "softmax", "heads": 4, "kv_heads": 2}}]}
     )
     layer = attention.build(spec.blocks[0].attention, 16, 8)
-    for part, count in ((layer.qkv, 8), (layer.out, 4)):
+    for part, count in ((layer.qkv, 8), (layer.out, 1)):
         blocks = blocks_of(part, per_head=True)
         assert sum(len(each.values_BMN()) for each in blocks) == count
         with torch.no_grad():
@@ -92,21 +82,23 @@ def test_a_weight_without_a_gradient_counts_as_one_of_zeros() -> None:
     assert torch.equal(layer.weight, before)
 
 
-def test_oblong_matrices_take_turns_at_twice_the_rate() -> None:
-    """Of three equal layers, the first and third step first, then the second; a square one steps each time."""
+def test_matrices_take_turns_at_twice_the_rate() -> None:
+    """Of three equal layers, the first and third step first, then the second; heads step each time."""
     draws = generator()
-    layers = [nn.Linear(8, 16, bias=False) for _ in range(3)] + [nn.Linear(8, 8, bias=False)]
+    layers = [nn.Linear(8, 16, bias=False) for _ in range(3)] + [Stacked(8, (8,))]
+    layers[3].head_rows = 4
     before = [layer.weight.detach().clone() for layer in layers]
     muon = Muon(
         [each for layer in layers for each in blocks_of(layer, per_head=True)], 0.1, 0.5, newton_schulz, turns=2
     )
     gradients = [torch.randn(2, *layer.weight.shape, generator=draws) for layer in layers]
     for step in range(2):
+        last = [layer.weight.detach().clone() for layer in layers]
         for layer, gradient in zip(layers, gradients, strict=True):
             layer.weight.grad = gradient[step].clone()
         muon.step(1.0, step)
-        moved = [not torch.equal(layer.weight, old) for layer, old in zip(layers, before, strict=True)]
-        assert moved == ([True, False, True, True] if step == 0 else [True] * 4)
+        moved = [not torch.equal(layer.weight, old) for layer, old in zip(layers, last, strict=True)]
+        assert moved == [[True, False, True, True], [False, True, False, True]][step]
     first, second = gradients[1]
     momentum = MOMENTUM * first + second
     update = newton_schulz((second + MOMENTUM * momentum)[None])[0]
