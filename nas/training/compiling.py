@@ -112,6 +112,7 @@ def _shape(stepper: Stepper, ranks: int) -> dict[str, Any]:
         "batch": settings.batch,
         "micro_batch": settings.micro_batch,
         "optimiser": settings.optimiser,
+        "recipe": settings.recipe,
         "bf16": stepper.execution.bf16,
         "ranks": ranks,
         "torch": torch.__version__,
