@@ -82,13 +82,17 @@ class DataParallel:
         """
         try:
             yield
-            if any(process.poll() is not None for process in self._processes):
+            if self._is_one_dead():
                 raise RankLost("a process of this training has ended")
-        except RankLost as error:
-            raise self._failure() from error
-        except BaseException:
+        except BaseException as error:
+            # A wait on a GPU for a lost rank ends in some error of CUDA or NCCL.
+            if isinstance(error, RankLost) or (isinstance(error, RuntimeError) and self._is_one_dead()):
+                raise self._failure() from error
             self.close()
             raise
+
+    def _is_one_dead(self) -> bool:
+        return any(process.poll() is not None for process in self._processes)
 
     def _failure(self) -> Exception:
         """Returns the error for a rank that is lost: what that rank told, or how its process ended. Ends all ranks.
@@ -96,7 +100,7 @@ class DataParallel:
         MemoryError stands for a rank that ran out of memory.
         """
         deadline = time.monotonic() + CAUSE_SECONDS
-        while time.monotonic() < deadline and all(process.poll() is None for process in self._processes):
+        while time.monotonic() < deadline and not self._is_one_dead():
             time.sleep(LOOK_SECONDS / 10)
         try:
             return self._cause()

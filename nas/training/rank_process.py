@@ -42,7 +42,8 @@ def main(settings: RankSettings) -> NoReturn:
     except RankLost:
         pass  # the leading process looks for the cause itself
     except Exception as error:  # noqa: BLE001  any error is the leading process's to report
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        # The CPU's allocator has no exception of its own.
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         told = {"oom": out_of_memory, "text": "".join(traceback.format_exception(error))}
         files.write_json(failure_file(folder, settings.rank), told)
     os._exit(1)

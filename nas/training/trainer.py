@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.errors import Conflict, NasError
@@ -183,9 +182,7 @@ class Trainer:
         count = min(target - self.step, self._fitting())
         with self.turn():
             started = time.perf_counter()
-            losses = self._steps(count)
-            # Reading the losses waits for the device, so that the steps have really ended when the turn is given back.
-            values = torch.stack(losses).tolist()
+            values = self._steps(count)
             self._turn_seconds = time.perf_counter() - started
         self._turn_steps = count
         self.seconds += self._turn_seconds
@@ -237,13 +234,16 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         return found
 
-    def _steps(self, count: int) -> list[Tensor]:
-        """Takes so many steps on all ranks. Returns their losses, on the device."""
-        if self.parallel is None:
-            return [self.stepper.take() for _ in range(count)]
-        with self.parallel.led():
-            self.parallel.steps(count)
-            return [self.stepper.take() for _ in range(count)]
+    def _steps(self, count: int) -> list[float]:
+        """Takes so many steps on all ranks. Returns their losses.
+
+        Reading these waits for the device, so that the steps have really ended when the turn is given back.
+        """
+        with self.parallel.led() if self.parallel else nullcontext():
+            if self.parallel:
+                self.parallel.steps(count)
+            losses: list[float] = torch.stack([self.stepper.take() for _ in range(count)]).tolist()
+        return losses
 
     def _restore(self, path: Path) -> None:
         """Continues from the checkpoint, if it is complete. Raises Conflict when it belongs to another training."""

@@ -106,7 +106,7 @@ def test_limits_and_divergence_leave_the_other_process_ready_for_the_next_traini
     assert others(two) == before
 
 
-def test_a_killed_process_ends_the_training_with_an_error_and_the_next_starts_anew(task, folder):
+def test_a_killed_process_ends_the_training_with_an_error_and_the_next_starts_anew(task, folder, monkeypatch):
     team = DataParallel(settings_of(KIND, folder), ("cpu", "cpu"))
     try:
         run = trainer(task, parallel=team)
@@ -117,6 +117,18 @@ def test_a_killed_process_ends_the_training_with_an_error_and_the_next_starts_an
             run.run_to_next_rung()
         assert not team._processes
         assert finish(trainer(task, parallel=team)) == pytest.approx(finish(trainer(task)), abs=1e-5)
+        # A wait on a GPU ends in an error of another kind.
+        run = trainer(task, parallel=team)
+        run.run_to_next_rung()
+
+        def aborted() -> None:
+            others(team)[0].kill()
+            team._processes[0].wait()
+            raise RuntimeError("NCCL communicator was aborted")
+
+        monkeypatch.setattr(run.stepper, "take", aborted)
+        with pytest.raises(RankLost, match="rank 1 of 2 ended with -9"):
+            run.run_to_next_rung()
     finally:
         team.close()
 
