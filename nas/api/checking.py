@@ -103,7 +103,9 @@ def _step_seconds(file: StudyFile, task: Task, architecture: Architecture) -> fl
     The first step warms up, and is left out where there are others.
     """
     device = resolve_device(file, None)[0]
-    settings = file.train.model_copy(update={"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None})
+    # A plain step is timed: to compile may take longer than the whole check.
+    update = {"rungs": (1.0,), "evaluation_tokens": 1, "time_limit": None, "compile": False}
+    settings = file.train.model_copy(update=update)
     rate = (settings.learning_rate or (None,))[0]
     trainer = Trainer(architecture, task, settings, seed=0, device=device, learning_rate=rate, lock=DeviceLock(device))
     deadline, marks = time.perf_counter() + TIMED_SECONDS, list[float]()

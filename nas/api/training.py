@@ -21,6 +21,7 @@ from nas.running.study_log import keep_log
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task, floors_of
 from nas.training.data_parallel import DataParallel
+from nas.training.execution import require_compiler
 from nas.training.folder_names import WEIGHTS
 from nas.training.recipe import Recipe, recipe_of, same_task
 from nas.training.standalone import train_and_test
@@ -60,6 +61,7 @@ def train(
         tell({"type": "loaded", "folder": str(folder)})
         return load_model(folder)
     device = device or resolve_device(recipe.file, None)[0]
+    require_compiler(recipe.file.train, device)
     threads, devices = threads_of(recipe.file, device), rank_devices(recipe.file, device)  # as in the search
     with held_signals() as held, keep_log(folder), borrowed_torch(threads), ExitStack() as ending:
         tell(waiting("data"))

@@ -181,6 +181,14 @@ def test_a_second_ctrl_c_ends_at_once_and_the_last_rung_is_kept(nas, runs, tmp_p
     assert metrics_in(Path(rest.out.strip())) == metrics_in(Path(whole.out.strip()))
 
 
+def test_compiling_without_a_compiler_is_a_usage_error(nas, runs, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    ran = nas("train", "demo", 0, "-s", "train.compile=true")
+    assert ran.code == 2
+    assert "error[no-compiler]" in ran.err
+    assert not (runs / "demo" / "trained").exists()
+
+
 def test_other_data_is_refused(nas, runs, corpus, monkeypatch):
     text = corpus.read_text()
     try:
