@@ -42,8 +42,8 @@ class Settings:
 
     seeds: int = 3
     steps: int = 2000
-    exact_steps: int = 720
-    free_steps: int = 400
+    exact_steps: int = 690
+    free_steps: int = 320
     corpus: str = "tinyshakespeare"
     shape: Shape = field(default_factory=Shape)
     widths: tuple[int, ...] = (128, 256)
@@ -183,7 +183,7 @@ def free(shape: Shape) -> Architecture:
         "attention": {"kind": "softmax", "heads": shape.heads},
         "position": "rope",
         "norm": "rms",
-        "feed_forward": {"kind": "gelu", "ratio": 4.0},
+        "feed_forward": {"kind": "relu2", "ratio": 4.0},
     }
     return Architecture.model_validate({"hidden": shape.hidden, "blocks": [block] * shape.layers})
 
