@@ -18,8 +18,8 @@ def list_(json: Json = False) -> None:
     """List the data sets known by name, and what is prepared.
 
     Shows the task, size, licence and source of each data set, and whether it is on this machine. Data sets are kept in
-    NAS_DATA_DIR or in the cache; a study downloads what it needs, once. Texts that searches have cut into tokens are
-    listed with the size of the tokens.
+    NAS_DATA_DIR or in the cache; a study downloads what it needs, once. What searches have cut into tokens is listed
+    with the size of the tokens.
 
     Exit code 0.
     """
@@ -42,7 +42,7 @@ def list_(json: Json = False) -> None:
         shown.add_row(row["name"], row["task"], "yes" if row["path"] else "no", what)
     answers().print(shown)
     if texts:
-        kept = table("prepared text", "MiB", "folder")
+        kept = table("prepared", "MiB", "folder")
         for text in texts:
             kept.add_row(text["name"], f"{text['bytes'] / 2**20:,.1f}", text["folder"])
         answers().print(kept)
@@ -123,7 +123,7 @@ def clean(json: Json = False) -> None:
     if json:
         emit("result", **told)
     else:
-        people().print(f"{told['texts']} prepared texts deleted, {told['bytes'] / 2**20:,.1f} MiB")
+        people().print(f"{told['texts']} prepared texts and tables deleted, {told['bytes'] / 2**20:,.1f} MiB")
 
 
 def _row(name: str) -> dict[str, Any]:

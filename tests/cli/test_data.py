@@ -82,7 +82,7 @@ def test_a_text_is_prepared_once_and_cleaned(nas, study, tmp_path):
         "bytes": 0,
     }
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []
-    assert "0 prepared texts" in nas("data", "clean").err
+    assert "0 prepared texts and tables" in nas("data", "clean").err
 
 
 def test_cleaning_deletes_nothing_of_others(nas, study, tmp_path):
