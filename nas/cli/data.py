@@ -42,7 +42,7 @@ def list_(json: Json = False) -> None:
         shown.add_row(row["name"], row["task"], "yes" if row["path"] else "no", what)
     answers().print(shown)
     if texts:
-        kept = table("prepared", "MiB", "folder")
+        kept = table("prepared data", "MiB", "folder")
         for text in texts:
             kept.add_row(text["name"], f"{text['bytes'] / 2**20:,.1f}", text["folder"])
         answers().print(kept)
