@@ -71,7 +71,8 @@ def test_a_text_is_prepared_once_and_cleaned(nas, study, tmp_path):
     assert told["folder"].startswith(str(tmp_path / "cache"))
     listed = [json.loads(line) for line in nas("data", "list", "--json").out.splitlines()]
     assert [line["folder"] for line in listed if line["type"] == "prepared"] == [told["folder"]]
-    assert "text.txt" in nas("data", "list").out
+    assert [line["name"] for line in listed if line["type"] == "prepared"] == [str(tmp_path / "text.txt")]
+    assert "prepared data" in nas("data", "list").out
     ran = nas("data", "prepare", study, "-s", "task.subwords=300")
     assert "tokens" in ran.err
     assert str(tmp_path / "cache") in ran.err
@@ -115,8 +116,8 @@ def test_a_table_is_prepared_once_and_cleaned(nas, tmp_path):
     assert (told["rows"], told["vocabulary"]) == (120, 300)
     assert told["tokens"] > 120
     assert "tokens" in nas("data", "prepare", tmp_path / "rows.toml").err
-    assert "rows.csv" in nas("data", "list").out
-    assert json.loads(nas("data", "clean", "--json").out)["texts"] == 2  # the rows, and their tokens
+    assert nas("data", "list", "--json").out.count("rows.csv") == 2  # the rows, and their tokens
+    assert json.loads(nas("data", "clean", "--json").out)["texts"] == 2
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []
 
 
