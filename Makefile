@@ -7,7 +7,7 @@ BIN := .venv/bin
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal
 
-.PHONY: search test test-fast check setup clean
+.PHONY: search test test-fast soak check setup clean
 
 search: .venv/.run
 	$(BIN)/nas search search_spaces/tiny_lm.toml
@@ -17,6 +17,9 @@ test: .venv/.dev
 
 test-fast: .venv/.dev
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not slow' --ignore=tests/parity
+
+soak: .venv/.dev
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m soak
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -349,6 +349,7 @@ def test_a_training_that_blows_up_is_a_result_and_is_not_repeated(file, tmp_path
     assert said == ["measuring 1 of 1, idle", "trained again 1 of 2", "trained again 2 of 2"]
 
 
+@pytest.mark.soak
 @pytest.mark.waits
 def test_a_real_comparison(file, tmp_path, monkeypatch, capsys):
     """Ends after two trials a run instead of after its minutes. About 50 seconds on two cores, most of it Ray."""

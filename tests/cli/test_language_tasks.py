@@ -45,7 +45,7 @@ def part_of(corpus, path):
     """Writes some hundred rows of a known data set, spread over all of it, with the columns that the task reads."""
     dataset = DATASETS[corpus]
     own = {column: name for name, column in dataset.columns.items()}
-    rows = [row for _, row in formats.parsed(fetch.content(dataset), Path(dataset.file), ())]
+    rows = [row for _, row in formats.parsed([fetch.content(dataset)], Path(dataset.file), ())]
     kept = rows[:: max(1, len(rows) // 600)]
     lines = (json.dumps({own.get(name, name): value for name, value in row.items()}) for row in kept)
     path.write_text("\n".join(lines), encoding="utf-8")

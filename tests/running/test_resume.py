@@ -40,9 +40,10 @@ def undisturbed(tmp_path_factory, quick_proposals):
     return outcome(launcher)
 
 
-def test_a_study_killed_at_two_hundred_points_is_the_undisturbed_one(tmp_path, undisturbed):
+@pytest.mark.parametrize("most", [40, pytest.param(200, marks=pytest.mark.soak)])
+def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undisturbed, most):
     generator, kills = random.Random(0), 0
-    while kills < 200:
+    while kills < most:
         launcher = Launcher(tmp_path, settings("constraints.0.max=20"), MortalStorage())
         over = False
         while not over:
@@ -62,7 +63,8 @@ def test_a_study_killed_at_two_hundred_points_is_the_undisturbed_one(tmp_path, u
         assert set(launcher.disk.trained.values()) == {1}
 
 
-def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(tmp_path, undisturbed):
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.soak)])
+def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(tmp_path, undisturbed, stride):
     writes, whole, few = 0, False, 5
     while not whole:
         launcher = Launcher(tmp_path, settings("constraints.0.max=20"))
@@ -76,7 +78,7 @@ def test_a_database_that_refuses_at_any_write_ends_the_launch_and_loses_nothing(
         assert sum(map(is_trained, launcher.rows())) == few
         assert outcome(launcher) == undisturbed[: len(launcher.rows())]
         assert set(launcher.disk.trained.values()) == {1}
-        writes += 1
+        writes += stride
     assert writes > 20
 
 
