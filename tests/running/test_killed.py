@@ -15,7 +15,7 @@ from nas.results import State
 from nas.study import open_study
 from tests.running.test_driver import EXACT, TINY
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits]
+pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.soak]
 TRIALS = 5
 STUDY = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
 
@@ -29,11 +29,11 @@ def launch(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen:
         )
 
 
-def search(folder: Path, executor: str, steps: int = 90, **variables: str) -> subprocess.Popen:
+def search(folder: Path, executor: str, steps: int = 90, cpus: int = 2, **variables: str) -> subprocess.Popen:
     corpus = folder / "corpus.txt"
     corpus.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
     settings = [*TINY, *EXACT, f"search.trials={TRIALS}", f"task.corpus={corpus}", f"train.steps={steps}"]
-    options = [part for setting in settings for part in ("-s", setting)]
+    options = ["--cpus", str(cpus), *(part for setting in settings for part in ("-s", setting))]
     return launch(folder, "search", str(STUDY), "--study", "study", "--executor", executor, *options, **variables)
 
 

@@ -75,7 +75,7 @@ def test_a_killed_driver_and_sigterm_to_the_whole_job_lose_nothing_whatever_othe
 
 
 def test_sighup_while_workers_start_puts_their_trials_back(tmp_path):
-    driver = search(tmp_path, "ray", MANY_STEPS)
+    driver = search(tmp_path, "ray", MANY_STEPS, 1)
     processes = wait_for(driver, lambda: running(tmp_path))
     os.killpg(driver.pid, signal.SIGHUP)
     code, said = ended(driver, tmp_path, processes)
@@ -84,7 +84,7 @@ def test_sighup_while_workers_start_puts_their_trials_back(tmp_path):
 
 
 def test_a_ray_that_dies_is_told_and_its_trials_are_put_back(tmp_path):
-    driver = search(tmp_path, "ray", MANY_STEPS)
+    driver = search(tmp_path, "ray", MANY_STEPS, 1)
     processes = wait_for(driver, lambda: running(tmp_path))
     next(process for process in processes if process.name() == "gcs_server").kill()
     code, said = ended(driver, tmp_path, processes)
