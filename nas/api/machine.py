@@ -91,7 +91,7 @@ def _compiler() -> Finding:
 
     if path := compiler():
         return Finding("compiler", "ok", path)
-    return Finding("compiler", "ok", "no C++ compiler: models run as they are written, and train.compile has no effect")
+    return Finding("compiler", "ok", "no C++ compiler: models run as written, and train.compile = true is refused")
 
 
 def _load() -> Finding:

@@ -1,9 +1,8 @@
 """Checks what needs a GPU. Each check is one function that returns figures or raises; `nas doctor --gpu` runs them all.
 
 To add a check, write a function that takes the device's name, and add a line to `CHECKS`. Those of training stand in
-nas.running.gpu_training_checks. Each check runs in a process
-of its own (`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process unable to use
-it.
+nas.running.gpu_training_checks. Each check runs in a process of its own
+(`python -m nas.running.gpu_checks NAME DEVICE`), since an error on a GPU may leave a process unable to use it.
 
 Shapes: B batch, T tokens, D hidden.
 """

@@ -12,9 +12,8 @@ class RecipeVersion:
 
     `rate_falls`: whether Muon's own rate is divided by √(steps / 200) beyond 200 steps. `momentum`: Muon's.
     `iteration`: how it makes the singular values of an update equal (nas.training.orthogonalisation). `per_head`:
-    whether it takes the part of each head by itself. `turns`: the steps after which it updates a matrix
-    again, unless it is cut into heads
-    (nas.training.muon).
+    whether it takes the part of each head by itself. `turns`: the steps after which it updates a matrix again, unless
+    that is cut into heads (nas.training.muon).
     """
 
     rate_falls: bool

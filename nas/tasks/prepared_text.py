@@ -68,7 +68,7 @@ def prepare(settings: TextSettings, own_symbols: Sequence[str] = (), progress: P
         splits = {name: (about["edges"][str(start)], about["edges"][str(end)]) for name, (start, end) in spans.items()}
         coder, tokens, (low, high) = restored(about["coder"]), entry.arrays["tokens"], about["plain"]
         unseen, learned = about["unseen"], about["learned"]
-    except Exception as error:
+    except Exception as error:  # a damaged file fails in ways that nobody can list
         raise token_cache.damaged(entry, error) from error
     check_length(splits, settings.context, "characters" if isinstance(coder, Characters) else "subwords")
     name = tokeniser.tokenizer

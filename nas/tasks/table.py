@@ -97,7 +97,7 @@ class TableData:
             self._first = dict(zip(ORDER, np.cumsum([0, *counts]).tolist(), strict=False))
             self._count = dict(zip(ORDER, counts, strict=True))
             self.splits = {split: self.kept("numbers", split) for split in ORDER}
-        except Exception as error:
+        except Exception as error:  # a damaged file fails in ways that nobody can list
             raise token_cache.damaged(self.entry, error) from error
         assert isinstance(coder, Subwords)
         self.subwords = coder

@@ -59,8 +59,7 @@ class DataParallel:
         self._group: ProcessGroup | None = None
 
     def begin(self, training: Mapping[str, Any]) -> ProcessGroup:
-        """Has all ranks build this training: {architecture, settings, seed, learning_rate,
-        execution}. Raises RankLost.
+        """Has all ranks build this training: {architecture, settings, seed, learning_rate, execution}. Raises RankLost.
 
         Every rank's Stepper is then to join the group that is returned.
         """
