@@ -13,7 +13,8 @@ class RecipeVersion:
     `rate_falls`: whether Muon's own rate is divided by √(steps / 200) beyond 200 steps. `momentum`: Muon's.
     `iteration`: how it makes the singular values of an update equal (nas.training.orthogonalisation). `per_head`:
     whether it takes the part of each head by itself. `turns`: the steps after which it updates a matrix again, unless
-    that is cut into heads (nas.training.muon).
+    that is cut into heads (nas.training.muon). `head_rate_falls`: whether AdamW's rate of the matrix that makes logits
+    falls with its width (nas.training.optimiser).
     """
 
     rate_falls: bool
@@ -21,13 +22,18 @@ class RecipeVersion:
     iteration: Literal["newton_schulz", "gram_newton_schulz"]
     per_head: bool
     turns: int
+    head_rate_falls: bool
 
 
 FIRST = 1
 """The version of all studies that store none: the recipe of nas 0.1 and 0.2."""
 VERSIONS = {
-    FIRST: RecipeVersion(rate_falls=False, momentum=0.95, iteration="newton_schulz", per_head=False, turns=1),
-    2: RecipeVersion(rate_falls=True, momentum=0.85, iteration="gram_newton_schulz", per_head=True, turns=2),
+    FIRST: RecipeVersion(
+        rate_falls=False, momentum=0.95, iteration="newton_schulz", per_head=False, turns=1, head_rate_falls=False
+    ),
+    2: RecipeVersion(
+        rate_falls=True, momentum=0.85, iteration="gram_newton_schulz", per_head=True, turns=2, head_rate_falls=True
+    ),
 }
 NEWEST = max(VERSIONS)
 

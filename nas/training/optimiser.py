@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from nas.models.stack import Vocabulary
 from nas.settings.recipe_versions import VERSIONS
 from nas.settings.study_settings import TrainSettings
 from nas.training.muon import Muon, blocks_of
@@ -107,7 +108,9 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
     its ratio to it.
 
     Scaling by width: Muon's rate needs none. AdamW's is divided by a layer's fan-in N, η · WIDTH / N, as the
-    effect of its update grows with N (Yang et al. 2022, arXiv:2203.03466); the others' is the same at every width.
+    effect of its update grows with N (Yang et al. 2022, arXiv:2203.03466). From recipe 2 on, that of the matrix that
+    makes logits, tied to the embedding or not, falls so too, at widths above WIDTH; the others' is the same at every
+    width.
     """
     recipe = MATRIX_LEARNING_RATES[settings.optimiser]
     version = VERSIONS[settings.recipe]
@@ -123,6 +126,9 @@ def build(model: nn.Module, settings: TrainSettings, learning_rate: float | None
     others = {name: p for name, p in named.items() if id(p) not in linear}
 
     rates = {**{name: rate * WIDTH / p.size(1) for name, p in matrices.items()}, **dict.fromkeys(others, other_rate)}
+    if version.head_rate_falls:
+        heads = {id(module.head.weight) for module in model.modules() if isinstance(module, Vocabulary)}
+        rates |= {name: other_rate * min(1, WIDTH / p.size(1)) for name, p in others.items() if id(p) in heads}
     rules: list[Muon | AdamW]
     if settings.optimiser == "adamw":
         rules = [AdamW(named, rates, settings.weight_decay)]

@@ -7,6 +7,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nas.architecture import Architecture
+from nas.models.decoder import Decoder
 from nas.settings.study_settings import TrainSettings
 from nas.training import optimiser
 
@@ -134,3 +136,26 @@ def test_muons_own_rate_falls_with_the_steps_in_recipe_2(recipe: int, steps: int
     assert muon.learning_rate == pytest.approx(expected)
     assert adamw.rates["norm.weight"] == pytest.approx(optimiser.OTHER_LEARNING_RATE * expected / 0.04)
     assert optimiser.build(Tied(), settings, learning_rate=0.03).rules[0].learning_rate == 0.03  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("optimiser_name", ["muon", "adamw"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_first_step_changes_logits_equally_at_every_width(optimiser_name: str, tied: bool) -> None:
+    changes = {hidden: _first_change(hidden, tied, optimiser_name) for hidden in (64, 128, 256, 512)}
+    assert max(changes.values()) < 2.5 * min(changes.values()), changes
+
+
+def _first_change(hidden: int, tied: bool, optimiser_name: str) -> float:
+    """Returns the mean size of what the first step of a training adds to the logits of its own batch."""
+    block = {"attention": {"kind": "softmax", "heads": 4}}
+    architecture = Architecture.model_validate({"hidden": hidden, "blocks": [block], "tied": tied})
+    torch.manual_seed(0)
+    model = Decoder(architecture, vocabulary=50, context=16)
+    tokens_BT = torch.randint(50, (4, 17))
+    settings = TrainSettings.model_validate({"optimiser": optimiser_name, "warmup": 0.0})
+    optimise = optimiser.build(model, settings)
+    before_BTV = model(tokens_BT[:, :-1])
+    torch.autograd.backward(nn.functional.cross_entropy(before_BTV.flatten(0, 1), tokens_BT[:, 1:].flatten()))
+    optimise.step()
+    with torch.no_grad():
+        return float((model(tokens_BT[:, :-1]) - before_BTV).abs().mean())
