@@ -100,16 +100,25 @@ class Learned(Places):
         super().__init__()
         self.places_CD = nn.Parameter(torch.randn(context, hidden) * 0.1)
 
+    @torch.no_grad()
+    def start_sinusoidal(self) -> None:
+        """Sets the vectors to `sinusoids`, from which near places can be told from far ones at the first step."""
+        self.places_CD.copy_(sinusoids(*self.places_CD.shape))
+
 
 class Sinusoidal(Places):
-    """Puts sin(t · 10000^(−i/(D/2))) in the first half of the vector, cos in the second (arXiv:1706.03762, §3.5)."""
+    """Adds the vectors of `sinusoids`, and learns nothing."""
 
     def __init__(self, hidden: int, context: int) -> None:
         super().__init__()
-        half = (hidden + 1) // 2
-        angle = torch.outer(torch.arange(context), 10_000.0 ** (-torch.arange(half) / half))
-        places_CD = torch.cat((angle.sin(), angle.cos()), dim=1)[:, :hidden]
-        self.register_buffer("places_CD", places_CD, persistent=False)
+        self.register_buffer("places_CD", sinusoids(context, hidden), persistent=False)
+
+
+def sinusoids(context: int, hidden: int) -> Float[Tensor, "C D"]:
+    """Returns sin(t · 10000^(−i/(D/2))) in the first half of vector t, cos in the second (arXiv:1706.03762, §3.5)."""
+    half = (hidden + 1) // 2
+    angle_CE = torch.outer(torch.arange(context), 10_000.0 ** (-torch.arange(half) / half))
+    return torch.cat((angle_CE.sin(), angle_CE.cos()), dim=1)[:, :hidden]
 
 
 ADDED = {"learned": Learned, "sinusoidal": Sinusoidal}

@@ -14,7 +14,8 @@ class RecipeVersion:
     `iteration`: how it makes the singular values of an update equal (nas.training.orthogonalisation). `per_head`:
     whether it takes the part of each head by itself. `turns`: the steps after which it updates a matrix again, unless
     that is cut into heads (nas.training.muon). `head_rate_falls`: whether AdamW's rate of the matrix that makes logits
-    falls with its width (nas.training.optimiser).
+    falls with its width (nas.training.optimiser). `sinusoidal_start`: whether learned positions start as sinusoids, not
+    drawn at random (nas.models.layers).
     """
 
     rate_falls: bool
@@ -23,16 +24,29 @@ class RecipeVersion:
     per_head: bool
     turns: int
     head_rate_falls: bool
+    sinusoidal_start: bool
 
 
 FIRST = 1
 """The version of all studies that store none: the recipe of nas 0.1 and 0.2."""
 VERSIONS = {
     FIRST: RecipeVersion(
-        rate_falls=False, momentum=0.95, iteration="newton_schulz", per_head=False, turns=1, head_rate_falls=False
+        rate_falls=False,
+        momentum=0.95,
+        iteration="newton_schulz",
+        per_head=False,
+        turns=1,
+        head_rate_falls=False,
+        sinusoidal_start=False,
     ),
     2: RecipeVersion(
-        rate_falls=True, momentum=0.85, iteration="gram_newton_schulz", per_head=True, turns=2, head_rate_falls=True
+        rate_falls=True,
+        momentum=0.85,
+        iteration="gram_newton_schulz",
+        per_head=True,
+        turns=2,
+        head_rate_falls=True,
+        sinusoidal_start=True,
     ),
 }
 NEWEST = max(VERSIONS)

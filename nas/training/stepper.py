@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.errors import UsageError
+from nas.models.layers import Learned
+from nas.settings.recipe_versions import VERSIONS
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Inputs, Task, model_of
 from nas.training import optimiser
@@ -36,7 +38,10 @@ class Stepper:
         self._seed, self._learning_rate = seed, learning_rate
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = model_of(architecture, task).to(device)
+            self.model = model_of(architecture, task)
+        if VERSIONS[settings.recipe].sinusoidal_start:
+            _start_sinusoidal(self.model)
+        self.model.to(device)
         self.optimiser = optimiser.build(self.model, settings, learning_rate or only_rate(settings))
         self.generator = torch.Generator().manual_seed(seed)
         self.execution = chosen_execution(settings, device)
@@ -101,3 +106,9 @@ def only_rate(settings: TrainSettings) -> float | None:
             help="keep one of them",
         )
     return rates[0]
+
+
+def _start_sinusoidal(model: nn.Module) -> None:
+    for part in model.modules():
+        if isinstance(part, Learned):
+            part.start_sinusoidal()
