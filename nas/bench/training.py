@@ -42,7 +42,7 @@ class Settings:
 
     seeds: int = 3
     steps: int = 2000
-    exact_steps: int = 690
+    exact_steps: int = 520
     free_steps: int = 320
     corpus: str = "tinyshakespeare"
     shape: Shape = field(default_factory=Shape)

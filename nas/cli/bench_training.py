@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 def training(
     steps: Steps = 2000,
-    exact_steps: ExactSteps = 690,
+    exact_steps: ExactSteps = 520,
     free_steps: FreeSteps = 320,
     seeds: Seeds = 3,
     out: Out = Path("reports/benchmarks/training"),
