@@ -5,6 +5,7 @@ tensors (on torch's meta device), and a pool of a thousand architectures is pric
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -39,7 +40,7 @@ class Costs:
 
     def __init__(self, vocabulary: int, context: int, batch: int = 1, head: Head = TOKENS) -> None:
         self.vocabulary, self.context, self.batch, self.head = vocabulary, context, batch, head
-        self._shells: dict[str, Cost] = {}
+        self._shells: dict[tuple[Any, ...], Cost] = {}
         self._blocks: dict[tuple[str, int, int, str, Block], Cost] = {}
         self._whole: dict[str, Cost] = {}
 
@@ -64,9 +65,11 @@ class Costs:
         such a shell.
         """
         sides = (architecture.blocks, architecture.encoder_blocks)
-        bare = architecture.model_copy(update={"blocks": (), "encoder_blocks": ()})
-        ends = [(s[0].norm, s[0].residual, s[-1].norm, s[-1].residual, {b.position for b in s}) for s in sides if s]
-        key = f"{bare!r} {[(*end[:4], sorted(end[4])) for end in ends]}"
+        bare = tuple(value for name, value in architecture if name not in ("blocks", "encoder_blocks"))
+        ends = [
+            (s[0].norm, s[0].residual, s[-1].norm, s[-1].residual, frozenset(b.position for b in s)) for s in sides if s
+        ]
+        key = (bare, *ends)
         if key not in self._shells:
             shell = self._build(architecture)
             for side in ("blocks", "encoder_blocks"):
@@ -78,12 +81,13 @@ class Costs:
     def _block(self, architecture: Architecture, side: str, block: Block) -> Cost:
         """Returns what a second block like this adds to the first."""
         key = (architecture.family, architecture.hidden, architecture.repeat, side, block)
-        if key not in self._blocks:
+        cost = self._blocks.get(key)
+        if cost is None:
             others = {"encoder_blocks": architecture.encoder_blocks[:1], "blocks": architecture.blocks[:1]}
             one = architecture.model_copy(update=others | {side: (block,)})
             two = architecture.model_copy(update=others | {side: (block, block)})
-            self._blocks[key] = self._build(two).plus(self._build(one), times=-1)
-        return self._blocks[key]
+            cost = self._blocks[key] = self._build(two).plus(self._build(one), times=-1)
+        return cost
 
     def _build(self, architecture: Architecture) -> Cost:
         key = repr(architecture)

@@ -10,6 +10,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from nas.architecture import Architecture, Block
@@ -76,7 +77,13 @@ def _of_stack(blocks: Sequence[Block]) -> dict[str, float]:
     return {name: value / len(blocks) for name, value in total.items()}
 
 
-def _fields(block: Block) -> Iterator[tuple[str, float]]:
+@lru_cache(4096)
+def _fields(block: Block) -> tuple[tuple[str, float], ...]:
+    """Returns the columns to which a block adds; a pool of architectures is made of the same few blocks."""
+    return tuple(_columns(block))
+
+
+def _columns(block: Block) -> Iterator[tuple[str, float]]:
     kind, feed_forward = block.attention.kind, block.feed_forward
     for name in type(block.attention).model_fields:
         if name != "kind":

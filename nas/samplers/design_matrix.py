@@ -54,7 +54,7 @@ class DesignMatrix:
     def candidate(self, trial: ObservedTrial) -> Candidate | None:
         """Returns the candidate that was tried; None if it is not described."""
         known = self._observed.get(trial.number)
-        if known is None or (known[0].params, known[0].distributions) != (trial.params, trial.distributions):
+        if known is None or not (known[0] is trial or _same_choices(known[0], trial)):
             self._observed[trial.number] = known = (trial, self._found(trial))
         return known[1]
 
@@ -115,6 +115,10 @@ class DesignMatrix:
             if any(name not in trial.params or trial.params[name] != value for name, value in found.params.items()):
                 return None
         return found if all(map(math.isfinite, self.cheap_of(found).values())) else None
+
+
+def _same_choices(known: ObservedTrial, trial: ObservedTrial) -> bool:
+    return known.params == trial.params and known.distributions == trial.distributions
 
 
 def _centre_and_spread(known_NK: Floats) -> tuple[Floats, Floats]:

@@ -26,6 +26,8 @@ FRONT_LIMITS = {1: 1, 2: 128, 3: 32, 4: 14, 5: 10, 6: 6, 7: 5, 8: 4}
 FEWEST_KEPT = 2
 """So many points are kept with more objectives: they give about M² / 2 boxes."""
 
+AT_ONCE = 2**15
+"""So many numbers, of candidates times boxes, stay within a processor's cache."""
 USUAL_EXPONENT = 64
 """Powers of two up to this are usual: the product of ten objectives does not overflow."""
 LARGEST_LOG = 700.0
@@ -105,16 +107,25 @@ def expected_improvement(beliefs: Sequence[Belief], front_NM: Floats, reference_
 
     Objectives in very large or very small units count in others, so that no product overflows or vanishes.
     """
-    boxes = split(thin(front_NM, reference_M), reference_M)
-    product_CK: Floats | None = None
-    for m, belief in enumerate(beliefs):
-        psi_CE = _in_usual_units(belief.shortfall(boxes.edges[m]))
-        widths_CK = psi_CE[:, boxes.upper_KM[:, m]] - psi_CE[:, boxes.lower_KM[:, m]]
-        product_CK = widths_CK if product_CK is None else product_CK * widths_CK
-    if product_CK is None:
+    if not beliefs:
         raise ValueError("at least one objective is needed")
-    improvement_C: Floats = product_CK.sum(axis=1)
+    boxes = split(thin(front_NM, reference_M), reference_M)
+    psi_MCE = [_in_usual_units(belief.shortfall(edges_E)) for belief, edges_E in zip(beliefs, boxes.edges, strict=True)]
+    count = len(psi_MCE[0])
+    improvement_C = np.empty(count)
+    step = max(1, AT_ONCE // max(1, len(boxes.lower_KM)))
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        improvement_C[part] = _volumes([psi_CE[part] for psi_CE in psi_MCE], boxes).sum(axis=1)
     return improvement_C
+
+
+def _volumes(psi_MCE: Sequence[Floats], boxes: Boxes) -> Floats:
+    """Returns what each box is expected to add, (C, K)."""
+    product_CK = np.ones(())
+    for psi_CE, lower_K, upper_K in zip(psi_MCE, boxes.lower_KM.T, boxes.upper_KM.T, strict=True):
+        product_CK = product_CK * (psi_CE[:, upper_K] - psi_CE[:, lower_K])
+    return product_CK
 
 
 def _in_usual_units(psi_CE: Floats) -> Floats:
@@ -173,8 +184,11 @@ def _slabs(points: list[Ranks], ends: list[int]) -> list[RankBox]:
 
 
 def _front_of(points: list[Ranks]) -> list[Ranks]:
+    """Returns the distinct non-dominated points in order."""
     kept: list[Ranks] = []
     for point in sorted(set(points)):
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in kept):
+        # Of two objectives, the first one rises, so that the last one kept is the lowest in the second.
+        rivals = kept[-1:] if len(point) == 2 else kept
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in rivals):
             kept.append(point)
     return kept

@@ -23,7 +23,18 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.samplers.candidates import PLAIN, Candidate, RandomChooser, SpaceFunction, draw_candidate, key_of, neighbour
+from nas.samplers.candidates import (
+    PLAIN,
+    Candidate,
+    KnownChoices,
+    RandomChooser,
+    SpaceFunction,
+    draw_candidate,
+    key_of,
+    neighbour,
+)
+from nas.samplers.scorer import Scorer
+from nas.samplers.shared_pool import SharedPool, shared_pool
 from nas.samplers.study_model import CheapFunctions, StudyModel
 from nas.samplers.trial_history import ENQUEUED, PROPOSED, TrialHistory
 
@@ -53,8 +64,9 @@ class ParetoSampler(BaseSampler):
     that, the best of those repeat. Parameters that the space lacks are drawn at random.
 
     Each proposal depends only on the seed, the trial's number (or `stream`) and the other trials, never on earlier
-    proposals. So a study that is loaded again continues as if it had never stopped. Several threads may use one
-    sampler, and one sampler may serve several studies in turn.
+    proposals. So a study that is loaded again continues as if it had never stopped. While 16 or more trials run, some
+    proposals in a row share one pool, and depend on when that was made (nas.samplers.shared_pool). Several threads may
+    use one sampler, and one sampler may serve several studies in turn.
 
     With more than 4 objectives a part of the front stands for all of it: 10 points with 5, 2 with 9 and more.
 
@@ -88,12 +100,14 @@ class ParetoSampler(BaseSampler):
         self._lock = threading.RLock()
         self._study: tuple[BaseStorage, int] | None = None
         self._model: StudyModel | None = None
+        self._shared: SharedPool | None = None
+        self._choices = KnownChoices()
         self._chosen: dict[int, tuple[int, Candidate]] = {}
         """Thread → the trial for which it proposes, and the proposal."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what was computed from a study, since that is computed again."""
-        gathered = ("_lock", "_study", "_model", "_chosen")
+        gathered = ("_lock", "_study", "_model", "_chosen", "_shared", "_choices")
         return {name: value for name, value in vars(self).items() if name not in gathered}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -171,42 +185,66 @@ class ParetoSampler(BaseSampler):
         space = self.space or ((asked or model.shown_space()) if model.ready else None)
         if space is None:
             return None
+        if shared := self._from_shared_pool(model):
+            return self._expecting(study, trial, *shared)
         pool = self._pool(space, model, generator)
         if len(pool) < 2:
             return pool[0] if pool else None
+        if model.many and self.space and self._free(pool[:1], model):
+            self._shared = shared_pool(model, pool)
+            if shared := self._shared.propose():
+                return self._expecting(study, trial, *shared)
         if not model.ready:
             return model.furthest(pool, generator)
-        scorer = model.scorer()
+        scorer = Scorer(model)
         score_C = scorer.scores(pool)
         best = pool[int(score_C.argmax())] if score_C.max() > -math.inf else model.furthest(pool, generator)
-        study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, scorer.expected(best))
-        return best
+        return self._expecting(study, trial, best, scorer.expected(best))
+
+    def _from_shared_pool(self, model: StudyModel) -> tuple[Candidate, list[float] | None] | None:
+        """Returns the next proposal of the pool that earlier ones came from, while that one still holds."""
+        if self._shared and self._shared.serves(model):
+            return self._shared.propose()
+        self._shared = None
+        return None
+
+    def _expecting(
+        self, study: Study, trial: FrozenTrial, candidate: Candidate, expected: list[float] | None
+    ) -> Candidate:
+        if expected is not None:
+            study._storage.set_trial_system_attr(trial._trial_id, PREDICTED, expected)
+        return candidate
 
     def _pool(self, space: SpaceFunction, model: StudyModel, generator: random.Random) -> list[Candidate]:
         """Draws from the space and from the neighbours of the front: new candidates, if any are left."""
         found = list(model.base)
-        found += [draw_candidate(space, RandomChooser(generator)) for _ in range(FRESH if self.space else BASE_POOL)]
+        found += self._draws(space, generator, FRESH if self.space else BASE_POOL)
         if parents := model.parents():
-            found += [neighbour(space, parents[i % len(parents)], generator) for i in range(NEIGHBOURS)]
+            choices = self._choices
+            found += [neighbour(space, parents[i % len(parents)], generator, choices) for i in range(NEIGHBOURS)]
         free = self._free(found, model)
         if not free:
-            found += [draw_candidate(space, RandomChooser(generator)) for _ in range(BASE_POOL)]
+            found += self._draws(space, generator, BASE_POOL)
             free = self._free(found, model)
         return free or [c for c in {c.key: c for c in found}.values() if model.may_be_proposed(c)]
+
+    def _draws(self, space: SpaceFunction, generator: random.Random, count: int) -> list[Candidate]:
+        return [draw_candidate(space, RandomChooser(generator, known=self._choices)) for _ in range(count)]
 
     def _free(self, candidates: Sequence[Candidate], model: StudyModel) -> list[Candidate]:
         """Returns the distinct candidates that no trial has and that may be proposed."""
         history = model.history
-        taken = history.taken | {key_of(trial.params) for trial in history.open}
+        opened = {key_of(trial.params) for trial in history.open}
         distinct = {candidate.key: candidate for candidate in candidates}
-        return [c for key, c in distinct.items() if key not in taken and model.may_be_proposed(c)]
+        free = (c for key, c in distinct.items() if key not in history.taken and key not in opened)
+        return [c for c in free if model.may_be_proposed(c)]
 
     def _up_to_date(self, study: Study, trial: FrozenTrial) -> StudyModel:
         known = self._study is not None and self._study[0] is study._storage and self._study[1] == study._study_id
         if self._model is None or not known:
             logarithmic = [False] * len(study.directions) if self._logarithmic is None else self._logarithmic
             self._check(len(study.directions), len(logarithmic))
-            self._study = (study._storage, study._study_id)
+            self._study, self._shared = (study._storage, study._study_id), None
             base = self._base() if self.space else []
             history = TrialHistory(study.directions, logarithmic)
             self._model = StudyModel(history, self._functions, self._features, self.space, base, self.n_startup_trials)
@@ -224,7 +262,7 @@ class ParetoSampler(BaseSampler):
         """Makes the draws that stay the same for the whole study, so that they are made and described once."""
         assert self.space is not None
         generator = random.Random(f"{self.seed}:base")
-        found = (draw_candidate(self.space, RandomChooser(generator)) for _ in range(BASE_POOL))
+        found = self._draws(self.space, generator, BASE_POOL)
         return list({candidate.key: candidate for candidate in found}.values())
 
     def _generator(self, trial: FrozenTrial, purpose: str) -> random.Random:

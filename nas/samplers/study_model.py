@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from nas.samplers import gaussian_process
 from nas.samplers.candidates import Candidate, Key, SpaceFunction, space_from_trials
 from nas.samplers.design_matrix import DesignMatrix
 from nas.samplers.encoding import MOST_CACHED
-from nas.samplers.hypervolume_improvement import Exact, LogNormal, expected_improvement
+from nas.samplers.gaussian_process import Process
 from nas.samplers.outliers import OutlierScale, scale_of
-from nas.samplers.point_sets import Floats, near_front, nearest_distance, reference_point
+from nas.samplers.point_sets import Floats, near_front, nearest_distance
 from nas.samplers.surrogate import Observations, Surrogate, kernel, thinned
 from nas.samplers.trial_history import ObservedTrial, TrialHistory
 
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
+MANY, SHARED = 16, 8
+"""With so many running trials, what was computed is kept until one trial has ended for each `SHARED` running ones."""
 BOUND_SDS = 2.33
 """The bound's distance below the mean in standard deviations: 1 trial in 100 is better, if the surrogate is right.
 """
@@ -30,6 +33,8 @@ LIMIT = 0.0
 """A violation up to this counts as none."""
 COST_WEIGHT = 0.5
 """The improvement is divided by the cost to this power."""
+
+Prediction = Surrogate | Process
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,20 @@ class StudyModel:
         )
         self._kernels: dict[str, tuple[tuple[int, int], Any]] = {}
         self._costs: dict[Key, float] = {}
+        self._allowed: dict[Key, bool] = {}
         self._scales: tuple[int, list[OutlierScale]] = (-1, [])
+        self._kept: dict[int, tuple[int, Process]] = {}
+        """Objective → how many trials had ended, and the surrogate of bounds that was made then."""
         self.base = [candidate for candidate in base if self.may_be_proposed(candidate)]
+
+    @property
+    def many(self) -> bool:
+        """Tells whether so many trials run that a result more or less changes little. Then faster forms are used."""
+        return len(self.history.open) >= MANY
+
+    def outdated(self, ended: int) -> bool:
+        """Tells whether what was made when `ended` trials had ended is to be made again."""
+        return self.history.ended - ended > (len(self.history.open) // SHARED if self.many else 0)
 
     @property
     def ready(self) -> bool:
@@ -74,9 +91,13 @@ class StudyModel:
 
     def may_be_proposed(self, candidate: Candidate) -> bool:
         """Tells whether a candidate's cheap objectives are known and its known limits kept."""
-        if not all(map(math.isfinite, self.design.cheap_of(candidate).values())):
-            return False
-        return all(limit(candidate.configuration) <= 0 for limit in self.functions.limits.values())
+        if candidate.key not in self._allowed:
+            if len(self._allowed) > MOST_CACHED:
+                self._allowed.clear()
+            known = all(map(math.isfinite, self.design.cheap_of(candidate).values()))
+            limits = self.functions.limits.values()
+            self._allowed[candidate.key] = known and all(limit(candidate.configuration) <= 0 for limit in limits)
+        return self._allowed[candidate.key]
 
     def furthest(self, pool: Sequence[Candidate], generator: random.Random) -> Candidate:
         """Returns the candidate least like the trials so far, relative to its cost; for the very first trial, the
@@ -100,11 +121,6 @@ class StudyModel:
         """Returns what the finished trials show of the space."""
         return space_from_trials((trial.params, trial.distributions) for trial in self.history.done if trial.complete)
 
-    def scorer(self) -> "Scorer":
-        """Returns what scores candidates, as things stand."""
-        surrogates = self._surrogates()
-        return Scorer(self, surrogates, self._front(surrogates))
-
     def bound(self, trial: ObservedTrial, known: Sequence[float | None]) -> list[float] | None:
         """Returns a trial's objectives, with known values where there are any and optimistic bounds elsewhere.
         None for a trial that is not described, and while too few trials are trained.
@@ -118,8 +134,18 @@ class StudyModel:
             if math.isnan(value) and m in self.functions.cheap:
                 values[m] = self.design.cheap_of(candidate)[m]
             elif math.isnan(value):
-                values[m] = float(self._surrogate(m).predict(row_1D).below(BOUND_SDS)[0])
+                values[m] = float(self._bounding(m).predict(row_1D).below(BOUND_SDS)[0])
         return self.history.external(values)
+
+    def _bounding(self, m: int) -> Prediction:
+        """Returns the surrogate of bounds. While many trials run, it is kept for some results, and expectations of
+        other running trials do not narrow it.
+        """
+        if not self.many:
+            return self._surrogate(m)
+        if m not in self._kept or self.outdated(self._kept[m][0]):
+            self._kept[m] = self.history.ended, Process(self._observed_so_far(m)[0], self._kernel_of(m))
+        return self._kept[m][1]
 
     def scales(self) -> list[OutlierScale]:
         """Returns the scale of each objective: that of the finished trials' values and the base's known ones."""
@@ -134,16 +160,26 @@ class StudyModel:
             return column
         return np.concatenate([column, [self.design.cheap_of(candidate)[m] for candidate in self.base]])
 
-    def _surrogates(self) -> dict[int, Surrogate]:
+    def surrogates(self) -> dict[int, Prediction]:
         """Makes a surrogate for each objective that is not cheap."""
         return {m: self._surrogate(m) for m in range(len(self.history.directions)) if m not in self.functions.cheap}
 
-    def _surrogate(self, m: int) -> Surrogate:
+    def _surrogate(self, m: int) -> Prediction:
         """Fits one surrogate. A running trial counts with its last rung.
 
         A running trial without a value counts as if it turned out as expected, so that the next proposal is another.
         """
-        scale = self.scales()[m]
+        (seen, waiting), fitted = self._observed_so_far(m), self._kernel_of(m)
+        if not waiting:
+            return Process(seen, fitted) if self.many else Surrogate(seen, fitted)
+        rows_PD = self.design.rows(waiting)
+        if self.many:
+            return Process(seen, fitted, believed_BD=rows_PD)
+        believed = Observations(rows_PD, Surrogate(seen, fitted).smoothed(rows_PD), np.zeros(len(waiting)))
+        return Surrogate(seen.joined(believed), fitted)
+
+    def _observed_so_far(self, m: int) -> tuple[Observations, list[Candidate]]:
+        """Returns the values of finished trials and those at rungs, then the running trials without either."""
         seen, waiting, going = self._observed(m), list[Candidate](), list[tuple[Candidate, float, float]]()
         for trial in self.history.open:
             candidate, told = self.design.candidate(trial), self.history.expected(trial, m)
@@ -154,14 +190,11 @@ class StudyModel:
         if going:
             y_P, spread_P = np.array([told for _, *told in going]).T
             rows_PD = self.design.rows([candidate for candidate, _, _ in going])
-            seen = seen.joined(Observations(rows_PD, scale.apply(y_P), spread_P))
-        fitted = self._kernel(f"objective {m}", self.history.values_NM[:, m])
-        surrogate = Surrogate(seen, fitted)
-        if not waiting:
-            return surrogate
-        rows_PD = self.design.rows(waiting)
-        believed = Observations(rows_PD, surrogate.smoothed(rows_PD), np.zeros(len(waiting)))
-        return Surrogate(seen.joined(believed), fitted)
+            seen = seen.joined(Observations(rows_PD, self.scales()[m].apply(y_P), spread_P))
+        return seen, waiting
+
+    def _kernel_of(self, m: int) -> Any:
+        return self._kernel(f"objective {m}", self.history.values_NM[:, m])
 
     def _observed(self, m: int) -> Observations:
         """Returns the values of the finished trials that are known, or extrapolated from their last rung."""
@@ -187,10 +220,11 @@ class StudyModel:
         state = (count, self.design.version)
         if what not in self._kernels or self._kernels[what][0] != state:
             scale = scale_of(y_N[told[:count]])
-            self._kernels[what] = (state, kernel(self._told(scale.apply(y_N), scale.doubt(y_N), count)))
+            find = gaussian_process.kernel if self.many else kernel
+            self._kernels[what] = (state, find(self._told(scale.apply(y_N), scale.doubt(y_N), count)))
         return self._kernels[what][1]
 
-    def _front(self, surrogates: Mapping[int, Surrogate]) -> Floats:
+    def front(self, surrogates: Mapping[int, Prediction]) -> Floats:
         """Returns the points near the front, with the noise of training removed, and running trials at their expected
         values.
         """
@@ -229,7 +263,7 @@ class StudyModel:
                 scale = scale_of(violations_N[told_N], LIMIT)
                 limit = float(scale.apply([LIMIT])[0])
                 told = self._told(scale.apply(violations_N), scale.doubt(violations_N))
-                surrogate = Surrogate(told, fitted, limit)
+                surrogate = (Process if self.many else Surrogate)(told, fitted, limit)
                 log_C += surrogate.predict(rows_CD).log_below(limit)
         return log_C
 
@@ -242,7 +276,8 @@ class StudyModel:
         if (np.isfinite(log_N) & self.design.mask_N()).sum() >= FEWEST_COMPLETE:
             scale = scale_of(log_N)
             told = self._told(scale.apply(log_N), scale.doubt(log_N))
-            cost_C = np.exp(Surrogate(told, self._kernel("cost", log_N)).smoothed(rows_CD))
+            surrogate = (Process if self.many else Surrogate)(told, self._kernel("cost", log_N))
+            cost_C = np.exp(surrogate.smoothed(rows_CD))
         elif self.functions.cost:
             cost_C = np.array([self._told_cost(self.functions.cost, candidate) for candidate in pool])
         else:
@@ -257,42 +292,6 @@ class StudyModel:
         if candidate.key not in self._costs:
             self._costs[candidate.key] = cost(candidate.configuration)
         return self._costs[candidate.key]
-
-
-class Scorer:
-    """Scores candidates by their expected hypervolume improvement, relative to their cost."""
-
-    def __init__(self, model: StudyModel, surrogates: Mapping[int, Surrogate], front_NM: Floats) -> None:
-        self.model, self.surrogates, self.front_NM = model, surrogates, front_NM
-        self.reference_M = self._reference()
-
-    def scores(self, pool: Sequence[Candidate]) -> Floats:
-        """Returns (C,), logarithms; −∞ for candidates that cannot improve on the front."""
-        rows_CD = self.model.design.rows(pool)
-        improvement_C = expected_improvement(self._beliefs(pool, rows_CD), self.front_NM, self.reference_M)
-        with np.errstate(divide="ignore"):
-            score_C: Floats = np.log(np.maximum(improvement_C, 0.0)) - np.log(self.model.cost(pool, rows_CD))
-        return score_C + self.model.log_feasible(rows_CD)
-
-    def expected(self, candidate: Candidate) -> list[float]:
-        """Returns the expected values of its objectives."""
-        beliefs = self._beliefs([candidate], self.model.design.rows([candidate]))
-        return self.model.history.external([float(belief.mean()[0]) for belief in beliefs])
-
-    def _beliefs(self, pool: Sequence[Candidate], rows_CD: Floats) -> list[Exact | LogNormal]:
-        return [
-            self.surrogates[m].predict(rows_CD) if m in self.surrogates else Exact(self.model.cheap_values(m, pool))
-            for m in range(len(self.model.history.directions))
-        ]
-
-    def _reference(self) -> Floats:
-        """Returns a point beyond the worst known value of each objective, since a trial that is worst in one may be
-        best in another.
-        """
-        history, scales = self.model.history, self.model.scales()
-        values_NM = history.values_NM[history.complete_N]
-        columns = [scale.apply(self.model.with_base(m, values_NM[:, m])) for m, scale in enumerate(scales)]
-        return reference_point(np.array([c.min() for c in columns]), np.array([c.max() for c in columns]))
 
 
 def scheduled(count: int) -> int:

@@ -15,7 +15,7 @@ Shapes: N observations, C candidates, D features.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.optimize
@@ -27,6 +27,8 @@ from nas.samplers.hypervolume_improvement import LogNormal, exp
 from nas.samplers.point_sets import Floats, Indexes
 
 MOST_POINTS = 128
+LEAST_NOISE, LEAST_VARIANCE = 1e-9, 1e-8
+"""The least variances of an observation's error and of a prediction, on the scale of the targets."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,36 @@ class Observations:
         )
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Holds what a Gaussian process learns: (log(y − shift) − centre) / scale, and how that is read back.
+
+    `noise_N` is the variance of each target that comes from an extrapolated value.
+    """
+
+    t_N: Floats
+    noise_N: Floats
+    shift: float
+    centre: float
+    scale: float
+
+    @classmethod
+    def of(cls, seen: Observations, least: float = math.inf) -> Self:
+        """Makes the targets of these observations; `least` counts as possible even if nothing so low was seen."""
+        shift = shift_of(seen.y_N, least)
+        t_N = np.log(seen.y_N - shift)
+        centre, scale = float(t_N.mean()), _spread(t_N)
+        noise_N = (seen.spread_N / (seen.y_N - shift) / scale) ** 2
+        return cls((t_N - centre) / scale, noise_N, shift, centre, scale)
+
+    def values(self, mean_C: Floats) -> Floats:
+        """Returns the medians, in the unit of y."""
+        return exp(mean_C * self.scale + self.centre) + self.shift
+
+    def prediction(self, mean_C: Floats, sd_C: Floats) -> LogNormal:
+        return LogNormal(mean_C * self.scale + self.centre, sd_C * self.scale, self.shift)
+
+
 class Surrogate:
     """Predicts with a Gaussian process, whose kernel comes from the observations `fitted`, predictions from `seen`.
 
@@ -56,24 +88,20 @@ class Surrogate:
 
     def __init__(self, seen: Observations, kernel: Any, least: float = math.inf) -> None:
         """`least` is a value that counts as possible even if nothing so low was seen."""
-        self.shift = shift_of(seen.y_N, least)
-        t_N = np.log(seen.y_N - self.shift)
-        self._centre, self._scale = float(t_N.mean()), _spread(t_N)
-        noise_N = (seen.spread_N / (seen.y_N - self.shift) / self._scale) ** 2
-        self._gp = GaussianProcessRegressor(kernel, alpha=noise_N + 1e-9, optimizer=None)
-        self._gp.fit(seen.features_ND, (t_N - self._centre) / self._scale)
+        self.targets = Targets.of(seen, least)
+        self._gp = GaussianProcessRegressor(kernel, alpha=self.targets.noise_N + LEAST_NOISE, optimizer=None)
+        self._gp.fit(seen.features_ND, self.targets.t_N)
         self._noise = float(kernel.k2.noise_level)
 
     def predict(self, features_CD: Floats) -> LogNormal:
         """Predicts the true value, without the noise of a single training."""
         mean_C, sd_C = self._gp.predict(features_CD, return_std=True)
-        sd_C = np.sqrt(np.maximum(sd_C**2 - self._noise, 1e-8))
-        return LogNormal(mean_C * self._scale + self._centre, sd_C * self._scale, self.shift)
+        return self.targets.prediction(mean_C, np.sqrt(np.maximum(sd_C**2 - self._noise, LEAST_VARIANCE)))
 
     def smoothed(self, features_CD: Floats) -> Floats:
         """Returns the median of the prediction: the observations with their noise removed."""
         mean_C: NDArray[np.float64] = self._gp.predict(features_CD)
-        return exp(mean_C * self._scale + self._centre) + self.shift
+        return self.targets.values(mean_C)
 
 
 def thinned(y_N: Floats) -> Indexes:
@@ -106,18 +134,19 @@ def kernel(fitted: Observations) -> Any:
 
     It always starts from the same parameters, so the outcome depends on the observations alone.
     """
-    start = (
+    targets = Targets.of(fitted)
+    gp = GaussianProcessRegressor(start_kernel(), alpha=targets.noise_N + LEAST_NOISE, optimizer=None)
+    gp.fit(fitted.features_ND, targets.t_N)
+    return _likeliest(gp)
+
+
+def start_kernel() -> Any:
+    """Returns the kernel with the parameters from which every fit starts, and their bounds."""
+    return (
         ConstantKernel(1.0, (0.05, 50)) * Matern(2.0, (0.3, 20), nu=2.5)
         + ConstantKernel(1.0, (0.01, 50)) * RBF(5.0, (2, 100))
         + WhiteKernel(1e-2, (1e-6, 1))
     )
-    shift = shift_of(fitted.y_N)
-    t_N = np.log(fitted.y_N - shift)
-    scale = _spread(t_N)
-    noise_N = (fitted.spread_N / (fitted.y_N - shift) / scale) ** 2 + 1e-9
-    gp = GaussianProcessRegressor(start, alpha=noise_N, optimizer=None)
-    gp.fit(fitted.features_ND, (t_N - t_N.mean()) / scale)
-    return _likeliest(gp)
 
 
 def _likeliest(gp: GaussianProcessRegressor) -> Any:

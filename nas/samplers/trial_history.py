@@ -92,6 +92,8 @@ class TrialHistory:
         self.constraints: dict[str, None] = {}
         """The names of the constraints, in order of appearance."""
         self._seen, self._first_open = set[int](), 0
+        self._under_way: dict[int, tuple[FrozenTrial, ObservedTrial]] = {}
+        """The running trials by number, as Optuna returned them and as they were read."""
         self._values, self._last = GrowingArray(len(directions)), GrowingArray(1 + len(directions))
         self._marks = GrowingArray(3)
 
@@ -107,8 +109,14 @@ class TrialHistory:
                 self._keep(self.read(trial))
         while self._first_open in self._seen:
             self._first_open += 1
-        under_way = [self.read(t) for t in trials if not t.state.is_finished()]
-        self.open = [trial for trial in under_way if trial.params]
+        under_way = {t.number: (t, self._reading(t)) for t in trials if not t.state.is_finished()}
+        self._under_way = under_way
+        self.open = [observed for _, observed in under_way.values() if observed.params]
+
+    @property
+    def ended(self) -> int:
+        """Returns how many trials have ended, failed ones too."""
+        return len(self._seen)
 
     @property
     def values_NM(self) -> Floats:
@@ -191,6 +199,11 @@ class TrialHistory:
                 for at, rung_M in trial.rungs:
                     if math.isfinite(rung_M[m]):
                         curve.add(at, rung_M[m], trial.values_M[m])
+
+    def _reading(self, trial: FrozenTrial) -> ObservedTrial:
+        """Reads a running trial, once for each object that Optuna makes of it: its storages never change one."""
+        known, observed = self._under_way.get(trial.number, (None, None))
+        return observed if known is trial and observed is not None else self.read(trial)
 
     def read(self, trial: FrozenTrial) -> ObservedTrial:
         """Reads the values of a trial, as it now stands."""

@@ -127,6 +127,8 @@ class _Stack:
             {"attention": kind, **_labels(r)} for kind, rests in menu.rests.items() for r in rests
         )
         self.cross = _CrossRows(menu.crosses)
+        self._blocks: dict[tuple[int, int, int], Block] = {}
+        """The blocks made so far, by the identities of the parts, all of which the tables above hold."""
 
     def size(self, hidden: int, depth: int) -> int:
         return self.menu.size(hidden) ** depth if self.mixed else self.menu.size(hidden)
@@ -151,9 +153,11 @@ class _Stack:
         given = {"attention": kind}
         rest = self.rests.pick(picker, given, f"{prefix}{{}}", lambda a, name: _of_rest(found(a), name))
         cross = self.cross.pick(picker, hidden, prefix, lambda a: found(a).cross)
-        spec, position = mixer["spec"]
-        block: Block = rest["rest"].around(spec, position, cross)
-        return block
+        key = (id(mixer), id(rest), id(cross))
+        if key not in self._blocks:
+            spec, position = mixer["spec"]
+            self._blocks[key] = rest["rest"].around(spec, position, cross)
+        return self._blocks[key]
 
 
 class _LstmStack:

@@ -7,6 +7,7 @@ change within a study, as Optuna demands. A choice with only one option is not a
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Protocol
 
@@ -100,6 +101,29 @@ class ReplayPicker:
 Choices = tuple[tuple[str, Any], ...]
 
 
+@dataclass
+class _Place:
+    """Holds a place on the way through a table: what was chosen, and what is picked next.
+
+    `following` holds the places after each value.
+    """
+
+    chosen: Choices
+    column: str | None
+    marks: str
+    options: list[Any]
+    row: Mapping[str, Any]
+    """The first row that is left."""
+    following: "dict[Any, _Place]" = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def named(self, name: str) -> str:
+        """Returns the name of the column in that form, with its marks."""
+        if name not in self._names:
+            self._names[name] = name.format(self.column) + self.marks
+        return self._names[name]
+
+
 class CombinationTable:
     """Holds valid combinations of named values, picked column by column among the rows that are left.
 
@@ -110,19 +134,32 @@ class CombinationTable:
         self.rows = list(rows)
         self.columns = [name for name in self.rows[0] if name not in ("spec", "rest")] if self.rows else []
         # A search draws hundreds of architectures for each that it trains, with the same few beginnings.
-        self._marks, self._offer, self._left = cache(self._find_marks), cache(self._find_offer), cache(self._find_left)
+        self._marks, self._left = cache(self._find_marks), cache(self._find_left)
+        self._beginnings: dict[Choices, _Place] = {}
 
     def pick(
         self, picker: Picker, given: Mapping[str, Any], name: str, lookup: Callable[[Architecture, str], Any]
     ) -> Mapping[str, Any]:
         """Picks a row, out of those with the given values; `name` has a place for the column's name."""
-        chosen = dict(given)
-        for column in (c for c in self.columns if c not in given):
-            marks, options = self._offer(column, tuple(chosen.items()))
-            chosen[column] = picker.pick(name.format(column) + marks, options, partial(_look, lookup, column))
-        return self._left(tuple(chosen.items()))[0]
+        beginning = tuple(given.items())
+        place = self._beginnings.get(beginning)
+        if place is None:
+            place = self._beginnings[beginning] = self._place(beginning)
+        while place.column is not None:
+            value = picker.pick(place.named(name), place.options, partial(_look, lookup, place.column))
+            following = place.following.get(value)
+            if following is None:
+                following = place.following[value] = self._place((*place.chosen, (place.column, value)))
+            place = following
+        return place.row
 
-    def _find_offer(self, column: str, chosen: Choices) -> tuple[str, list[Any]]:
+    def _place(self, chosen: Choices) -> "_Place":
+        """Returns what is to be picked after these choices: the next column, or nothing but the row that is left."""
+        column = next((c for c in self.columns if c not in dict(chosen)), None)
+        marks, options = self._offer(column, chosen) if column is not None else ("", [])
+        return _Place(chosen, column, marks, options, self._left(chosen)[0])
+
+    def _offer(self, column: str, chosen: Choices) -> tuple[str, list[Any]]:
         """Returns what is added to the column's name after these choices, and the values left to it."""
         values = dict(chosen)
         marks = ",".join(f"{key}={values[key]}" for key in self._marks(column, tuple(values)))
