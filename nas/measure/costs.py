@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from nas import models
 from nas.architecture import Architecture, Block
 from nas.measure.cheap import KIB
 from nas.measure.latency import Generator, Reader
 from nas.models import TOKENS, Head
+
+WEIGHTS = (torch.empty, torch.randn)
+"""The functions with which models make weights."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,26 @@ class Costs:
     def _build(self, architecture: Architecture) -> Cost:
         key = repr(architecture)
         if key not in self._whole:
-            with torch.device("meta"):
+            with Unfilled():
                 model = models.build(architecture, self.vocabulary, self.context, self.head)
             generator = model if isinstance(model, Generator) else Reader(model)
             params = sum(p.numel() for p in model.parameters() if p.requires_grad)
             state = generator.state_bytes(self.batch, self.context)
             self._whole[key] = Cost(params, generator.flops(self.context), state)
         return self._whole[key]
+
+
+class Unfilled(TorchFunctionMode):
+    """Gives weights a shape and no values. Tables, such as those of positions, are made as usual.
+
+    With everything on the meta device, torch would load its compiler, and sympy, to draw first values, to scale them
+    and to fill tables: a second of the start.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return options["tensor"]
+        if func is Tensor.div_ and args[0].is_meta:
+            return args[0]
+        return func(*args, **{**options, "device": "meta"} if func in WEIGHTS else options)

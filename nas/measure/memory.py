@@ -62,6 +62,11 @@ class StorageMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
             self._count(tensor)
         self.peak = self.live
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keeps torch from importing its compiler at the first operator, which takes a second of a worker's start."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in tree_iter((args, kwargs, result)):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,3 +133,24 @@ with torch.inference_mode():
     resident, counted = map(float, printed.split())
     assert counted > 240
     assert resident == pytest.approx(counted, rel=0.1)
+
+
+COMPILER = """
+import sys
+from pathlib import Path
+from nas.measure.memory import peak_mib
+from nas.measure.costs import Costs
+from nas.settings import study_file
+from torch import nn, ones
+file = study_file.load({path!r})
+Costs(100, 64).metrics(file.baseline_designs()[0])
+assert peak_mib(lambda: ones(1).exp(), nn.Linear(2, 2)) > 0
+print({"torch._dynamo", "sympy"} & set(sys.modules))
+"""
+
+
+def test_sizes_and_memory_are_known_without_the_compiler_of_torch():
+    path = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
+    script = COMPILER.replace("{path!r}", repr(str(path)))
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
