@@ -30,36 +30,79 @@ def measure(
     typical: tuple[int, int] | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> dict[str, float]:
-    """Returns metrics by their names in `nas.results.METRICS`, with spreads beside the timed ones, and `contended` (1.0
-    or 0.0). Where `contended` is 1.0, the fastest round is stored as NAME_best too.
+    """Returns what `times` and then `counts` return. The caller holds `DeviceLock.measuring()`."""
+    timed = times(model, vocabulary, context, settings, device, typical, should_stop)
+    return timed | counts(model, vocabulary, context, settings, device, training_step, typical)
 
-    The model is on `device` already, and the caller holds `DeviceLock.measuring()`. `training_step` does one forward
-    and backward pass and one optimiser step on this very model, which changes it: measure a copy. Without it the model
-    stays unchanged, and `peak_training_mib` is absent. `typical` gives the tokens that are read at once, and those then
-    written one by one; by default each is half of the context. A model that does not write reads them all. Raises
-    MeasuringStopped soon after `should_stop` says so.
+
+def times(
+    model: nn.Module,
+    vocabulary: int,
+    context: int,
+    settings: MeasureSettings,
+    device: str,
+    typical: tuple[int, int] | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> dict[str, float]:
+    """Returns what has to be timed, by names in `nas.results.METRICS`, with spreads, and `contended` (1.0 or 0.0).
+    Where `contended` is 1.0, the fastest round is stored as NAME_best too.
+
+    The model is on `device` already and stays unchanged, and the caller holds `DeviceLock.measuring()`. `typical` gives
+    the tokens that are read at once, and those then written one by one; by default each is half of the context. A model
+    that does not write reads them all. Raises MeasuringStopped soon after `should_stop` says so.
     """
+    generator, workload, place = _prepared(model, vocabulary, context, settings, device, typical)
+    with quiet(model, settings.threads):
+        timed, energy, contended = _timed(generator, workload, settings.repeats, place, should_stop)
+    metrics = {**timed.prefill_ms.metrics("prefill_ms"), "contended": float(contended)}
+    if timed.decode_ms:
+        metrics |= timed.decode_ms.metrics("decode_ms_per_token")
+        metrics |= timed.whole_ms.metrics("generation_ms") if timed.whole_ms else {}
+    if energy is not None:
+        metrics["energy_mj_per_token"] = energy
+    if contended:
+        metrics |= timed.best
+    return metrics
+
+
+def counts(
+    model: nn.Module,
+    vocabulary: int,
+    context: int,
+    settings: MeasureSettings,
+    device: str,
+    training_step: Callable[[], object] | None = None,
+    typical: tuple[int, int] | None = None,
+) -> dict[str, float]:
+    """Returns memory and sizes, which other load on the machine does not change; `typical` is that of `times`.
+
+    `training_step` does one forward and backward pass and one optimiser step on this very model, which changes it:
+    count a copy. Without it the model stays unchanged, and `peak_training_mib` is absent.
+    """
+    generator, workload, _ = _prepared(model, vocabulary, context, settings, device, typical)
+    with quiet(model, settings.threads):
+        metrics = {"peak_inference_mib": peak_inference_mib(model, workload)} | _sizes(model, generator, context)
+    if workload.generates:
+        metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
+    if training_step is not None:
+        metrics["peak_training_mib"] = peak_training_mib(model, training_step)
+    return metrics
+
+
+def _prepared(
+    model: nn.Module,
+    vocabulary: int,
+    context: int,
+    settings: MeasureSettings,
+    device: str,
+    typical: tuple[int, int] | None,
+) -> tuple[Generator, Workload, torch.device]:
     generator = model if isinstance(model, Generator) else Reader(model)
     place = checked_device(device)
     halves = (context // 2, context - context // 2)
     answers = isinstance(model, Seq2Seq)
     workload = _workload(vocabulary, typical or halves, settings, place, generator is model, answers)
-    with quiet(model, settings.threads):
-        timed, energy, contended = _timed(generator, workload, settings.repeats, place, should_stop)
-        peak_inference = peak_inference_mib(model, workload)
-    metrics = {**timed.prefill_ms.metrics("prefill_ms"), "peak_inference_mib": peak_inference}
-    metrics |= _sizes(model, generator, context) | {"contended": float(contended)}
-    if timed.decode_ms:
-        metrics |= timed.decode_ms.metrics("decode_ms_per_token")
-        metrics |= timed.whole_ms.metrics("generation_ms") if timed.whole_ms else {}
-        metrics["decode_state_kib"] = generator.state_bytes(settings.batch, context) / KIB
-    if energy is not None:
-        metrics["energy_mj_per_token"] = energy
-    if contended:
-        metrics |= timed.best
-    if training_step is not None:
-        metrics["peak_training_mib"] = peak_training_mib(model, training_step)
-    return metrics
+    return generator, workload, place
 
 
 def _timed(

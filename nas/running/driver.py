@@ -28,7 +28,7 @@ from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
 from nas.running.events import waiting
-from nas.running.front_measurement import MEMBER_SECONDS, measure_again, undecided
+from nas.running.front_measurement import COUNTED, MEMBER_SECONDS, measure_again, undecided
 from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
@@ -262,7 +262,8 @@ def _measure_front(study: StoredStudy, task: Task, device: str, control: StopCon
         return control.level() is not Level.GO
 
     def measurer(trial: TrialResult) -> LoneMeasurement:
-        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop)
+        counted = {name: value for name, value in trial.metrics.items() if name in COUNTED}
+        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop, counted)
 
     measure_again(study, measurer, observer, should_stop)
 

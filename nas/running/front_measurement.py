@@ -24,6 +24,15 @@ MEMBER_SECONDS = 30.0
 """The seconds for which a quiet machine is awaited, for each trial. A measurement still disturbed then is kept as
 `contended`.
 """
+COUNTED = (
+    "peak_inference_mib",
+    "weights_mib",
+    "params",
+    "flops_per_token",
+    "decode_state_kib",
+    "peak_training_mib",
+)
+"""These metrics were counted before the training, and are not counted again: they would be the same."""
 
 Measurer = Callable[[TrialResult], LoneMeasurement]
 

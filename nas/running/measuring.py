@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 import torch
 
 from nas.architecture import Architecture
-from nas.measure import DeviceLock, measure
+from nas.measure import DeviceLock
+from nas.measure.cheap import counts, times
 from nas.measure.exclusive import DeviceBusy
 from nas.measure.latency import never
 from nas.running.events import Waiting
@@ -27,7 +28,10 @@ PATIENCE_SECONDS = 2.0
 
 
 class LoneMeasurement:
-    """Measures one architecture, by `take` under the lock. `seconds` is how long a quiet machine is awaited."""
+    """Measures one architecture: `take` under the lock, alone, and once that is done, `count` beside others.
+
+    `seconds` is how long a quiet machine is awaited.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,9 @@ class LoneMeasurement:
         lock: DeviceLock,
         seconds: float = float("inf"),
         clock: Callable[[], float] = time.time,
+        count: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
-        self._take, self._lock, self._seconds, self._clock = take, lock, seconds, clock
+        self._take, self._count, self._lock, self._seconds, self._clock = take, count, lock, seconds, clock
         self._started, self._tried = clock(), 0
 
     @classmethod
@@ -49,8 +54,14 @@ class LoneMeasurement:
         lock: DeviceLock,
         seconds: float = float("inf"),
         should_stop: Callable[[], bool] = never,
+        counted: Mapping[str, float] | None = None,
     ) -> "LoneMeasurement":
-        return cls(lambda: _measure(architecture, task, file, device, should_stop), lock, seconds)
+        """`counted` is what was counted of the architecture before; it is not counted again."""
+
+        def count() -> Mapping[str, float]:
+            return _count(architecture, task, file, device) if counted is None else counted
+
+        return cls(lambda: _measure(architecture, task, file, device, should_stop), lock, seconds, count=count)
 
     def step(self) -> Mapping[str, float] | Waiting:
         """Returns the metrics once they are undisturbed, or the tries are used up; before that, the wait.
@@ -65,8 +76,13 @@ class LoneMeasurement:
         self._tried += 1
         late = self._clock() - self._started > self._seconds
         if not metrics["contended"] or self._tried == TRIES or late:
-            return metrics
+            return metrics if self._count is None else {**self._counted(self._count), **metrics}
         return Waiting("quiet", self._started)
+
+    def _counted(self, count: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+        """Counts as if it were a step of training: others train meanwhile, and nobody measures."""
+        with self._lock.training_step():
+            return count()
 
 
 def measure_alone(
@@ -83,19 +99,16 @@ def _measure(
     architecture: Architecture, task: Task, file: StudyFile, device: str, should_stop: Callable[[], bool]
 ) -> dict[str, float]:
     model = model_of(architecture, task).to(device)
-    metrics = measure(
-        model,
-        task.vocabulary,
-        task.context,
-        file.measure,
-        device,
-        _training_step(model, task, file, device),
-        typical=task.typical,
-        should_stop=should_stop,
-    )
+    return times(model, task.vocabulary, task.context, file.measure, device, task.typical, should_stop)
+
+
+def _count(architecture: Architecture, task: Task, file: StudyFile, device: str) -> dict[str, float]:
+    model = model_of(architecture, task).to(device)
+    step = _training_step(model, task, file, device)
+    counted = counts(model, task.vocabulary, task.context, file.measure, device, step, task.typical)
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-    return metrics
+    return counted
 
 
 def _training_step(model: torch.nn.Module, task: Task, file: StudyFile, device: str) -> Callable[[], None]:

@@ -52,6 +52,7 @@ def sizes(architecture: Architecture, task: Task, *_: object) -> dict[str, float
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """No latency is measured in this process."""
     monkeypatch.setattr(measuring, "_measure", sizes)
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     monkeypatch.setattr(checking, "TIMED_SECONDS", 0.0)
 
 
@@ -65,6 +66,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("NAS_RUNS", str(folder / "runs"))
         patch.setattr(measuring, "_measure", sizes)
+        patch.setattr(measuring, "_count", lambda *arguments: {})
         nas.search("exact.toml", executor="serial")
     return folder
 

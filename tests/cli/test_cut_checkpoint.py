@@ -23,6 +23,7 @@ def cut(path: Path) -> None:
 def begun(nas, settings, tmp_path, monkeypatch, signal_at_step):
     """A study file whose only trial was interrupted, and whose checkpoint was cut off then."""
     monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(SIZES))
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
     file = tmp_path / "exact.toml"
     file.write_text(settings.to_toml().replace('metric = "decode_ms_per_token"', 'metric = "params"'))

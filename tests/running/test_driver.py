@@ -61,6 +61,7 @@ def unmeasured(monkeypatch):
         return {**cheap(architecture), "prefill_ms": 1.0, "contended": 0.0, **exact}
 
     monkeypatch.setattr(measuring, "_measure", told)
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
 
 
 def tiny(corpus: str, *overrides: str):
@@ -96,10 +97,12 @@ def test_weights_stay_while_a_later_measurement_may_still_bring_the_front(tmp_pa
     limit = 'constraints=[{metric="decode_ms_per_token",max=0.5}]'
     file = tiny(corpus, objectives, limit, "search.trials=1")
     monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(busy))
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     study = driver.run(file, tmp_path / "study", SERIAL).study
     weights = study.trial_folder(0) / "model.safetensors"
     assert (study.front(), weights.exists()) == ((), True)
     monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(quiet))
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     study = driver.run(file, tmp_path / "study", SERIAL).study
     assert ([trial.number for trial in study.front()], weights.exists()) == ([0], True)
 
