@@ -249,7 +249,9 @@ class Coordinator:
         if over:
             first = next(c.metric for c in cheap if c.metric in over)
             self._finish(trial, TrialState.PRUNED, reason=over_limit(first))
-        return not over and not self._ends(trial, step=0)
+        goes_on = not over and not self._ends(trial, step=0)
+        self._proposals.prepare()
+        return goes_on
 
     def _rung(self, trial: RunningTrial, rung: Rung, last: bool = False) -> bool:
         if trial.keep(rung):

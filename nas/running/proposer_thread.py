@@ -37,13 +37,14 @@ class ProposerThread:
         thread = ThreadPoolExecutor(1, thread_name_prefix="ask") if prefetch is True else None
         self._pool = prefetch if isinstance(prefetch, Executor) else thread
         self._ahead: Future[Proposal | None] | None = None
+        self._wanted: tuple[int, Set[str]] | None = None
         self._posted: list[Future[object]] = []
         self._frozen = False
 
     def next(self, number: int, taken: Set[str], another: bool) -> Proposal | None:
         """Returns the proposal for the trial of that number; None when every architecture is taken.
 
-        `another`: one more follows.
+        `another`: one more follows, which `prepare` begins to compute.
         """
         proposal = None
         self._raise_what_failed()
@@ -51,9 +52,16 @@ class ProposerThread:
             proposal, self._ahead = self._ahead.result(), None
         if proposal is None or proposal.key in taken:
             proposal = self._answer(self._propose, number, taken)
-        if self._pool and proposal and another:
-            self._ahead = self._pool.submit(self._propose, number + 1, taken | {proposal.key})
+        self._wanted = (number + 1, taken | {proposal.key}) if proposal and another else None
         return proposal
+
+    def prepare(self) -> None:
+        """Begins to compute the next proposal, if `next` was told that one follows.
+
+        It is called once a trial is measured: beside the measurement, the computing would count as other load.
+        """
+        if self._pool and self._wanted and self._ahead is None:
+            self._ahead, self._wanted = self._pool.submit(self._propose, *self._wanted), None
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
         """Returns the proposal with exactly these parameters."""
