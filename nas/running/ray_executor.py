@@ -41,6 +41,11 @@ SETTINGS = {
 }
 """Ray reads these variables while it is imported and while it starts; its workers inherit them."""
 
+SYSTEM = {
+    "gcs_rpc_server_reconnect_timeout_s": 100_000,  # otherwise Ray ends this program a minute after its process died
+    "prestart_worker_first_driver": False,  # trials have an environment of their own, so no such worker fits them
+}
+
 if TYPE_CHECKING:
     from nas.running.coordinator import Coordinator  # workers import this file, and need no sampler and no database
 
@@ -100,8 +105,7 @@ def _start_ray(placement: Placement) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
-                # Otherwise Ray ends this program a minute after its own process died.
-                _system_config={"gcs_rpc_server_reconnect_timeout_s": 100_000},
+                _system_config=SYSTEM,
             )
     except Exception as error:  # Ray raises every class here, Exception itself included
         raise OutOfReach(
