@@ -196,6 +196,20 @@ def test_a_measurement_goes_step_by_step_and_tells_what_it_waits_for():
     assert [measurement.step() for _ in range(4)] == [device, device, Waiting("quiet", 1000.0), reading(0.1)]
 
 
+def test_sizes_are_counted_once_after_the_times_while_others_may_train(tmp_path):
+    lock, other, told = DeviceLock("cpu", tmp_path), DeviceLock("cpu", tmp_path), []
+    script = iter([reading(7.0, 1.0), reading(0.1)])
+
+    def count() -> dict[str, float]:
+        with other.training_step() as waited:
+            told.append(waited)
+        return {"params": 100.0}
+
+    measurement = LoneMeasurement(lambda: next(script), lock, count=count)
+    assert isinstance(measurement.step(), Waiting)
+    assert (measurement.step(), told) == ({"params": 100.0, **reading(0.1)}, [0.0])
+
+
 def test_a_wait_reaches_the_observer_with_its_trial(tmp_path):
     class Waits(ScriptedBody):
         def __init__(self, job):
