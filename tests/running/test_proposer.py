@@ -13,6 +13,7 @@ from nas.architecture import Architecture
 from nas.measure.costs import Costs
 from nas.results import Constraint, Objective, Rung
 from nas.running.proposer import Proposal, Proposer, grouped_tpe
+from nas.samplers import study_model
 from nas.space.architecture_space import Space
 from tests.running.tables import RUNGS, Launcher, cheap, loss, settings
 
@@ -181,6 +182,27 @@ def test_an_optimistic_bound_comes_with_the_model_and_keeps_what_is_measured():
     assert bound is not None
     assert bound[1] == pytest.approx(metrics["decode_ms_per_token"])
     assert 0 < bound[0] < loss(proposal.architecture, RUNGS[-1])
+
+
+def test_bounds_while_many_run_are_no_less_optimistic_and_are_kept_for_some_results(monkeypatch):
+    rows = Rows(proposer())
+    rows.run(14)
+    running = [rows.start() for _ in range(study_model.MANY + 2)]
+    metrics = [rows.measure(number, proposal.architecture) for number, proposal in running]
+
+    def bounds() -> list[float]:
+        found = [rows.proposer.optimistic(n, told) for (n, _), told in zip(running[-8:], metrics[-8:], strict=True)]
+        return [values[0] for values in found if values]
+
+    kept = bounds()
+    rows.train(running[0][0], running[0][1].architecture)
+    rows.end(running[0][0], running[0][1].architecture)
+    assert bounds() == kept
+    with monkeypatch.context() as patched:
+        patched.setattr(study_model, "MANY", 10**9)
+        each = bounds()
+    assert len(kept) == len(each) == 8
+    assert all(mine < 1.05 * other for mine, other in zip(kept, each, strict=True))
 
 
 def outside(number: int, state: TrialState = TrialState.RUNNING, values: Sequence[float] | None = None) -> FrozenTrial:
