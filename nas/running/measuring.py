@@ -14,6 +14,7 @@ from nas.measure import DeviceLock
 from nas.measure.cheap import counts, times
 from nas.measure.exclusive import DeviceBusy
 from nas.measure.latency import never
+from nas.measure.resident import give_back
 from nas.running.events import Waiting
 from nas.settings.study_file import StudyFile
 from nas.tasks import Inputs, Task, model_of
@@ -73,6 +74,7 @@ class LoneMeasurement:
                 metrics = self._take()
         except DeviceBusy:
             return Waiting("device", self._started)
+        give_back()
         self._tried += 1
         late = self._clock() - self._started > self._seconds
         if not metrics["contended"] or self._tried == TRIES or late:

@@ -17,6 +17,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.errors import Conflict, NasError
+from nas.measure.resident import give_back
 from nas.results import Rung
 from nas.settings.recipe_versions import FIRST
 from nas.settings.study_settings import TrainSettings
@@ -146,9 +147,11 @@ class Trainer:
                 self.save()
                 raise TrainingInterrupted(f"stopped at step {self.step} of {self.settings.steps}")
             self._train_turn(target)
+        give_back()  # steps and evaluations need blocks of other sizes, and would not use each other's
         metrics = self.task.evaluate(
             self.model, "val", self.settings.evaluation_tokens, device=self.device, turn=self.turn
         )
+        give_back()
         most = (UNIFORM_MARGIN if self.done else EARLY_MARGIN) * self.task.most_loss
         loss = metrics["val_loss"]
         if not (math.isfinite(loss) and loss <= most):

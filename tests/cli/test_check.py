@@ -6,6 +6,9 @@ from nas import models
 from nas.api import checking as check
 from nas.architecture import Architecture
 from nas.space.architecture_space import Space
+from nas.tasks import open_task
+from nas.training.execution import Execution
+from nas.training.memory_forecast import training_mib
 
 
 @pytest.fixture
@@ -59,12 +62,38 @@ def test_several_learning_rates(settings):
     assert check.describe(settings.model_copy(update={"train": train}), slots=1)["seconds"] > 0
 
 
+def test_the_largest_architecture_is_the_one_that_needs_the_most_memory(settings, monkeypatch):
+    monkeypatch.setattr(check, "_step_seconds", lambda file, task, architecture: 1.0)
+    told = check.describe(settings, slots=1)["largest"]
+    task, space = open_task(settings.task), Space(settings.spaces())
+    needed = {a.id: training_mib(a, task, settings.train, Execution()) for _, a in space.walk()}
+    assert told["training_mib"] == needed[told["architecture_id"]] == max(needed.values())
+    assert Architecture.model_validate(told["architecture"]).id == told["architecture_id"]
+
+
+def test_a_large_architecture_is_timed_by_its_first_blocks(settings, monkeypatch):
+    timed = []
+
+    def seconds(file, task, architecture):
+        timed.append((architecture.depth, file.train.micro_batch))
+        return 2.0 + 3.0 * architecture.depth
+
+    monkeypatch.setattr(check, "_timed_seconds", seconds)
+    monkeypatch.setattr(check, "TIMED_MIB", 0.0)
+    task, (small, *_) = open_task(settings.task), [a for _, a in Space(settings.spaces()).walk()]
+    deep = small.model_copy(update={"blocks": small.blocks[:1] * 9})
+    assert check._step_seconds(settings, task, deep) == pytest.approx(2.0 + 3.0 * 9)
+    assert [depth for depth, _ in timed] == [1, 2]
+    assert all(parts <= settings.train.batch for _, parts in timed)
+
+
 def test_prints_it(nas, study):
     ran = nas("check", study)
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "48 architectures" in ran.out
     assert "an estimate" in ran.out
+    assert "to train the largest" in ran.out
     assert "params <= 9000" in ran.out
 
 

@@ -1,6 +1,7 @@
 """The vectorised n-grams are those of the definition, and reproduce the figures known for real texts."""
 
 import math
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_probabilities_add_up_to_one(text: str, context: str) -> None:
         last = len(tokens) - 1
         total += np.exp(-np.array(ngrams.losses(tokens, (0, 6), (last, last + 1), vocabulary=3, orders=ORDERS)))
     assert total == pytest.approx(np.ones(ORDERS))
+
+
+def test_small_numbers_from_a_first_one_on_and_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = np.random.default_rng(0).integers(0, 5, 2000)
+    spans = (0, 1500), (1600, 2000)
+    whole = ngrams.losses(tokens, *spans, vocabulary=5)
+    monkeypatch.setattr(ngrams, "AT_ONCE", 7)
+    assert ngrams.losses((tokens + 3).astype("<u2"), *spans, vocabulary=5, low=3) == whole
+
+
+def test_the_memory_grows_by_a_few_bytes_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "AT_ONCE", 2**12)
+    tokens = np.random.default_rng(0).integers(0, 50, 2**18).astype("<u2")
+    tracemalloc.start()
+    try:
+        ngrams.losses(tokens, (0, 200_000), (230_000, len(tokens)), vocabulary=50)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 60 * len(tokens)
 
 
 def test_a_large_vocabulary_does_not_overflow() -> None:
