@@ -126,6 +126,12 @@ def row(stored: FrozenTrial) -> FrozenTrial:
     return stored
 
 
+def row_attributes(attributes: dict[str, Any], place: str) -> dict[str, Any]:
+    """Returns these attributes of a row, all or some of its own, once they are checked."""
+    _check(ROW, attributes, place)
+    return attributes
+
+
 def violations(system_attributes: Mapping[str, Any], place: str) -> dict[str, float]:
     """Returns how far a trial is over each limit, once these attributes are checked."""
     limits = {key: value for key, value in system_attributes.items() if key.startswith(LIMIT)}

@@ -35,6 +35,7 @@ HEAD = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
 KNOWN_SCHEMAS = {"v3.2.0.a"}
 """The tests have read and written these versions of Optuna's tables."""
 Record: TypeAlias = Sequence[Any]
+_reflected: dict[tuple[str, str], Mapping[str, sql.Table]] = {}
 INFINITE: Mapping[str | None, Any] = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
@@ -70,18 +71,25 @@ class StoredRows:
 
     def read(self, ids: Collection[int], after: float = math.inf) -> list[FrozenTrial]:
         """Reads the rows with one of these trial ids, or with one greater than `after`, by id."""
-        trials = self._tables["trials"]
+        trials = self.tables["trials"]
         which = [trials.c.trial_id.in_(sorted(ids))] + ([trials.c.trial_id > after] if after < math.inf else [])
-        wanted = sql.and_(trials.c.study_id == self.study_id, sql.or_(*which))
-        head = sql.select(*(trials.c[name] for name in HEAD)).where(wanted).order_by(trials.c.trial_id)
         with self.engine.connect() as connection:
-            heads = connection.execute(head).all()
-            parts = [self._parts(connection, name, wanted) for name in PARTS] if heads else []
+            return self.read_in(connection, sql.or_(*which))
+
+    def read_in(self, connection: sql.Connection, which: sql.ColumnElement[bool]) -> list[FrozenTrial]:
+        """Reads the rows of the study for which that holds of the table of trials, by id, in the caller's
+        transaction.
+        """
+        trials = self.tables["trials"]
+        wanted = sql.and_(trials.c.study_id == self.study_id, which)
+        head = sql.select(*(trials.c[name] for name in HEAD)).where(wanted).order_by(trials.c.trial_id)
+        heads = connection.execute(head).all()
+        parts = [self._parts(connection, name, wanted) for name in PARTS] if heads else []
         return [self._checked(head, *(part.get(head[0], ()) for part in parts)) for head in heads]
 
     def outcomes(self) -> list[StoredOutcome]:
         """Reads how each trial ended, by number: a few columns, in a tenth of the time that whole rows take."""
-        trials, user, system = (self._tables[name] for name in ("trials", USER, SYSTEM))
+        trials, user, system = (self.tables[name] for name in ("trials", USER, SYSTEM))
         ours = trials.c.study_id == self.study_id
         head = sql.select(trials.c.trial_id, trials.c.number, trials.c.state).where(ours).order_by(trials.c.number)
         with self.engine.connect() as connection:
@@ -97,21 +105,21 @@ class StoredRows:
         """Writes new rows in one transaction, whatever their state. Returns the trial ids and numbers that they get."""
         if not rows:
             return []
-        studies = self._tables["studies"]
+        studies = self.tables["studies"]
         with self.engine.begin() as connection:
             # As Optuna does, so that one writer at a time is given numbers; SQLite has a lock for all that it writes.
             connection.execute(sql.select(studies).where(studies.c.study_id == self.study_id).with_for_update())
             numbered = self._numbered(connection, rows)
             for name in PARTS:
                 each = zip(numbered, rows, strict=True)
-                found = [record | {"trial_id": i} for (i, _), row in each for record in _records(name, row)]
+                found = [record | {"trial_id": i} for (i, _), row in each for record in records_of(name, row)]
                 if found:
-                    connection.execute(self._tables[name].insert(), found)
+                    connection.execute(self.tables[name].insert(), found)
         return numbered
 
     def _numbered(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         """Returns the trial ids and numbers of the rows that are now in the first table."""
-        trials = self._tables["trials"]
+        trials = self.tables["trials"]
         insert = trials.insert().values(study_id=self.study_id)
         made = [connection.execute(insert, _head(row)).inserted_primary_key for row in rows]
         ids: list[int] = [key[0] for key in made if key]
@@ -123,17 +131,23 @@ class StoredRows:
         return numbered
 
     @cached_property
-    def _tables(self) -> Mapping[str, sql.Table]:
-        """Reads the tables as they are in the database, so that its own types are used."""
-        known = sql.MetaData()
-        known.reflect(self.engine, only=["studies", "trials", *PARTS])
-        return known.tables
+    def tables(self) -> Mapping[str, sql.Table]:
+        """Reads the tables as they are in the database, so that its own types are used.
+
+        Tables of one version are alike in all databases of a kind, so a process reads them once.
+        """
+        of = (self.engine.dialect.name, schema_of(self.engine))
+        if of not in _reflected:
+            known = sql.MetaData()
+            known.reflect(self.engine, only=["studies", "trials", *PARTS])
+            _reflected[of] = known.tables
+        return _reflected[of]
 
     def _parts(
         self, connection: sql.Connection, name: str, wanted: sql.ColumnElement[bool]
     ) -> Mapping[int, Sequence[Record]]:
         """Returns the records of one table by trial id, as plain tuples: mappings would cost more than all else."""
-        part, trials, found = self._tables[name], self._tables["trials"], defaultdict[int, list[Record]](list)
+        part, trials, found = self.tables[name], self.tables["trials"], defaultdict[int, list[Record]](list)
         key, *columns = (part.c[column] for column in PARTS[name])
         joined = sql.select(part.c.trial_id, *columns).join(trials, trials.c.trial_id == part.c.trial_id)
         for record in connection.execute(joined.where(wanted).order_by(key)).all():
@@ -208,7 +222,7 @@ def _values(told: Iterable[Record]) -> list[float]:
     return [values[i] for i in range(len(values))]
 
 
-def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
+def records_of(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
     """Returns what a row has in one of the tables."""
     match name:
         case "trial_params":
@@ -217,13 +231,18 @@ def _records(name: str, row: FrozenTrial) -> Iterable[dict[str, Any]]:
                 internal, text = distribution.to_internal_repr(value), distribution_to_json(distribution)
                 yield {"param_name": param, "param_value": internal, "distribution_json": text}
         case "trial_values":
-            for i, value in enumerate(row.values or ()):
-                kind = next((kind for kind, infinite in INFINITE.items() if value == infinite), "FINITE")
-                yield {"objective": i, "value": value if kind == "FINITE" else None, "value_type": kind}
+            yield from value_records(row.values or ())
         case _:
             attributes = row.user_attrs if name == USER else row.system_attrs
             for key, value in attributes.items():
                 yield {"key": key, "value_json": json.dumps(value)}
+
+
+def value_records(values: Iterable[float]) -> Iterable[dict[str, Any]]:
+    """Returns the objectives' values as Optuna stores them."""
+    for i, value in enumerate(values):
+        kind = next((kind for kind, infinite in INFINITE.items() if value == infinite), "FINITE")
+        yield {"objective": i, "value": value if kind == "FINITE" else None, "value_type": kind}
 
 
 def _head(row: FrozenTrial) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from nas.study.checked import LIMIT
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
 from nas.study.later_measurement import violations
 from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
+from nas.study.trial_rows import template
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
 
@@ -157,22 +158,10 @@ class Store:
         system: Mapping[str, Any],
     ) -> int:
         """Writes a whole new row, RUNNING or WAITING, in one transaction. Returns its number."""
-        template = FrozenTrial(
-            number=-1,
-            trial_id=-1,
-            state=state,
-            value=None,
-            datetime_start=None,
-            datetime_complete=None,
-            params=dict(params),
-            distributions=dict(distributions),
-            user_attrs=dict(attributes),
-            system_attrs=dict(system),
-            intermediate_values={},
-        )
+        row = template(state, params, distributions, attributes, system)
         if state is TrialState.RUNNING:
-            template.datetime_start = datetime.now()
-        return self.add_rows([template])[0]
+            row.datetime_start = datetime.now()
+        return self.add_rows([row])[0]
 
     def add_rows(self, rows: Sequence[FrozenTrial]) -> list[int]:
         """Writes whole new rows, finished ones too, in one transaction where the storage has such.

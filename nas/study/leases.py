@@ -1,0 +1,203 @@
+"""Hands out the jobs of a study under leases, and lets only the holder of a lease write: for several drivers at once.
+
+    leases = Leases(jobs, drivers.register())
+    answer = leases.acquire(nonce, proposal)          # a Lease, or WAIT, END, PROPOSE, DUPLICATE
+    leases.rung(answer, step, checkpoint, attributes)
+    leases.tell(answer, TrialState.COMPLETE, values, trained=True)
+
+Each call is one transaction, which first proves that this driver still has that attempt of the job. A driver that was
+frozen or cut off for longer than the grace period loses its jobs to others; what it writes later is refused as Lost.
+Each call may be repeated as often as wanted: what was done before is recognised and stays, so an answer that got lost
+costs nothing.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import sqlalchemy as sql
+from optuna.trial import TrialState
+
+from nas.study.database_time import Moment
+from nas.study.drivers import GRACE_SECONDS, Driver
+from nas.study.job_answers import Acquired, Lease, Lost, NewJob
+from nas.study.job_claims import JobClaims, Request
+from nas.study.job_tables import DRIVERS, FINISHED, JOBS, STUDIES, Kind, Phase
+from nas.study.study_jobs import StudyJobs
+from nas.study.trial_rows import set_of_study
+
+TRIALS = (Kind.TRIAL,)
+BUDGET = "budget"
+"""The study's attribute that holds the budget for readers, beside the row that drivers go by."""
+J = JOBS.c
+T = TypeVar("T")
+log = logging.getLogger("nas")
+
+
+class Leases:
+    """Holds the leases of one driver on one study. Any thread may use it.
+
+    Raises OutOfReach when the database does not answer for long, Lost when a job has another owner by now, and Conflict
+    when the study was deleted. `late_writes` counts what was refused as Lost.
+    """
+
+    def __init__(
+        self,
+        jobs: StudyJobs,
+        driver: Driver,
+        grace: float = GRACE_SECONDS,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`grace` is the age in seconds at which a heartbeat says that a driver is dead; `clock`: see JobClaims."""
+        self.jobs, self.driver, self.late_writes = jobs, driver, 0
+        self._claims = JobClaims(jobs, driver, grace, clock)
+
+    def acquire(
+        self,
+        nonce: str,
+        proposal: NewJob | None = None,
+        *,
+        kinds: Collection[Kind] = TRIALS,
+        marks: Mapping[str, Any] | None = None,
+    ) -> Acquired:
+        """Returns a lease on the next job of these kinds, or says what to do instead.
+
+        A nonce names one request: a driver that got no answer, not even an error, repeats the call with the same one,
+        and takes a new one after each lease. `marks` are attributes that the attempt stores. A proposal that was not
+        needed (`lease.origin` is not NEW) may be offered again.
+        """
+        return self.jobs.database.write(
+            lambda connection: self._claims.acquire(connection, Request(nonce, proposal, kinds, marks or {}))
+        )
+
+    def enqueue(self, job: NewJob) -> tuple[int, bool]:
+        """Adds a job that waits, and runs before anything new.
+
+        Returns the trial's number (the id of a job of another kind), and False where the study had that key before.
+        """
+        nonce = uuid4().hex
+        return self.jobs.database.write(lambda connection: self._claims.enqueue(connection, job, nonce))
+
+    def note(self, lease: Lease, attributes: Mapping[str, Any], hardware: str | None = None) -> None:
+        """Stores attributes of a running job, and the hardware on which it really runs."""
+        self._while_running(lease, attributes, {} if hardware is None else {"hardware": hardware})
+
+    def rung(self, lease: Lease, step: int, checkpoint: str | None, attributes: Mapping[str, Any]) -> None:
+        """Stores that a running job has reached a rung: its step, its checkpoint, and attributes, all or nothing."""
+        self._while_running(lease, attributes, {"step": step, "checkpoint": checkpoint})
+
+    def tell(
+        self,
+        lease: Lease,
+        state: TrialState,
+        values: Sequence[float] | None,
+        *,
+        trained: bool,
+        attributes: Mapping[str, Any] | None = None,
+        violations: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Ends a job: attributes, values, limits and state in one transaction. `trained` counts towards the budget.
+
+        Returns False when this attempt was told before; its first result stays.
+        """
+        phase, counts = (Phase.TRAINED if trained else Phase.OTHER), trained and lease.kind is Kind.TRIAL
+
+        def body(connection: sql.Connection) -> bool:
+            if not self._owns(connection, lease, FINISHED):
+                return False
+            change = self._claims.set_attributes(connection, lease.job_id, lease.trial_id, attributes or {})
+            if lease.trial_id is not None:
+                self.jobs.trials.finish(connection, lease.trial_id, state, values, violations or {})
+            self.jobs.change(connection, {lease.job_id: {**change, "phase": phase}}, trained=int(counts))
+            return True
+
+        return self._write(lease, body)
+
+    def release(self, lease: Lease) -> bool:
+        """Puts a running job back, to wait for its next attempt. False where it was put back before, or is lost."""
+
+        def body(connection: sql.Connection) -> bool:
+            if not self._owns(connection, lease, (Phase.WAITING,)):
+                return False
+            self._put_back(connection, [(lease.job_id, lease.trial_id)])
+            return True
+
+        try:
+            return self._write(lease, body)
+        except Lost:
+            return False
+
+    def leave(self) -> None:
+        """Puts back every job that this driver still runs, and ends it."""
+
+        def body(connection: sql.Connection) -> None:
+            self.jobs.lock(connection)
+            left = self.jobs.held(connection, J.driver == self.driver.id, J.phase == Phase.RUNNING)
+            if left:
+                self._put_back(connection, [(row.job_id, row.trial_id) for row in left])
+            connection.execute(DRIVERS.update().where(DRIVERS.c.driver == self.driver.id).values(ended=Moment()))
+
+        self.jobs.database.write(body)
+
+    def raise_budget(self, budget: int) -> int:
+        """Raises the budget for every driver of the study; a smaller one changes nothing. Returns what holds now."""
+
+        def body(connection: sql.Connection) -> int:
+            self.jobs.lock(connection)
+            row = STUDIES.c.study_id == self.jobs.study_id
+            known: int | None = connection.execute(sql.select(STUDIES.c.budget).where(row)).scalar()
+            if known is None:
+                self.jobs.deleted()
+            if budget > known:
+                connection.execute(STUDIES.update().where(row).values(budget=budget))
+                set_of_study(connection, self.jobs.study_id, BUDGET, budget)
+            return max(budget, known)
+
+        return self.jobs.database.write(body)
+
+    def _while_running(self, lease: Lease, attributes: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+        def body(connection: sql.Connection) -> None:
+            self._owns(connection, lease)
+            own = self._claims.set_attributes(connection, lease.job_id, lease.trial_id, attributes)
+            self.jobs.change(connection, {lease.job_id: {**own, **change}})
+
+        self._write(lease, body)
+
+    def _owns(self, connection: sql.Connection, lease: Lease, ended: Collection[Phase] = ()) -> bool:
+        """Proves that this driver runs this attempt of the job, and holds it. It is the first statement: the fence.
+
+        False where this attempt has `ended` so before. Raises Lost.
+        """
+        found = self.jobs.held(connection, J.job_id == lease.job_id)
+        if not found:
+            self.jobs.deleted()
+        now = found[0]
+        if (now.attempt, now.driver) == (lease.attempt, self.driver.id):
+            if now.phase == Phase.RUNNING:
+                return True
+            if now.phase in ended:
+                return False
+        raise Lost(f"{lease}: a late write is refused, as the job is {now.phase} in attempt {now.attempt} by now")
+
+    def _put_back(self, connection: sql.Connection, jobs: Sequence[tuple[int, int | None]]) -> None:
+        """Ends the attempts of jobs that wait from now on."""
+        moment = connection.execute(sql.select(Moment())).scalar_one()
+        ended = moment if self._claims.clock is None else self._claims.clock()
+        changes: dict[int, Mapping[str, Any]] = {}
+        for job_id, trial_id in jobs:
+            *earlier, last = self._claims.attributes(connection, job_id, trial_id).get("attempts") or [[None, None]]
+            attempts = {"attempts": [*earlier, [last[0], ended]]}
+            change = self._claims.set_attributes(connection, job_id, trial_id, attempts)
+            changes[job_id] = {**change, "phase": Phase.WAITING}
+            if trial_id is not None:
+                self.jobs.trials.set_state(connection, trial_id, TrialState.WAITING)
+        self.jobs.change(connection, changes)
+
+    def _write(self, lease: Lease, body: Callable[[sql.Connection], T]) -> T:
+        try:
+            return self.jobs.database.write(body)
+        except Lost as lost:
+            self.late_writes += 1
+            log.warning("%s", lost)
+            raise

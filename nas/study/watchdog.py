@@ -1,0 +1,67 @@
+"""Cuts the connection to a server that hangs, so that a wait without end becomes an error that can be retried.
+
+A server that is stopped (SIGSTOP), or whose network goes silent, answers neither with data nor with an error, and its
+own timeouts stand still with it.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+class Watchdog:
+    """Watches one block of code a thread at a time: after `seconds`, the connections attached in it are shut down."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._here = threading.local()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watches the block. The statement that waits in it then fails as with a lost connection."""
+        watch = self._here.watch = _Watch()
+        timer = threading.Timer(self.seconds, watch.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            self._here.watch = None
+            timer.cancel()
+            watch.end()
+
+    def attach(self, connection: Any) -> None:
+        """Adds a connection of psycopg to the block that this thread is in; outside of any it changes nothing."""
+        watch: _Watch | None = getattr(self._here, "watch", None)
+        if watch is not None and not connection.closed:
+            watch.attach(connection.pgconn.socket)
+
+
+class _Watch:
+    """Holds duplicates of the sockets of one block: a number of the original may belong to another file by then."""
+
+    def __init__(self) -> None:
+        self._lock, self._sockets = threading.Lock(), list[socket.socket]()
+        self._over = False
+
+    def attach(self, descriptor: int) -> None:
+        with self._lock:
+            self._sockets.append(socket.socket(fileno=os.dup(descriptor)))
+        if self._over:
+            self.cut()
+
+    def cut(self) -> None:
+        with self._lock:
+            self._over = True
+            for each in self._sockets:
+                with suppress(OSError):  # the other side was faster
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        with self._lock:
+            for each in self._sockets:
+                each.close()
+            self._sockets.clear()
