@@ -27,10 +27,10 @@ from nas import intervals
 from nas.errors import Conflict
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database
-from nas.study.checked import LIMIT
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
 from nas.study.later_measurement import violations
 from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
+from nas.study.row_writes import DirectWrites, OptunaWrites, RowWrites
 from nas.study.trial_rows import template
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
@@ -84,6 +84,7 @@ class Store:
             raise database.out_of_reach(error) from error
         self._ids: dict[int, int] = {}
         self._stored = _tables(storage, self._study_id)
+        self._writes: RowWrites = OptunaWrites(storage) if self._stored is None else DirectWrites(self._stored)
         self._known: dict[int, FrozenTrial] = {}
         self._unfinished, self._newest = set[int](), -1
 
@@ -178,28 +179,25 @@ class Store:
 
     def claim(self, number: int) -> bool:
         """Turns WAITING into RUNNING; False when another driver was first."""
-        return self._try(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING))
+        return self._try(partial(self._writes.claim, self._ids[number]))
 
     def release(self, number: int) -> None:
         """Turns RUNNING into WAITING, so that the row can be claimed again.
 
         The caller holds the study's lock, or owns the row.
         """
-        self._try(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING))
+        self._try(partial(self._writes.release, self._ids[number]))
 
     def note(self, number: int, key: str, value: Any) -> None:
         """Sets an attribute of an unfinished row."""
-        self._try(lambda: self._storage.set_trial_user_attr(self._ids[number], key, value))
+        self._try(partial(self._writes.note, self._ids[number], key, value))
 
     def tell(
         self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
-        """Finishes a row, its constraints first (<= 0 is feasible). A row that is finished already stays as it is."""
-        trial_id = self._ids[number]
+        """Finishes a row with its constraints (<= 0 is feasible). A row that is finished already stays as it is."""
         try:
-            for name, violation in violations.items():
-                self._try(lambda k=f"{LIMIT}{name}", v=violation: self._storage.set_trial_system_attr(trial_id, k, v))  # type: ignore[misc]
-            self._try(lambda: self._storage.set_trial_state_values(trial_id, state, values))
+            self._try(partial(self._writes.finish, self._ids[number], state, values, violations))
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %d was finished already; its first result stays", number)
 

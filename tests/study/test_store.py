@@ -223,3 +223,42 @@ def test_a_closed_study_is_one_file_and_opens_again(store, tmp_path):
     store.close()
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
     assert add(store) == 1
+
+
+@pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage])
+def test_rows_change_alike_in_our_tables_and_by_optunas_calls(storage, store, caplog):
+    if storage:
+        storage = storage()
+        optuna.create_study(storage=storage, directions=["minimize", "maximize"])
+        store = Store(storage)
+    done, failed, over, back = (add(store, TrialState.WAITING) for _ in range(4))
+    for number in (done, failed, over, back):
+        assert store.claim(number)
+    store.note(done, "redraws", 1)
+    store.note(done, "redraws", 2)
+    store.tell(done, TrialState.COMPLETE, [1.5, -math.inf], {"weights_mib": -1.0, "params": 2.0})
+    store.tell(failed, TrialState.FAIL, None, {})
+    store.tell(over, TrialState.PRUNED, None, {"weights_mib": 3.0})
+    store.release(back)
+    store.tell(failed, TrialState.COMPLETE, [0.0, 0.0], {})
+    assert "finished already" in caplog.text
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        store.note(done, "redraws", 3)
+    rows = store.rows()
+    assert [row.state.name for row in rows] == ["COMPLETE", "FAIL", "PRUNED", "WAITING"]
+    assert [row.values for row in rows] == [[1.5, -math.inf], None, None, None]
+    assert [row.constraints for row in rows] == [{"weights_mib": -1.0, "params": 2.0}, {}, {"weights_mib": 3.0}, {}]
+    assert rows[done].user_attrs == ROW | {"redraws": 2}
+    for row in rows:
+        assert row.datetime_start is not None
+        assert (row.datetime_complete is not None) == row.state.is_finished()
+        assert not row.datetime_complete or timedelta(0) <= row.datetime_complete - row.datetime_start < timedelta(
+            hours=1
+        )
+
+
+def test_optuna_reads_what_was_told_here(store, tmp_path):
+    number = add(store)
+    store.note(number, "metrics", {"val_loss": 1.0})
+    store.tell(number, TrialState.COMPLETE, [1.0, math.inf], {"weights_mib": 0.5})
+    assert stock(tmp_path).get_trials() == store.rows()
