@@ -1,4 +1,4 @@
-"""Restores what a search changes in its own process: variables, signal handlers, levels of loggers."""
+"""Restores what a search changes in its own process: variables, signal handlers, levels of loggers, threads of BLAS."""
 
 import faulthandler
 import logging
@@ -8,6 +8,8 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+from threadpoolctl import threadpool_limits
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a program to end."""
@@ -46,6 +48,16 @@ def logger_level(name: str, level: int) -> Iterator[None]:
     finally:
         logger.setLevel(before)
         logger.handlers[:] = handlers
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Lets NumPy and SciPy use one thread for matrices. Libraries that are loaded later keep their own number.
+
+    A driver's matrices are small, and its workers use the other cores: with two threads a proposal takes twice as long.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from nas.bench.workers import SimulatedThread, Workers
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Job, Measured, Reached
 from nas.study.store import Store, sqlite_url
+from nas.surroundings import one_blas_thread
 
 WORKERS, ENDED, ASKS = 100, 600, 40
 PACE_SECONDS = 0.215
@@ -121,9 +122,10 @@ def timed(folder: Path, formulas: Formulas, asks: int, workers: int, ahead: bool
         clocked.ask("first_ask")
         while len(clocked.running) < workers:
             clocked.ask("filling")
-        for _ in range(asks):
-            clocked.end_one()
-            clocked.ask("ask")
+        with one_blas_thread():
+            for _ in range(asks):
+                clocked.end_one()
+                clocked.ask("ask")
         clocked.time("read_again", clocked.store.rows)
         once = {f"{name}_seconds": clocked.seconds[name][0] for name in ("read", "recover", "first_ask", "read_again")}
         often = {f"{name}_ms": clocked.milliseconds(name) for name in ("ask", *NAMES.values())}
@@ -138,8 +140,9 @@ def served(folder: Path, formulas: Formulas, count: int, ended: int) -> dict[str
     thread = SimulatedThread()
     driver = coordinator(store, formulas, thread)
     workers = Workers(driver, thread, formulas.body, count)
-    start = workers.until(min(count, ended))
-    idle, waits = workers.until(ended), workers.waits
+    with one_blas_thread():
+        start = workers.until(min(count, ended))
+        idle, waits = workers.until(ended), workers.waits
     driver.close()
     store.close()
     whole = workers.now * count

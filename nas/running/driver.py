@@ -45,6 +45,7 @@ from nas.study.database import DATABASE
 from nas.study.lock import driver_lock
 from nas.study.store import Store
 from nas.study.stored_study import StoredStudy
+from nas.surroundings import one_blas_thread
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
 
@@ -171,7 +172,8 @@ def _search(
                 ray_executor as ray_tune,  # two seconds of imports that the serial executor does without
             )
 
-            ray_tune.run(coordinator, factory, control, placement)
+            with one_blas_thread():
+                ray_tune.run(coordinator, factory, control, placement)
     finally:
         end_team()  # the serial executor's; those of a worker end with it
         coordinator.close()
