@@ -136,26 +136,27 @@ def begun_by(folder: Path) -> Counter[int]:
 
 def disturb(fleet: Fleet, arguments: argparse.Namespace) -> Counter[str]:
     """Kills drivers that have jobs, and stops some for longer than the grace period, each after some more attempts."""
-    rng, done = random.Random(arguments.seed), Counter[str]()
-    wanted = arguments.kills + arguments.freezes
-    while done.total() < wanted:
+    rng, done, asleep = random.Random(arguments.seed), Counter[str](), dict[int, float]()
+    plan = ["kills"] * arguments.kills + ["frozen"] * arguments.freezes
+    rng.shuffle(plan)
+    while done.total() < len(plan) or asleep:
+        for pid in [pid for pid, until in asleep.items() if time.monotonic() > until]:
+            os.kill(pid, signal.SIGCONT)
+            del asleep[pid]
         fleet.fill()
         time.sleep(0.02)
-        if fleet.reap():
+        if fleet.reap() and not asleep:
             break
         begun = begun_by(fleet.folder)
-        victims = [pid for pid in sorted(fleet.alive) if begun[pid]]
-        if not victims or begun.total() < arguments.trials * done.total() / (wanted + 1):
+        victims = [pid for pid in sorted(fleet.alive - asleep.keys()) if begun[pid]]
+        due = begun.total() >= arguments.trials * done.total() / (len(plan) + 1)
+        if not victims or not due or done.total() == len(plan):
             continue
-        victim = rng.choice(victims)
-        if done["frozen"] < arguments.freezes:
-            done["frozen"] += 1
-            os.kill(victim, signal.SIGSTOP)
-            time.sleep(1.5 * GRACE)
-            os.kill(victim, signal.SIGCONT)
-        else:
-            done["kills"] += 1
-            os.kill(victim, signal.SIGKILL)
+        victim, what = rng.choice(victims), plan[done.total()]
+        done[what] += 1
+        os.kill(victim, signal.SIGKILL if what == "kills" else signal.SIGSTOP)
+        if what == "frozen":
+            asleep[victim] = time.monotonic() + 1.5 * GRACE
     return done
 
 
