@@ -3,6 +3,7 @@
 import random
 import time
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -98,15 +99,25 @@ def parameters(architecture: Architecture, task: Task) -> int:
 
 
 def _largest(file: StudyFile, task: Task) -> dict[str, Any]:
-    """Describes the largest architecture of the space and the baselines."""
+    """Describes the largest architecture of the space and the baselines.
 
+    The space's is chosen by models of one block a stack, as its blocks are alike: a forecast takes time for each block.
+    """
+
+    @cache
     def needed(architecture: Architecture) -> float:
         return _training_mib(file, task, architecture)
 
     given = [design for design in file.baseline_designs() if isinstance(design, Architecture)]
-    found = max((largest(file.spaces(), needed), *given), key=needed)
+    widest = largest(file.spaces(), lambda architecture: needed(_shallow(architecture)))
+    found = max((widest, *given), key=needed)
     sample = {"architecture": found.canonical(), "architecture_id": found.id, "params": parameters(found, task)}
     return sample | {"training_mib": needed(found)}
+
+
+def _shallow(architecture: Architecture) -> Architecture:
+    blocks = {"blocks": architecture.blocks[:1], "encoder_blocks": architecture.encoder_blocks[:1]}
+    return architecture.model_copy(update=blocks)
 
 
 def _training_mib(file: StudyFile, task: Task, architecture: Architecture) -> float:
