@@ -142,7 +142,7 @@ def test_impossible_sizes_are_told(settings, told):
 def test_attention_learns_to_recall_what_a_short_window_cannot():
     """Two tokens after a key its value is long out of a window of two."""
     task = open_task(AssociativeRecall(kind="associative_recall", vocabulary=24, context=16, pairs=2))
-    settings = TrainSettings(steps=200, batch=64, rungs=(1.0,), evaluation_tokens=4096)
+    settings = TrainSettings(steps=120, batch=64, rungs=(1.0,), evaluation_tokens=4096)
     accuracy = {}
     for kind in ({"kind": "softmax", "heads": 1}, {"kind": "window", "heads": 1, "window": 2}):
         block = {"attention": kind, "feed_forward": {"kind": "swiglu", "ratio": 2.0}}

@@ -111,7 +111,7 @@ def test_padding_changes_no_result(corpus):
 @pytest.mark.slow
 def test_a_model_learns_to_translate_and_its_scores_are_of_what_it_writes(corpus):
     task = open_task(settings(corpus))
-    training = TrainSettings(steps=300, batch=32, rungs=(1.0,))
+    training = TrainSettings(steps=180, batch=32, rungs=(1.0,))
     trainer = Trainer(model_with_source(), task, training, seed=0)
     trained = trainer.run_to_next_rung().metrics
     floor = task.floors("val")["copy"]
