@@ -92,13 +92,13 @@ def test_it_repeats_words_that_it_never_learned():
     for head in (Head("copy"), Head("tokens")):
         torch.manual_seed(0)
         model, generator = build(architecture, 300, 8, head), torch.Generator().manual_seed(0)
-        steps = optimiser.build(model, TrainSettings(steps=301, batch=64), None)
-        for step in range(301):
-            low, high = (2, 260) if step < 300 else (260, 300)
+        steps = optimiser.build(model, TrainSettings(steps=401, batch=64), None)
+        for step in range(401):
+            low, high = (2, 260) if step < 400 else (260, 300)
             source = torch.randint(low, high, (64, 6), generator=generator)
             written = torch.cat((torch.ones(64, 1, dtype=torch.long), source[:, :-1]), dim=1)
             logits = model(source, written)
-            if step == 300:
+            if step == 400:
                 right[head.kind] = (logits.argmax(dim=-1) == source).float().mean().item()
             torch.nn.functional.cross_entropy(logits.flatten(0, 1), source.flatten()).backward()
             steps.step()
