@@ -46,6 +46,7 @@ from nas.settings.task_settings import (
     TaskSettings,
     TextTask,
 )
+from nas.settings.user_config import NOT_IN_A_STUDY_FILE
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings, untagged
 from nas.space.parameter_space import Design, ParameterSpace, SearchSpace
@@ -266,7 +267,8 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
     location, value = first["loc"], first.get("input")
     where, name = path_of(location), str(location[-1]) if location else ""
     if first["type"] == "extra_forbidden":
-        return InvalidStudyFile(f"unknown key '{name}'", where=where, help=nearest(name, _keys(location[:-1])))
+        help = NOT_IN_A_STUDY_FILE.get(where) or nearest(name, _keys(location[:-1]))
+        return InvalidStudyFile(f"unknown key '{name}'", where=where, help=help)
     if first["type"] == "missing":
         return InvalidStudyFile(f"'{where}' is missing", where=where, code="missing-key")
     message, help = in_words(first), ""

@@ -20,15 +20,15 @@ from typing import Any, NoReturn, TypeVar
 import sqlalchemy as sql
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from nas.errors import OutOfReach, UsageError
+from nas.errors import OutOfReach
 from nas.study.database import DAMAGED, NO_ANSWER
+from nas.study.database_place import DRIVER, DatabasePlace, database_place, require_psycopg
 from nas.study.watchdog import Watchdog
 
 PATIENCE_SECONDS, FIRST_PATIENCE_SECONDS = 60.0, 0.0
 """A transaction is repeated for so long; the first one only once, since a wrong address is wrong for ever."""
 HANG_SECONDS = 25.0
-"""A server without an answer for so long hangs: its own limits on locks and statements are below."""
-LOCK_SECONDS, STATEMENT_SECONDS, IDLE_SECONDS, CONNECT_SECONDS = 10, 20, 20, 5
+"""A server without an answer for so long hangs: its own limits are shorter (nas.study.database_place)."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 2.0
 RETRIED_CLASSES = {"08", "40", "53", "57", "58"}
 """Connections, conflicts between transactions, lack of resources, restarts, and failures of the server's system."""
@@ -56,23 +56,25 @@ class Database:
     Raises OutOfReach once `patience` seconds of repeating were in vain. `retries` counts what was repeated, by error.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS, hang: float = HANG_SECONDS) -> None:
-        """`url` is an address as SQLAlchemy takes it. Raises UsageError for another kind of database."""
+    def __init__(
+        self, url: str | DatabasePlace, *, patience: float = PATIENCE_SECONDS, hang: float = HANG_SECONDS
+    ) -> None:
+        """`url` is a checked place, or an address as SQLAlchemy takes it.
+
+        Raises UsageError for another kind of database, and where the package for PostgreSQL is missing.
+        """
         self.patience, self.retries = patience, Counter[str]()
         self.watchdog = Watchdog(hang)
-        parsed = _parsed(url)
-        self._secrets = [parsed.password] if parsed.password else []
-        self._shown = f"{parsed.get_backend_name()} {parsed.host or ''}{f':{parsed.port}' if parsed.port else ''}"
-        self._shown = f"{self._shown.rstrip()} {parsed.database or ''}".rstrip()
-        if parsed.get_backend_name() == "sqlite":
-            self.engine = _sqlite(parsed)
-            self._reading = self.engine.execution_options(**{READS: True})
-        else:
-            self.engine = self._postgresql(parsed)
+        self.place = place = _placed(url)
+        if isinstance(place, DatabasePlace):
+            self.engine = self._postgresql(place)
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        else:
+            self.engine = _sqlite(place)
+            self._reading = self.engine.execution_options(**{READS: True})
 
     def __repr__(self) -> str:
-        return f"<Database {self._shown}>"
+        return f"<Database {self.place}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a database stays with its driver: workers need none, and its address may hold a password")
@@ -110,30 +112,14 @@ class Database:
     def _watching(self) -> AbstractContextManager[None]:
         return nullcontext() if self.engine.dialect.name == "sqlite" else self.watchdog.watching()
 
-    def _postgresql(self, url: sql.URL) -> sql.Engine:
-        limits = {
-            "lock_timeout": LOCK_SECONDS,
-            "statement_timeout": STATEMENT_SECONDS,
-            "idle_in_transaction_session_timeout": IDLE_SECONDS,
-        }
-        own = " ".join(f"-c {name}={seconds}s" for name, seconds in limits.items())
-        theirs = url.query.get("options", "")
-        try:
-            engine = sql.create_engine(
-                url,
-                isolation_level="READ COMMITTED",
-                hide_parameters=True,
-                connect_args={
-                    "connect_timeout": CONNECT_SECONDS,
-                    "keepalives_idle": 10,
-                    "keepalives_interval": 5,
-                    "keepalives_count": 3,
-                    "options": f"{theirs if isinstance(theirs, str) else ' '.join(theirs)} {own}".strip(),
-                },
-            )
-        except ModuleNotFoundError as error:
-            text = "PostgreSQL needs the package psycopg, which is not installed"
-            raise UsageError(text, code="no-psycopg", help="pip install 'nas[postgres]'") from error
+    def _postgresql(self, place: DatabasePlace) -> sql.Engine:
+        require_psycopg()
+        engine = sql.create_engine(
+            f"{DRIVER}://",
+            creator=place.connect,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+        )
 
         # A new connection asks the server's version before SQLAlchemy hands it out, so both events are needed.
         @sql.event.listens_for(engine, "connect", insert=True)
@@ -149,12 +135,12 @@ class Database:
     def _out_of_reach(self, error: SQLAlchemyError) -> OutOfReach:
         origin = getattr(error, "orig", None) or error
         said = (str(origin).strip().splitlines() or [type(origin).__name__])[0]
-        for secret in self._secrets:
+        for secret in self.place.secrets if isinstance(self.place, DatabasePlace) else ():
             said = said.replace(secret, "***")
         damaged = getattr(origin, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         on_disk = self.engine.dialect.name == "sqlite"
         help = DAMAGED if damaged else NO_ANSWER if on_disk else SERVER_HELP
-        return OutOfReach(f"the study's database does not answer: {said}", where=self._shown, help=help)
+        return OutOfReach(f"the study's database does not answer: {said}", where=str(self.place), help=help)
 
 
 def retryable(error: SQLAlchemyError) -> bool:
@@ -176,18 +162,19 @@ def _name(error: SQLAlchemyError) -> str:
     return f"{type(origin).__name__} {state}" if state else type(origin).__name__
 
 
-def _parsed(url: str) -> sql.URL:
+def _placed(url: str | DatabasePlace) -> sql.URL | DatabasePlace:
+    """Returns the address of a SQLite file, or a place on a server."""
+    if isinstance(url, DatabasePlace):
+        return url
     try:
         parsed = sql.make_url(url)
-        backend = parsed.get_backend_name()
+        if parsed.get_backend_name() == "sqlite":
+            return parsed
     except (SQLAlchemyError, ValueError):  # ValueError: a port that is no number
-        backend = ""
-    if backend == "sqlite":
-        return parsed
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    help = "give postgresql://USER@HOST/DATABASE, with the password in PGPASSFILE or PGPASSWORD"
-    raise UsageError("a study's database is SQLite or PostgreSQL", where="--storage", help=help)
+        pass
+    place = database_place(url)
+    assert place is not None
+    return place
 
 
 def _sqlite(url: sql.URL) -> sql.Engine:

@@ -260,7 +260,7 @@ def test_a_server_that_is_not_there_or_refuses_is_told_at_once_and_without_the_p
 
 @pytest.mark.parametrize("url", ["mysql://a:s3cr@b/c", "nonsense", "", "postgresql://u:s3cr@h:port/d"])
 def test_another_kind_of_database_is_refused_without_showing_its_address(url):
-    with pytest.raises(UsageError, match="SQLite or PostgreSQL") as caught:
+    with pytest.raises(UsageError, match=r"PostgreSQL|address") as caught:
         Database(url)
     assert "s3cr" not in caught.value.render()
 
