@@ -335,17 +335,18 @@ def test_a_run_that_fails_is_told_with_the_end_of_its_output(file, tmp_path):
     assert "fox.txt" in caught.value.detail
 
 
+@pytest.mark.usefixtures("quick_search")
 def test_a_training_that_blows_up_is_a_result_and_is_not_repeated(file, tmp_path):
     settings = study_file.load(file, ["train.learning_rate=1000", "train.optimiser=adamw"])
     shelf, said = Shelf(tmp_path / "shelf.json"), list[str]()
     key = shelf.add(Architecture.model_validate(TWO_LAYERS).canonical(), None)
     shelf.measure([key], settings, open_task(settings.task), "cpu", said.append)
-    shelf.train([key], 2, settings, "cpu", 2, said.append)
+    shelf.train([key], 2, settings, "cpu", 1, said.append)
     again = Shelf(tmp_path / "shelf.json")
     assert again.entries == shelf.entries
     assert [list(run) for run in again.entries[key]["trained"].values()] == [["failed"]] * 2
     assert (again.metrics(key, 2), again.metrics(key, 0)) == (None, again.entries[key]["measured"])
-    again.train([key], 2, settings, "cpu", 2, said.append)
+    again.train([key], 2, settings, "cpu", 1, said.append)
     assert said == ["measuring 1 of 1, idle", "trained again 1 of 2", "trained again 2 of 2"]
 
 

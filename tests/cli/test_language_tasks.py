@@ -64,7 +64,7 @@ def test_a_shipped_study_on_real_data(searched, tmp_path, name, metric):
 
 @pytest.mark.parametrize(("name", "metric"), GENERATED.items())
 def test_a_shipped_study_on_generated_data(searched, name, metric):
-    check(*searched(name), metric)
+    check(*searched(name, "train.steps=6", "train.evaluation_tokens=1024"), metric)
 
 
 def rows_of(name, number):

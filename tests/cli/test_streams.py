@@ -174,14 +174,14 @@ def test_the_same_in_a_shell(stored, tmp_path):
     ids=["the reader goes away", "the disk is full", "neither can be written"],
 )
 def test_a_search_goes_on_without_its_display(settings, tmp_path, monkeypatch, options, output, errors, code):
-    """Two trials, whoever looks on. With a full disk on standard output the end says so, when all is done."""
+    """One trial, whoever looks on. With a full disk on standard output the end says so, when all is done."""
     (tmp_path / "demo.toml").write_text(settings.to_toml())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_RUNS", "runs")
     monkeypatch.setenv("NAS_REPORTS", "reports")
     if errors:
         monkeypatch.setattr(sys, "stderr", broken(errors))
-    command = "search demo.toml --executor serial --trials 2" + options
+    command = "search demo.toml --executor serial --trials 1" + options
     assert ended(monkeypatch, command, broken(output)) == code
-    assert open_study(tmp_path / "runs" / "demo").record().trained_count() == 2
+    assert open_study(tmp_path / "runs" / "demo").record().trained_count() == 1
     assert (tmp_path / "reports" / "demo" / "index.html").exists()
