@@ -45,6 +45,7 @@ from nas.study.database import DATABASE
 from nas.study.lock import driver_lock
 from nas.study.store import Store
 from nas.study.stored_study import StoredStudy
+from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
@@ -84,10 +85,12 @@ def run(
     launch: Launch,
     observer: Observer = lambda event: None,
     body: BodyFunction | str | None = None,
+    database: Database | None = None,
 ) -> Outcome:
     """Searches in this folder until the budget is reached or the search has to stop.
 
     `body` is a training of the user's own, a function or "module:function"; by default it is the file's, if it has one.
+    `database` holds the rows; by default it is `study.db` in the folder.
     Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray) and UsageError.
     """
     started = time.monotonic()
@@ -99,7 +102,7 @@ def run(
     creation.refuse_foreign(folder)
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
-        store = _open_or_create(folder, file, launch, task, observer)
+        store = _open_or_create(folder, file, launch, task, observer, database)
         file = with_stored_recipe(file, store.attributes())
         clock = steady_clock()
         work = WorkLog(store, clock)
@@ -203,14 +206,21 @@ def _enqueue(coordinator: Coordinator, file: StudyFile, retry_failed: bool) -> N
             coordinator.enqueue_again(row)
 
 
-def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> Store:
+def _open_or_create(
+    folder: Path,
+    file: StudyFile,
+    launch: Launch,
+    task: Task | None,
+    observer: Observer,
+    database: Database | None,
+) -> Store:
     """Opens or creates the study. Raises Conflict, and changes nothing, where another study or others' files stand."""
     now, settings = _environment(file, launch), file.to_toml()
-    store = creation.open_to_write(folder, file.objective_list())
+    store = creation.open_to_write(folder, file.name, file.objective_list(), database)
     if store is None:
         if not (folder / DATABASE).exists():
             creation.refuse_strangers(folder, settings)
-        store = _create(folder, file, launch, task, now)
+        store = _create(folder, file, launch, task, now, database)
         creation.write_descriptions(folder, settings, now, anew=True)
         return store
     try:
@@ -222,7 +232,14 @@ def _open_or_create(folder: Path, file: StudyFile, launch: Launch, task: Task | 
     return store
 
 
-def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, now: Mapping[str, Any]) -> Store:
+def _create(
+    folder: Path,
+    file: StudyFile,
+    launch: Launch,
+    task: Task | None,
+    now: Mapping[str, Any],
+    database: Database | None,
+) -> Store:
     """Writes the study's attributes. Raises InvalidStudyFile for a recipe that this version does not have."""
     recipe_versions.check(file.train.recipe)
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
@@ -234,7 +251,7 @@ def _create(folder: Path, file: StudyFile, launch: Launch, task: Task | None, no
         "budget": launch.trials or file.search.trials,
         "settings": file.resolved(),
     }
-    return creation.create(folder, file.name, file.objective_list(), attributes)
+    return creation.create(folder, file.name, file.objective_list(), attributes, database)
 
 
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None, observer: Observer) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sql
+
 from nas import files
 from nas.errors import Conflict
 from nas.results import Objective
@@ -19,6 +21,8 @@ from nas.study.database import (
 )
 from nas.study.lock import LOCK
 from nas.study.store import Store
+from nas.study.study_jobs import OPTUNA
+from nas.study.transactions import Database
 
 SETTINGS = "study.toml"
 COMPANIONS = ("-wal", "-shm", "-journal")
@@ -47,14 +51,22 @@ def _entries(folder: Path) -> list[str]:
         return []
 
 
-def open_to_write(folder: Path, objectives: Sequence[Objective]) -> Store | None:
-    """Opens the study in this folder. None where there is none yet, or only one whose creation was cut short.
+def open_to_write(
+    folder: Path, name: str, objectives: Sequence[Objective], database: Database | None = None
+) -> Store | None:
+    """Opens the study in this folder, or that of this name in the database. None where there is none yet, or only one
+    whose creation was cut short.
 
     Raises Conflict, and changes nothing, where a database stands there that `nas` did not make.
     """
-    if not os.path.lexists(folder / DATABASE) or not is_whole(folder / DATABASE):
+    if database is None:
+        if not os.path.lexists(folder / DATABASE) or not is_whole(folder / DATABASE):
+            return None
+        store = Store.open(sqlite_url(folder))
+    elif not _has_study(database, name):
         return None
-    store = Store.open(sqlite_url(folder))
+    else:
+        store = Store.open(database, name)
     if "settings" not in store.attributes():
         store.close()
         raise Conflict("the study has no settings", code="half-created", where=str(folder / DATABASE))
@@ -63,12 +75,34 @@ def open_to_write(folder: Path, objectives: Sequence[Objective]) -> Store | None
     return store
 
 
-def create(folder: Path, name: str, objectives: Sequence[Objective], attributes: Mapping[str, Any]) -> Store:
-    """Creates a study with these attributes.
+def _has_study(database: Database, name: str) -> bool:
+    """Tells whether the database has a study of that name. Raises OutOfReach at once."""
+    database.check()
+    wanted = sql.select(OPTUNA.c.study_id).where(OPTUNA.c.study_name == name)
 
-    The database is made beside its place and moved there when it is complete, so a killed driver leaves nothing that
-    looks like a study. The caller holds the folder's lock, and `open_to_write` found no study.
+    def body(connection: sql.Connection) -> bool:
+        return sql.inspect(connection).has_table(OPTUNA.name) and connection.execute(wanted).first() is not None
+
+    return database.read(body)
+
+
+def create(
+    folder: Path,
+    name: str,
+    objectives: Sequence[Objective],
+    attributes: Mapping[str, Any],
+    database: Database | None = None,
+) -> Store:
+    """Creates a study with these attributes: in this database, else in one of the folder's own.
+
+    The folder's database is made beside its place and moved there when it is complete, so a killed driver leaves
+    nothing that looks like a study. The caller holds the folder's lock, and `open_to_write` found no study.
     """
+    if database is not None:
+        store = Store.create(database, name, objectives)
+        for key, value in attributes.items():
+            store.set_attribute(key, value)
+        return store
     path = folder / DATABASE
     with files.beside(path) as temporary:
         try:

@@ -31,6 +31,7 @@ from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
 from nas.study.later_measurement import violations
 from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
 from nas.study.row_writes import DirectWrites, OptunaWrites, RowWrites
+from nas.study.transactions import Database
 from nas.study.trial_rows import template
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
@@ -89,10 +90,10 @@ class Store:
         self._unfinished, self._newest = set[int](), -1
 
     @classmethod
-    def create(cls, url: str, name: str, objectives: Sequence[Objective]) -> "Store":
-        """Creates a study. Raises Conflict when one of that name exists."""
+    def create(cls, place: str | Database, name: str, objectives: Sequence[Objective]) -> "Store":
+        """Creates a study in a database or at its address. Raises Conflict when one of that name exists."""
         try:
-            storage = database.writing_storage(url)
+            storage = _database(place).optuna_storage()
             with quietly():
                 study_id = storage.create_new_study(directions(objectives), name)
             storage.set_study_system_attr(study_id, MARK, FORMAT)
@@ -105,12 +106,12 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, url: str, name: str | None = None) -> "Store":
-        """Opens a study to write to, by its name, or the only one.
+    def open(cls, place: str | Database, name: str | None = None) -> "Store":
+        """Opens a study to write to, by its name, or the only one, in a database or at its address.
 
         The caller has made sure that `nas` made the database.
         """
-        return cls(_of_this_version(partial(database.writing_storage, url)), name)
+        return cls(_of_this_version(_database(place).optuna_storage), name)
 
     @classmethod
     def read(cls, path: Path) -> "Store":
@@ -277,6 +278,10 @@ def to_result(
         finished=finished,
         attempts=intervals.attempts(attributes.get("attempts", []), finished, worked),
     )
+
+
+def _database(place: str | Database) -> Database:
+    return place if isinstance(place, Database) else Database(place)
 
 
 def _of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:

@@ -18,10 +18,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sql
+from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from nas.errors import OutOfReach
-from nas.study.database import DAMAGED, NO_ANSWER
+from nas.study.database import DAMAGED, NO_ANSWER, writing_storage
 from nas.study.database_place import DRIVER, DatabasePlace, database_place, require_psycopg
 from nas.study.watchdog import Watchdog
 
@@ -78,6 +79,13 @@ class Database:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a database stays with its driver: workers need none, and its address may hold a password")
+
+    def optuna_storage(self) -> RDBStorage:
+        """Opens Optuna's own storage over this database; it makes the tables that are missing."""
+        if not isinstance(self.place, DatabasePlace):
+            return writing_storage(self.place.render_as_string())
+        how = {"creator": self.place.connect, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+        return RDBStorage(f"{DRIVER}://", engine_kwargs=how)
 
     def check(self) -> None:
         """Raises OutOfReach at once where the database does not answer."""
