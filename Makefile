@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Two processes more than cores, since some tests mostly wait; at most four, since each loads torch. A process takes over
+# One process more than cores, since some tests mostly wait; at most four, since each loads torch. A process takes over
 # waiting tests of one that lags.
-PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 2 + (os.cpu_count() or 1)))')
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal
 
 .PHONY: search test test-fast soak check setup clean

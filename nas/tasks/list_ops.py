@@ -4,7 +4,8 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -30,7 +31,7 @@ DEEPEST, BRANCHES, FEWEST, MOST = 10, 0.25, 2, 10
 """The most levels, the probability that an inner node has children, and the range of their number, drawn evenly."""
 HELD_OUT = 2000
 """The number of trees of the validation split, and of the test split."""
-SEEDS = {"val": 1, "test": 2}
+SEEDS: dict[Split, int] = {"val": 1, "test": 2}
 DRAWS, FEWEST_KEPT = 2000, 20
 """At least FEWEST_KEPT of DRAWS trees must be kept; otherwise making the splits would take many minutes."""
 SHOWN = 4000
@@ -54,27 +55,13 @@ class ListOpsTask(ClassTask):
     def __init__(self, settings: ListOpsSettings) -> None:
         self.settings, self.context = settings, settings.context
         self.coder, self.classes = Words([table.PAD, *OPERATORS, *DIGITS, CLOSE]), DIGITS
-        self.held_out = self._held_out()
+        self.held_out = _held_out(settings)
         self._taken = {tree for trees in self.held_out.values() for tree, _ in trees}
 
     @property
     def typical(self) -> tuple[int, int]:
         """Returns the median length of the validation split."""
         return int(median(len(tree) for tree, _ in self.held_out["val"])), 0
-
-    def _held_out(self) -> dict[str, list[tuple[Tree, int]]]:
-        """Draws distinct trees with their values, none in both splits. Raises DataError where they are too rare."""
-        self._check_law()
-        seen, found = set[Tree](), dict[str, list[tuple[Tree, int]]]()
-        for split, seed in SEEDS.items():
-            generator, kept = random.Random(seed), list[tuple[Tree, int]]()
-            while len(kept) < HELD_OUT:
-                tree, value = self._tree(generator)
-                if tree not in seen:
-                    seen.add(tree)
-                    kept.append((tree, value))
-            found[split] = kept
-        return found
 
     def describe(self) -> dict[str, Any]:
         law = {"version": 1, **self.settings.model_dump(mode="json")}
@@ -111,37 +98,58 @@ class ListOpsTask(ClassTask):
     def _fresh(self, generator: random.Random, count: int) -> list[tuple[Tree, int]]:
         found = list[tuple[Tree, int]]()
         while len(found) < count:
-            tree, value = self._tree(generator)
+            tree, value = drawn(generator, self.settings)
             if tree not in self._taken:
                 found.append((tree, value))
         return found
 
-    def _check_law(self) -> None:
-        generator = random.Random(0)
-        if sum(self._drawn(generator) is not None for _ in range(DRAWS)) < FEWEST_KEPT:
-            shortest, longest = self.settings.shortest, self.settings.longest
-            raise DataError(
-                f"too few expressions have more than {shortest} and fewer than {longest} tokens",
-                code="law-too-narrow",
-                where="task.shortest and task.longest",
-                detail=f"fewer than {FEWEST_KEPT} of {DRAWS:,} that were drawn",
-                help="choose them further apart, or both smaller; the published ones are 500 and 2000",
-            )
 
-    def _tree(self, generator: random.Random) -> tuple[Tree, int]:
-        """Draws trees until one is kept."""
-        while (drawn := self._drawn(generator)) is None:
-            pass
-        return drawn
+@lru_cache(maxsize=2)
+def _held_out(settings: ListOpsSettings) -> Mapping[Split, Sequence[tuple[Tree, int]]]:
+    """Draws distinct trees with their values, none in both splits: seconds, so a process keeps the last.
 
-    def _drawn(self, generator: random.Random) -> tuple[Tree, int] | None:
-        """Draws a tree, or None where it is not kept.
+    Raises DataError where they are too rare.
+    """
+    _check_law(settings)
+    seen, found = set[Tree](), dict[Split, Sequence[tuple[Tree, int]]]()
+    for split, seed in SEEDS.items():
+        generator, kept = random.Random(seed), list[tuple[Tree, int]]()
+        while len(kept) < HELD_OUT:
+            tree, value = drawn(generator, settings)
+            if tree not in seen:
+                seen.add(tree)
+                kept.append((tree, value))
+        found[split] = tuple(kept)
+    return found
 
-        The root is an operator, since a digit alone is never long enough.
-        """
-        written = list[str]()
-        value = _grow(generator, 1, written, self.settings.longest - 1)
-        return None if value is None or len(written) <= self.settings.shortest else (tuple(written), value)
+
+def _check_law(settings: ListOpsSettings) -> None:
+    generator = random.Random(0)
+    if sum(_drawn(generator, settings) is not None for _ in range(DRAWS)) < FEWEST_KEPT:
+        raise DataError(
+            f"too few expressions have more than {settings.shortest} and fewer than {settings.longest} tokens",
+            code="law-too-narrow",
+            where="task.shortest and task.longest",
+            detail=f"fewer than {FEWEST_KEPT} of {DRAWS:,} that were drawn",
+            help="choose them further apart, or both smaller; the published ones are 500 and 2000",
+        )
+
+
+def drawn(generator: random.Random, settings: ListOpsSettings) -> tuple[Tree, int]:
+    """Draws trees until one is kept."""
+    while (tree := _drawn(generator, settings)) is None:
+        pass
+    return tree
+
+
+def _drawn(generator: random.Random, settings: ListOpsSettings) -> tuple[Tree, int] | None:
+    """Draws a tree, or None where it is not kept.
+
+    The root is an operator, since a digit alone is never long enough.
+    """
+    written = list[str]()
+    value = _grow(generator, 1, written, settings.longest - 1)
+    return None if value is None or len(written) <= settings.shortest else (tuple(written), value)
 
 
 def _grow(generator: random.Random, level: int, written: list[str], room: int) -> int | None:

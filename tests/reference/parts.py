@@ -6,20 +6,17 @@ from torch import Tensor
 from nas.attention import Attention
 
 
-def turned(vector_E: Tensor, position: int) -> Tensor:
-    """Rotary positions as complex numbers: pair i of the vector turns by position · 10000^(−2i/E)."""
-    half = len(vector_E) // 2
+def turned(vectors: Tensor, position: int) -> Tensor:
+    """Rotary positions as complex numbers: pair i of each vector (..., E) turns by position · 10000^(−2i/E)."""
+    half = vectors.shape[-1] // 2
     angle = position * 10_000 ** (-torch.arange(half) / half)
-    pairs = torch.complex(vector_E[:half], vector_E[half:]) * torch.polar(torch.ones(half), angle)
-    return torch.cat((pairs.real, pairs.imag))
+    pairs = torch.complex(vectors[..., :half], vectors[..., half:]) * torch.polar(torch.ones(half), angle)
+    return torch.cat((pairs.real, pairs.imag), dim=-1)
 
 
 def at_positions(heads_BTNE: Tensor) -> Tensor:
     """Every vector turned by its place."""
-    B, T, N, _ = heads_BTNE.shape
-    return torch.stack([turned(heads_BTNE[b, t, n], t) for b in range(B) for t in range(T) for n in range(N)]).view_as(
-        heads_BTNE
-    )
+    return torch.stack([turned(heads_BNE, t) for t, heads_BNE in enumerate(heads_BTNE.unbind(1))], dim=1)
 
 
 def slope(head: int, heads: int) -> float:
