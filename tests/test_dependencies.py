@@ -29,8 +29,9 @@ def imported() -> set[str]:
 
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    # What `hf` brings is asked for where it is used, and told how to get.
-    texts = [*project["dependencies"], *project["optional-dependencies"]["hf"]]
+    extras = project["optional-dependencies"]
+    # What these extras bring is asked for where it is used, and told how to get.
+    texts = [*project["dependencies"], *(text for name in ("hf", "postgres") for text in extras[name])]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     # Typing of pydantic's errors lives in its core, which pydantic pins to the very version.
     brought_by = packages_distributions()
