@@ -270,11 +270,11 @@ def test_a_study_that_version_0_1_did_not_finish_making_is_made_anew(tmp_path, s
     from nas.study.creation import open_to_write
 
     with pytest.raises(Conflict, match="did not make"):
-        open_to_write(tmp_path, settings.objective_list())
+        open_to_write(tmp_path, "demo", settings.objective_list())
     files.write_json(tmp_path / "environment.json", {"versions": {"nas": "0.1.0"}})
-    assert open_to_write(tmp_path, settings.objective_list()) is None
+    assert open_to_write(tmp_path, "demo", settings.objective_list()) is None
     create(tmp_path, "demo", settings.objective_list(), {"settings": {"a": 1}, "environment": {}, "data": {}}).close()
-    found = open_to_write(tmp_path, settings.objective_list())
+    found = open_to_write(tmp_path, "demo", settings.objective_list())
     assert found is not None
     assert found.attributes()["settings"] == {"a": 1}
     found.close()
