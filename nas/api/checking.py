@@ -161,12 +161,12 @@ def _step_seconds(file: StudyFile, task: Task, architecture: Architecture) -> fl
 
 
 def _about_mib(file: StudyFile, task: Task, architecture: Architecture) -> float:
-    """Guesses the memory of a training step: eight values a weight; three for each logit; twenty for each token, block
+    """Guesses the memory of a training step: eight values a weight; one for each logit; twenty for each token, block
     and unit of the hidden size.
     """
     blocks = (len(architecture.blocks) + len(architecture.encoder_blocks)) * architecture.repeat
     tokens = (file.train.micro_batch or file.train.batch) * task.context
-    values = tokens * (3 * task.vocabulary + 20 * blocks * architecture.hidden)
+    values = tokens * (task.vocabulary + 20 * blocks * architecture.hidden)
     return 4 * (8 * parameters(architecture, task) + values) / MIB
 
 

@@ -21,8 +21,8 @@ from nas.tasks.coders import Characters
 from nas.tasks.prepared_text import prepare
 from nas.tasks.token_task import Examples, TokenTask
 
-WINDOWS_HELD = 1024
-"""After so many windows of a mapped text, its pages are given back."""
+WINDOWS_HELD = 32
+"""After so many windows of a mapped text, its pages are given back: each has brought up to half a MiB of them."""
 
 
 class TextTask(TokenTask):

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models import TOKENS, Head
 from nas.tasks.base import WHOLE, Floors, Inputs, Scores, Split, Turn
 from nas.tasks.coders import Coder
+from nas.tasks.cross_entropy import mean_cross_entropy, summed_cross_entropy
 from nas.tasks.evaluation import Evaluated
 
 EVALUATION_TOKENS_AT_ONCE, EVALUATION_TOKENS_ON_GPU = 4096, 32768
@@ -105,8 +105,7 @@ class TokenTask(Evaluated):
         return tuple(tensor[:, :length] for tensor in inputs)
 
     def loss(self, model: nn.Module, inputs: Inputs, targets: Tensor) -> Tensor:
-        logits_BTV = model(*inputs)
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return mean_cross_entropy(model(*inputs).flatten(0, 1), targets.flatten(), IGNORED)
 
     def judge(
         self, model: nn.Module, split: Split, max_tokens: int, device: str, turn: Turn
@@ -114,20 +113,25 @@ class TokenTask(Evaluated):
         sums, examples = [0.0] * 4, 0
         for batch in self.evaluation(split, max_tokens, at_once(self.context, device)):
             with turn(), torch.inference_mode():
-                inputs, targets_BT = on_device(device, batch)
-                logits_BTV = model(*inputs)
-                nats = F.cross_entropy(
-                    logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
-                )
-                counts_BT = targets_BT != IGNORED
-                right_BT = (logits_BTV.argmax(dim=-1) == targets_BT) & counts_BT
-                whole_B = (right_BT == counts_BT).all(dim=1)
                 # One transfer a batch, since each waits for the device.
-                found = torch.stack([each.sum().double() for each in (nats, right_BT, whole_B, counts_BT)])
-                sums = [former + new for former, new in zip(sums, found.tolist(), strict=True)]
-                examples += len(targets_BT)
+                found = _sums(model, *on_device(device, batch)).tolist()
+            sums = [former + new for former, new in zip(sums, found, strict=True)]
+            examples += len(batch[1])
         nats_sum, right, whole, count = sums
         loss, accuracy = nats_sum / count, right / count
         own = self.metrics(split, loss, accuracy, whole / examples)
         written, scores = self.written(model, split, max_tokens, device, turn)
         return {"loss": loss, "accuracy": accuracy, **own, **written}, scores
+
+
+def _sums(model: nn.Module, inputs: Inputs, targets_BT: Tensor) -> Tensor:
+    """Returns sums over a batch: nats, right tokens, examples that are wholly right, and tokens that count.
+
+    The logits are freed here, not first when the next batch has its own.
+    """
+    logits_BTV = model(*inputs)
+    nats = summed_cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), IGNORED)
+    counts_BT = targets_BT != IGNORED
+    right_BT = (logits_BTV.argmax(dim=-1) == targets_BT) & counts_BT
+    whole_B = (right_BT == counts_BT).all(dim=1)
+    return torch.stack([each.sum().double() for each in (nats, right_BT, whole_B, counts_BT)])
