@@ -28,8 +28,8 @@ class ProposerThread:
     order, and `next` raises what one of them raised.
 
     A proposal computed ahead lacks one result. Without prefetching, a study with deterministic objectives repeats
-    exactly. More than one ahead gains less than the missing results cost: 100 simulated workers (nas.bench.workers)
-    waited 2.9 % of their time with one, 2.7 % with up to four, 2.2 % with up to eight.
+    exactly. More than one ahead would lack more results, and hardly shortens the waits of many workers
+    (docs/experiments.md, "Proposals").
     """
 
     def __init__(self, proposer: Proposer, prefetch: bool | Executor) -> None:
