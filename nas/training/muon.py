@@ -5,7 +5,7 @@ Shapes: G blocks of one shape, M rows and N columns each; B of them from one wei
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -28,6 +28,11 @@ class Blocks:
     def scale(self) -> float:
         """Returns √max(1, height / width) of the matrix before it is cut."""
         return math.sqrt(max(1, self.height / self.weight.size(1)))
+
+    @property
+    def count(self) -> int:
+        """Returns B."""
+        return self.height // self.rows
 
     @property
     def is_whole(self) -> bool:
@@ -85,22 +90,24 @@ class Muon:
             shape: torch.cat([torch.zeros_like(blocks.values_BMN()) for blocks in group])
             for shape, group in self.groups.items()
         }
+        self._parts = {shape: _split(self.momenta[shape], group) for shape, group in self.groups.items()}
 
     @torch.no_grad()
     def step(self, share: float, step: int = 0) -> None:
         """Updates from the gradients, at that share of the learning rate. `step` says whose turn it is."""
         for shape, group in self.groups.items():
-            gradient_GMN = torch.cat([blocks.gradient_BMN() for blocks in group])
-            momentum_GMN = self.momenta[shape].mul_(self.momentum).add_(gradient_GMN)
-            nesterov_GMN = gradient_GMN.add_(momentum_GMN, alpha=self.momentum)
+            gradients = [blocks.gradient_BMN() for blocks in group]
+            for momentum_BMN, gradient_BMN in zip(self._parts[shape], gradients, strict=True):
+                momentum_BMN.mul_(self.momentum).add_(gradient_BMN)
             turns = self.turns if all(blocks.is_whole for blocks in group) else 1
-            if due := group[step % turns :: turns]:
-                update_GMN = self.orthogonalise(nesterov_GMN if turns == 1 else nesterov_GMN[step % turns :: turns])
-                self._write(due, update_GMN, turns * share * self.learning_rate)
+            turn = slice(step % turns, None, turns)
+            if due := group[turn]:
+                momentum_GMN = self.momenta[shape] if turns == 1 else self.momenta[shape][turn]
+                nesterov_GMN = torch.cat(gradients[turn]).add_(momentum_GMN, alpha=self.momentum)
+                self._write(due, self.orthogonalise(nesterov_GMN), turns * share * self.learning_rate)
 
     def _write(self, group: list[Blocks], update_GMN: Tensor, rate: float) -> None:
-        updates = torch.split(update_GMN, [len(blocks.values_BMN()) for blocks in group])
-        for blocks, update_BMN in zip(group, updates, strict=True):
+        for blocks, update_BMN in zip(group, _split(update_GMN, group), strict=True):
             values_BMN = blocks.values_BMN()
             if self.weight_decay:
                 values_BMN.mul_(1 - rate * self.weight_decay)
@@ -108,3 +115,8 @@ class Muon:
 
     def state(self) -> dict[str, Tensor]:
         return {f"muon.{m}x{n}": momentum_GMN for (m, n), momentum_GMN in self.momenta.items()}
+
+
+def _split(tensor_GMN: Tensor, group: Sequence[Blocks]) -> tuple[Tensor, ...]:
+    """Returns the part of each of these blocks, as a view."""
+    return torch.split(tensor_GMN, [blocks.count for blocks in group])

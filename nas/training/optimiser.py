@@ -59,16 +59,23 @@ class AdamW:
         """Updates from the gradients, at that share of the learning rate; `step` does not matter."""
         self.taken += 1
         unbias_first, unbias_second = (1 - beta ** int(self.taken) for beta in BETAS)
-        for name, p in self.named.items():
-            if p.grad is None:
-                continue
-            rate = share * self.rates[name]
-            first = self.first[name].lerp_(p.grad, 1 - BETAS[0])
-            second = self.second[name].mul_(BETAS[1]).addcmul_(p.grad, p.grad, value=1 - BETAS[1])
+        names = [name for name, p in self.named.items() if p.grad is not None]
+        if not names:
+            return
+        weights: list[Tensor] = [self.named[name] for name in names]
+        gradients = [p.grad for p in weights if p.grad is not None]
+        first, second = [self.first[name] for name in names], [self.second[name] for name in names]
+        rates = [share * self.rates[name] for name in names]
+        torch._foreach_lerp_(first, gradients, 1 - BETAS[0])
+        torch._foreach_mul_(second, BETAS[1])
+        torch._foreach_addcmul_(second, gradients, gradients, value=1 - BETAS[1])
+        for name, p, rate in zip(names, weights, rates, strict=True):
             if self.decays[name]:
                 p.mul_(1 - rate * self.decays[name])
-            size = second.div(unbias_second).sqrt_().add_(EPSILON)
-            p.addcdiv_(first, size, value=-rate / unbias_first)
+        sizes = torch._foreach_div(second, unbias_second)
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, EPSILON)
+        torch._foreach_addcdiv_(weights, first, sizes, [-rate / unbias_first for rate in rates])
 
     def state(self) -> dict[str, Tensor]:
         first = {f"adamw.{name}.first": tensor for name, tensor in self.first.items()}
