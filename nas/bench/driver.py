@@ -1,137 +1,90 @@
 """Measures the overhead of a trial: our driver against stock Ray Tune with `OptunaSearch`.
 
-Both run the same trivial trial body (it imports torch, as every real trial must, and sums one tensor) over the same
-three parameters and two objectives on the same CPUs. Stock is what its documentation shows: a function trainable,
-`OptunaSearch` with its default sampler, nothing else set. Every run has its own process. The seconds a trial are the
-slope between a short and a long run; what remains of the short run is start-up.
+Both run the same trivial trial (it imports torch, as every real trial must, and sums one tensor) over the same three
+parameters and two objectives on the same CPUs. Runs of both alternate, each in a process of its own, and two that
+follow each other make a pair (nas.bench.driver_launch). The times at which the trials of one run end give its seconds a
+trial; the pairs give the intervals (nas.bench.driver_estimate).
 """
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas import files
+from nas.bench import result_folder
+from nas.bench.driver_estimate import WARM, overheads, pace
 from nas.errors import NasError, UsageError
-from nas.results import Rung
-from nas.running.events import Completed, Event, Job, Measured
-from nas.settings.study_file import StudyFile, parse
+from nas.measure import environment
 
-SHORT = 10
-STUDY = """
-name = "bench_driver"
-[space]
-depth = { low = 1, high = 12 }
-hidden = [16, 32, 48, 64, 96, 128, 160, 192]
-[[space.attention]]
-kind = "softmax"
-heads = [1, 2, 4, 8]
-[[objectives]]
-metric = "val_loss"
-[[objectives]]
-metric = "params"
-[resources]
-device = "cpu"
-"""
+LEAST = WARM + 10
+FILE = "driver.json"
+OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE")
+"""A run that found these in its environment would join another cluster."""
 
 
-class TrivialBody:
-    """Does only what every trial has to do."""
+@dataclass(frozen=True)
+class Settings:
+    """Holds the settings of the comparison: the trials of each run, and the pairs of runs. `storage`: see launch."""
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.measured = job, False
+    trials: int = 60
+    pairs: int = 5
+    storage: str = "sqlite"
 
-    def step(self) -> Event:
-        architecture = self.job.architecture
-        if not self.measured:
-            self.measured = True
-            return Measured({"params": float(architecture["hidden"] * len(architecture["blocks"]))})
-        loss = _loss(architecture["hidden"], len(architecture["blocks"]))
-        return Completed(Rung(1, 0.0, {"val_loss": loss}), {"val_loss": loss})
+    def __post_init__(self) -> None:
+        if self.trials < LEAST:
+            text = f"--trials must be at least {LEAST}, got {self.trials}"
+            raise UsageError(text, where="--trials", help=f"the first {WARM} trials of a run are not timed")
 
 
-def compare(trials: int) -> dict[str, float]:
-    """Makes four runs, about four minutes on two cores.
+def claim(folder: Path) -> None:
+    """Claims the folder before minutes of measuring.
 
-    Raises UsageError for too few trials, NasError when a run fails.
+    Raises Conflict where other programs' files have our names, and OutOfReach when the disk cannot be written.
     """
-    if trials <= SHORT:
-        raise UsageError(f"--trials must be above {SHORT}, got {trials}", where="--trials")
-    result: dict[str, float] = {}
-    for who in ("ours", "stock"):
-        short, long = _timed(who, SHORT), _timed(who, trials)
-        slope = (long - short) / (trials - SHORT)
-        result |= {f"{who}_seconds_per_trial": slope, f"{who}_startup_seconds": short - SHORT * slope}
-    result["ratio"] = result["stock_seconds_per_trial"] / result["ours_seconds_per_trial"]
-    return result
+    result_folder.claim(folder, {FILE: ("environment", "settings", "rows")}, (FILE,))
 
 
-def _timed(who: str, trials: int) -> float:
-    """Returns the wall-clock seconds of one run, from the start of its process to its end."""
-    started = time.perf_counter()
+def compare(settings: Settings, say: Callable[[str], object]) -> dict[str, Any]:
+    """Returns {environment, settings, rows} and what `overheads` makes of the rows, of which each run gives one.
+
+    The first of a pair is ours, then stock, in turn. Raises NasError when a run fails.
+    """
+    rows: list[dict[str, Any]] = []
+    for pair in range(settings.pairs):
+        for who in ("ours", "stock") if pair % 2 == 0 else ("stock", "ours"):
+            row = {"pair": pair, "who": who, **_run(who, settings.trials)}
+            rows.append(row)
+            each, start = row["seconds_per_trial"], row["startup_seconds"]
+            say(f"pair {pair + 1}, {who}: {each:.3f} s a trial, {start:.1f} s to the first")
+    return {"environment": environment(), "settings": asdict(settings), **overheads(rows), "rows": rows}
+
+
+def write(result: Mapping[str, Any], folder: Path) -> None:
+    files.write_json(folder / FILE, result)
+
+
+def _run(who: str, trials: int) -> dict[str, float]:
+    """Runs one search in a process of its own, and returns its times."""
+    variables = {name: value for name, value in os.environ.items() if name not in OTHER_CLUSTERS}
+    started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "nas.bench.driver", who, str(trials)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "nas.bench.driver_launch", who, str(trials)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
     )
-    seconds = time.perf_counter() - started
+    ended = time.monotonic()
     if done.returncode:
         raise NasError(f"the {who} run of {trials} trials failed", detail="\n".join(done.stderr.splitlines()[-5:]))
-    trained = json.loads(done.stdout.splitlines()[-1])["trained"]
-    if trained != trials:
-        raise NasError(f"the {who} run trained {trained} of {trials} trials")
-    return seconds
-
-
-def _ours(trials: int) -> int:
-    from nas.running import ray_executor as ray_tune
-    from nas.running.coordinator import Coordinator
-    from nas.running.placement import place
-    from nas.running.stop_control import StopControl
-    from nas.study.store import Store, sqlite_url
-
-    file: StudyFile = parse(STUDY)
-    with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
-        store = Store.create(sqlite_url(Path(name)), file.name, file.objective_list())
-        coordinator = Coordinator(store, file, owner="bench", budget=trials, prefetch=True)
-        ray_tune.run(coordinator, TrivialBody, StopControl(Path(name)), place(file))
-        coordinator.close()
-        return coordinator.counts.trained
-
-
-def _stock(trials: int) -> int:
-    from ray import tune
-    from ray.tune.search.optuna import OptunaSearch
-
-    space = {
-        "depth": tune.randint(1, 13),
-        "hidden": tune.choice([16, 32, 48, 64, 96, 128, 160, 192]),
-        "heads": tune.choice([1, 2, 4, 8]),
-    }
-    search = OptunaSearch(metric=["val_loss", "params"], mode=["min", "min"])
-    with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
-        tuner = tune.Tuner(
-            _stock_trial,
-            param_space=space,
-            tune_config=tune.TuneConfig(search_alg=search, num_samples=trials),
-            run_config=tune.RunConfig(storage_path=name),
-        )
-        results = tuner.fit()
-        return sum("val_loss" in (result.metrics or {}) for result in results)
-
-
-def _stock_trial(config: Mapping[str, Any]) -> dict[str, float]:
-    depth, hidden = config["depth"], config["hidden"]
-    return {"val_loss": _loss(hidden, depth), "params": float(hidden * depth)}
-
-
-def _loss(hidden: int, depth: int) -> float:
-    import torch  # imported here, as in a trial, so that each new worker pays for it
-
-    return float(torch.tensor([3.0, -hidden / 100, -depth / 10]).sum())
-
-
-if __name__ == "__main__":
-    _run = {"ours": _ours, "stock": _stock}[sys.argv[1]]
-    sys.stdout.write(json.dumps({"trained": _run(int(sys.argv[2]))}) + "\n")
+    line = json.loads(done.stdout.splitlines()[-1])
+    if len(line["ends"]) != trials:
+        raise NasError(f"the {who} run trained {len(line['ends'])} of {trials} trials")
+    ends = [end - started for end in line["ends"]]
+    return {**pace(ends, line["cpu_seconds"]), "ending_seconds": ended - started - ends[-1]}

@@ -42,37 +42,41 @@ for command in (training, recipes, threads):
 
 @bench.command("driver")
 def driver(
-    trials: Annotated[
-        int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, help="Trials of the long run.")
-    ] = 40,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, help="Trials of each run.")] = 60,
+    pairs: Annotated[
+        int, typer.Option("--pairs", metavar="N", max=bounds.RUNS, min=1, help="Runs of ours, and as many of stock.")
+    ] = 5,
     scale: Annotated[
         int | None,
         typer.Option(
             "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure a proposal after N finished trials instead."
         ),
     ] = None,
+    out: Out = RESULTS / "driver",
     json: Json = False,
 ) -> None:
     """Compare the overhead of a trial with stock Ray Tune.
 
-    Both run trials that do nothing; stock Ray Tune uses OptunaSearch. Takes about four minutes.
+    Both run trials that do nothing; stock Ray Tune uses OptunaSearch. Takes about ten minutes on two idle CPUs.
     """
-    from nas.bench.driver import compare
+    from nas.bench.driver import Settings, claim, compare, write
+    from nas.cli import bench_tables
     from nas.cli.output import emit, people
+    from nas.cli.tables import answers
 
-    console = people()
     if scale is not None:
         _driver_at_scale(scale, json)
         return
-    console.print("Four runs of trivial trials, ours and stock, short and long ...")
-    result = compare(trials)
+    settings = Settings(trials, pairs)
+    claim(out)
+    console = people()
+    result = compare(settings, lambda what: console.print(what))
+    write(result, out)
     if json:
-        emit("result", **result)
+        emit("result", folder=str(out), **result)
         return
-    for who in ("ours", "stock"):
-        each, startup = result[f"{who}_seconds_per_trial"], result[f"{who}_startup_seconds"]
-        tell(f"{who:6} {each:7.3f} s a trial   {startup:6.1f} s to start")
-    tell(f"ratio  {result['ratio']:7.1f}")
+    answers().print(bench_tables.overheads(result))
+    tell(str(out))
 
 
 def _driver_at_scale(trials: int, json: bool) -> None:

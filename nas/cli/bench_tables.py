@@ -130,6 +130,24 @@ def recipes(result: dict[str, Any]) -> Table:
     return shown
 
 
+def overheads(result: dict[str, Any]) -> Table:
+    """Makes one line each for ours, stock and their ratio: the seconds a trial with their interval, and start-up."""
+    columns = ("s a trial", "95 %\ninterval", "driver's\nCPU s", "s to the\nfirst trial", "s to end")
+    shown = table(f"{result['settings']['pairs']} pairs of runs", *columns, numbers=columns)
+    for who in ("ours", "stock"):
+        each = result[f"{who}_seconds_per_trial"]
+        keys = ("driver_cpu_seconds_per_trial", "startup_seconds", "ending_seconds")
+        cpu, start, end = (result[f"{who}_{key}"] for key in keys)
+        shown.add_row(who, fixed(each["mean"], 3), _interval(each, 3), fixed(cpu, 3), fixed(start, 1), fixed(end, 1))
+    shown.add_row("stock / ours", fixed(result["ratio"]["mean"], 1), _interval(result["ratio"], 1), "", "", "")
+    return shown
+
+
+def _interval(figure: dict[str, float | None], digits: int) -> str:
+    low, high = figure["low"], figure["high"]
+    return "" if low is None or high is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
+
+
 def waits(result: dict[str, Any], trials: int) -> Table:
     """Tabulates what asking and telling cost after so many trials."""
     columns = ("median", "p95", "max")
