@@ -20,6 +20,7 @@ from nas.errors import NasError
 from nas.kinds import ATTENTION_SPECS, Grouped, Headed, Position
 from nas.results import METRICS
 from nas.running import driver, same_study
+from nas.running.cluster_nodes import Node, node_event
 from nas.running.stop_control import request_stop
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
@@ -28,7 +29,10 @@ from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
 AT_TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES = {p.name: p for p in [*sorted((ROOT / "docs").glob("*.md")), *AT_TOP]}
+PAGES = {
+    p.name: p
+    for p in [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guides").glob("*.md")), *AT_TOP]
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -123,7 +127,8 @@ def test_commands_and_options_in_the_text_exist(page):
         assert name, span
         assert {word for word in span.split() if word.startswith("-")} <= OPTIONS[name], span
     mentioned = {word for span in spans(text) for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)}
-    assert mentioned <= set[str]().union(*OPTIONS.values())
+    if PAGES[page].parent.name != "guides":  # those tell of options of other programs too
+        assert mentioned <= set[str]().union(*OPTIONS.values())
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -196,6 +201,8 @@ def test_every_event_is_told_with_its_keys(events):
     table = rows(sections("commands.md")["Output"])
     told = {spans(kind)[0]: set(spans(keys)) for kind, keys, _ in table}
     del told["restarted"]  # of a damaged checkpoint alone: see tests/cli/test_json_contract.py
+    # of a cluster alone
+    assert told.pop("node") == set(node_event(Node("id", "host", 1, 0), "left")) - {"type"}
     seen = {event["type"]: set(event) - {"type"} for event in events}
     seen["waiting"].add("trial")  # a trial's measurement waits on a busy machine alone
     assert seen == told

@@ -38,6 +38,7 @@ def search(
     cpus: float | None = None,
     gpus: float | None = None,
     executor: Executor = "ray",
+    ray_address: str | None = None,
     max_fail_rate: float = 0.5,
     observer: Observer | None = None,
     body: BodyFunction | str | None = None,
@@ -45,8 +46,9 @@ def search(
     """Searches the space of a study file, or continues the study that it made, and returns the study.
 
     `study` gives the study another name. `trials` is how many trials are trained in all, earlier launches included.
-    `time` is the longest duration ("30m", or seconds). `observer` is called with every event, a plain dict with a
-    `type`, in the thread that searches. `body` is a training of your own, a function or "module:function"
+    `time` is the longest duration ("30m", or seconds). `ray_address` joins a Ray cluster, "HOST:PORT" or "auto"
+    (docs/guides/ray_cluster.md); without it, trials run on this machine. `observer` is called with every event, a plain
+    dict with a `type`, in the thread that searches. `body` is a training of your own, a function or "module:function"
     (docs/own_training.md); by default it is the one that the file names, if any. Nothing is printed and no report is
     written: `Study.write_report()` writes one.
 
@@ -66,7 +68,16 @@ def search(
     else:
         settings, source = study_file.load(file, renamed), str(file)
     launch = checked(
-        trials, time, cpus, gpus, executor, max_fail_rate, source=source, command="nas.search(...)", hosted=True
+        trials,
+        time,
+        cpus,
+        gpus,
+        executor,
+        max_fail_rate,
+        ray_address=ray_address,
+        source=source,
+        command="nas.search(...)",
+        hosted=True,
     )
     return _search(settings, runs_folder() / settings.name, launch, observer, body)
 
@@ -80,6 +91,7 @@ def resume(
     cpus: float | None = None,
     gpus: float | None = None,
     executor: Executor = "ray",
+    ray_address: str | None = None,
     max_fail_rate: float = 0.5,
     observer: Observer | None = None,
     body: BodyFunction | str | None = None,
@@ -97,6 +109,7 @@ def resume(
         gpus,
         executor,
         max_fail_rate,
+        ray_address=ray_address,
         retry_failed=retry_failed,
         source=str(folder / "study.toml"),
         command="nas.resume(...)",
@@ -122,6 +135,7 @@ def checked(
     executor: str,
     max_fail_rate: float,
     *,
+    ray_address: str | None = None,
     retry_failed: bool = False,
     source: str,
     command: str,
@@ -136,6 +150,9 @@ def checked(
             raise UsageError(text, where=option, help="leave it out for all that this machine has")
     if executor not in ("ray", "serial"):
         raise UsageError(f"unknown executor '{executor}'", where="executor", help="one of ray, serial")
+    if ray_address is not None and executor == "serial":
+        text = "a serial search runs in this process, and joins no Ray cluster"
+        raise UsageError(text, where="ray_address", help="leave one of them out")
     if not 0 <= max_fail_rate <= 1:
         raise UsageError(f"max_fail_rate must be from 0 to 1, got {max_fail_rate:g}", where="max_fail_rate")
     return Launch(
@@ -144,6 +161,7 @@ def checked(
         seconds=_seconds(time),
         cpus=cpus,
         gpus=gpus,
+        ray_address=ray_address,
         max_fail_rate=max_fail_rate,
         retry_failed=retry_failed,
         source=source,

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
+from nas.cli.bench_driver import driver
 from nas.cli.bench_recipes import recipes
 from nas.cli.bench_training import threads, training
 from nas.cli.output import tell
 from nas.folders import require_current_folder
-from nas.formatting import fixed, number, percent
+from nas.formatting import fixed, percent
 
 bench = typer.Typer(
     no_args_is_help=True, callback=require_current_folder, help="Measure nas against its peers on this machine."
@@ -36,69 +37,8 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
-for command in (training, recipes, threads):
+for command in (driver, training, recipes, threads):
     bench.command(command.__name__)(command)
-
-
-@bench.command("driver")
-def driver(
-    trials: Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, help="Trials of each run.")] = 60,
-    pairs: Annotated[
-        int, typer.Option("--pairs", metavar="N", max=bounds.RUNS, min=1, help="Runs of ours, and as many of stock.")
-    ] = 5,
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure a proposal after N finished trials instead."
-        ),
-    ] = None,
-    out: Out = RESULTS / "driver",
-    json: Json = False,
-) -> None:
-    """Compare the overhead of a trial with stock Ray Tune.
-
-    Both run trials that do nothing; stock Ray Tune uses OptunaSearch. Takes about ten minutes on two idle CPUs.
-    """
-    from nas.bench.driver import Settings, claim, compare, write
-    from nas.cli import bench_tables
-    from nas.cli.output import emit, people
-    from nas.cli.tables import answers
-
-    if scale is not None:
-        _driver_at_scale(scale, json)
-        return
-    settings = Settings(trials, pairs)
-    claim(out)
-    console = people()
-    result = compare(settings, lambda what: console.print(what))
-    write(result, out)
-    if json:
-        emit("result", folder=str(out), **result)
-        return
-    answers().print(bench_tables.overheads(result))
-    tell(str(out))
-
-
-def _driver_at_scale(trials: int, json: bool) -> None:
-    """Measure what a proposal costs after so many trials; some minutes."""
-    from nas.bench.scale import measure
-    from nas.cli import bench_tables
-    from nas.cli.output import emit, people
-    from nas.cli.tables import answers
-
-    console = people()
-    result = measure(trials, lambda what: console.print(f"{what} ..."))
-    if json:
-        emit("result", **result)
-        return
-    answers().print(bench_tables.waits(result, trials))
-    asks, idle = result["asks"], result["workers"]
-    read, recover, first = (number(asks[f"{what}_seconds"]) for what in ("read", "recover", "first_ask"))
-    tell(f"\n{number(result['database_mib'])} MiB: read in {read} s, recovered in {recover} s, first ask {first} s")
-    tell(f"read again in {number(asks['read_again_seconds'] * 1e3)} ms")
-    waiting, at_start = percent(idle["idle"], 1), percent(idle["idle_at_start"], 1)
-    tell(f"{idle['workers']} workers wait {waiting} of their time ({at_start} at first),")
-    tell(f"{percent(result['workers_stopping']['idle'], 1)} where stopped trials make way for others")
 
 
 @bench.command("latency")

@@ -24,6 +24,7 @@ STOPPING = {
     "NOW": "Saving and stopping. Ctrl-C now kills everything at once (nothing is lost).",
 }
 
+NODES = {"joined": "joins the search", "left": "has left the cluster", "refused": "gets no trials"}
 LONGEST_CAUSE = 200
 """The most characters of a trial's error that are shown while the search runs."""
 OVER_FOR_NOW = "is over its limit, but other programs disturbed the measurement; it is trained, and measured again"
@@ -88,6 +89,8 @@ class Progress:
                 self.running.pop(event["trial"], None)
             case "restarted":
                 self._say(f"trial {event['trial']}: training starts again: {event['why']}")
+            case "node":
+                self._say(f"node {event['host']} {NODES[event['state']]}{event['why'] and ': '}{event['why']}")
             case "stopping":
                 self.note = STOPPING[event["level"]]
                 self._say(self.note)

@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Json, StudyName, Verbose
-from nas.cli.search import Cpus, Executor, Gpus, MaxFailRate, NoProgress, Time, Trials, launch_of, run_and_report
+from nas.cli.search import (
+    Cpus,
+    Executor,
+    Gpus,
+    MaxFailRate,
+    NoProgress,
+    RayAddress,
+    Time,
+    Trials,
+    launch_of,
+    run_and_report,
+)
 from nas.errors import UsageError
 from nas.folders import require_current_folder
 
@@ -20,6 +31,7 @@ def resume(
     cpus: Cpus = None,
     gpus: Gpus = None,
     executor: Executor = "ray",
+    ray_address: RayAddress = None,
     max_fail_rate: MaxFailRate = 0.5,
     json: Json = False,
     no_progress: NoProgress = False,
@@ -38,5 +50,7 @@ def resume(
         raise UsageError(f"unknown kind of trial '{retry}'", where="--retry", help="the only one is: failed")
     file, folder = stored_settings(study)
     source = str(folder / "study.toml")
-    launch = launch_of(source, trials, time, cpus, gpus, executor, max_fail_rate, retry_failed=retry is not None)
+    launch = launch_of(
+        source, trials, time, cpus, gpus, executor, max_fail_rate, ray_address, retry_failed=retry is not None
+    )
     run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=folder)

@@ -25,6 +25,10 @@ Gpus = Annotated[float | None, typer.Option("--gpus", metavar="N", help="GPUs to
 Executor = Annotated[
     str, typer.Option("--executor", metavar="ray|serial", help="ray: side by side in warm workers; serial: one by one.")
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="HOST:PORT|auto", help="Join a Ray cluster; default: this machine alone."),
+]
 MaxFailRate = Annotated[
     float, typer.Option("--max-fail-rate", metavar="F", help="Give up when more than this share of trials fails.")
 ]
@@ -41,6 +45,7 @@ def search(
     cpus: Cpus = None,
     gpus: Gpus = None,
     executor: Executor = "ray",
+    ray_address: RayAddress = None,
     max_fail_rate: MaxFailRate = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space and an estimate; run nothing.")] = False,
     json: Json = False,
@@ -61,7 +66,7 @@ def search(
 
     name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name], preset)
-    launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate)
+    launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate, ray_address)
     if dry_run:
         _dry_run(settings, launch, json)
     else:
@@ -76,6 +81,7 @@ def launch_of(
     gpus: float | None,
     executor: str,
     max_fail_rate: float,
+    ray_address: str | None = None,
     retry_failed: bool = False,
 ) -> "Launch":
     """Returns the options as a Launch. Raises UsageError with the option's name."""
@@ -90,6 +96,7 @@ def launch_of(
             gpus,
             executor,
             max_fail_rate,
+            ray_address=ray_address,
             retry_failed=retry_failed,
             source=source,
             command=command,
@@ -151,10 +158,10 @@ def _dry_run(file: "StudyFile", launch: "Launch", json: bool) -> None:
     from nas.cli.check import print_description
     from nas.cli.output import emit
     from nas.cli.tables import answers
-    from nas.running.placement import place
+    from nas.running.placed import placed
 
-    side_by_side = 1 if launch.executor == "serial" else place(file, launch.cpus, launch.gpus).slots
-    described = describe(file, side_by_side)
+    with placed(file, launch.cpus, launch.gpus, launch.ray_address, lambda event: None) as placement:
+        described = describe(file, 1 if launch.executor == "serial" else placement.slots)
     if json:
         emit("result", **described)
     else:

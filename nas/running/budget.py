@@ -7,6 +7,8 @@ from optuna.trial import TrialState
 
 from nas.reasons import Reason
 
+WORKER_CRASHES = 3
+"""A trial whose worker has died so often has failed."""
 ASKS_PER_TRIAL = 20
 FEWEST_FAILURES, FAILURES_IN_A_ROW = 5, 10
 

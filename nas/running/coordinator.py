@@ -25,9 +25,10 @@ from nas.errors import NasError, OutOfReach
 from nas.reasons import Reason, over_limit
 from nas.results import Rung
 from nas.running.architecture_features import Describe
-from nas.running.budget import ASKS_PER_TRIAL, End, Failures, OutcomeCounts
+from nas.running.budget import ASKS_PER_TRIAL, WORKER_CRASHES, End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
 from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Notice, Reached, notice
+from nas.running.events import Observer as Observer
 from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial, unmeasured
@@ -38,12 +39,7 @@ from nas.study.checked import remeasured
 from nas.study.later_measurement import with_later
 from nas.study.store import Store
 
-WORKER_CRASHES = 3
-
 log = logging.getLogger("nas")
-
-Observer = Callable[[dict[str, Any]], None]
-"""An observer receives each event as plain data with a `type`; the progress display and `--json` are observers."""
 
 
 class Coordinator:
@@ -139,6 +135,11 @@ class Coordinator:
             self._give_up(trial)
             raise
 
+    def placed(self, job: Job, hardware: str) -> None:
+        """Stores on which hardware (nas.measure.hardware_id) of a cluster the attempt runs."""
+        if self._current(job):
+            self.store.note(job.number, "hardware", hardware)
+
     def crashed(self, job: Job, detail: str) -> None:
         """Handles a worker that died: the trial runs again from its last checkpoint, at most three times.
 
@@ -186,9 +187,8 @@ class Coordinator:
         return trial if trial and trial.job.attempt == job.attempt else None
 
     def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
-        trial = self.running[number] = RunningTrial.of_row(
-            number, attributes, seed_of(self.file.search.seed, number), slot
-        )
+        seed = seed_of(self.file.search.seed, number)
+        trial = self.running[number] = RunningTrial.of_row(number, attributes, seed, slot)
         job = trial.job
         kind = "parameters" if job.parameters else "architecture"
         architecture = {"architecture_id": attributes["architecture_id"], kind: attributes[kind]}

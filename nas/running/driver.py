@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,6 @@ from typing import Any, Literal
 from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
-from nas.data.text_census import Progress
 from nas.errors import UsageError
 from nas.folders import require_current_folder
 from nas.intervals import steady_clock
@@ -28,12 +27,13 @@ from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.coordinator import Coordinator, Observer
-from nas.running.events import waiting
+from nas.running.events import data_progress
 from nas.running.front_measurement import COUNTED, MEMBER_SECONDS, measure_again, undecided
 from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
-from nas.running.placement import Placement, place, refuse_network
+from nas.running.placed import placed
+from nas.running.placement import Placement, refuse_network
 from nas.running.same_study import refuse_another, with_stored_recipe
 from nas.running.stop_control import Level, StopControl
 from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, end_team
@@ -60,11 +60,15 @@ class Launch:
     seconds: float | None = None
     cpus: float | None = None
     gpus: float | None = None
+    ray_address: str | None = None
+    """A Ray cluster to join: HOST:PORT, or "auto" for the one that runs on this machine. None starts a Ray here."""
     max_fail_rate: float = 0.5
     retry_failed: bool = False
     source: str = "the study file"
     """The place that the settings come from, for errors."""
     command: str = ""
+    described: Mapping[str, Any] | None = None
+    """The hardware on which trials are measured, where it is a cluster's; see nas.measure.environment."""
     hosted: bool = False
     """True where the search runs within another program, and not as a command; see StopControl."""
 
@@ -93,12 +97,25 @@ def run(
     `database` holds the rows; by default it is `study.db` in the folder.
     Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray) and UsageError.
     """
-    started = time.monotonic()
     require_current_folder()
     file, own = own_body.chosen(file, body)
-    placement = place(file, launch.cpus, launch.gpus)
-    file = with_absolute_corpus(file if placement.gpus else _without_gpus(file))
-    task = None if own else open_task(file.task, _preparing(observer))
+    with placed(file, launch.cpus, launch.gpus, launch.ray_address, observer) as placement:
+        described = placement.cluster.environment if placement.cluster else None
+        return _run(file, own, folder, replace(launch, described=described), placement, observer, database)
+
+
+def _run(
+    file: StudyFile,
+    own: OwnBody | None,
+    folder: Path,
+    launch: Launch,
+    placement: Placement,
+    observer: Observer,
+    database: Database | None,
+) -> Outcome:
+    started = time.monotonic()
+    file = with_absolute_corpus(placement.fitted(file))
+    task = None if own else open_task(file.task, data_progress(observer))
     creation.refuse_foreign(folder)
     refuse_network(folder)
     with driver_lock(folder), borrowed_torch():
@@ -117,7 +134,7 @@ def run(
             study = StoredStudy(folder, store)
             with control.signals():
                 end = _search(study, file, launch, placement, control, observer, task, own, clock)
-                if end is not None and task:
+                if end is not None and task and placement.measures_here():
                     _measure_front(study, task, placement.device, control, observer)
             if end is not None:
                 _clean(study)
@@ -125,19 +142,6 @@ def run(
             work.close()
             store.close()
     return Outcome(study, end, control.signal, time.monotonic() - started)
-
-
-def _preparing(observer: Observer) -> Progress:
-    """Tells the observer, once a second, that the search waits for its data."""
-    since = told = time.time()
-
-    def progress(stage: str, done: int, size: int | None) -> None:
-        nonlocal told
-        if time.time() - told >= 1:
-            told = time.time()
-            observer(waiting("data", since=since))
-
-    return progress
 
 
 def _search(
@@ -272,7 +276,7 @@ def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Ta
 
 
 def _environment(file: StudyFile, launch: Launch) -> dict[str, Any]:
-    return environment() | {"command": launch.command, "seed": file.search.seed}
+    return dict(launch.described or environment()) | {"command": launch.command, "seed": file.search.seed}
 
 
 def _measure_front(study: StoredStudy, task: Task, device: str, control: StopControl, observer: Observer) -> None:
@@ -306,7 +310,3 @@ def _clean(study: StoredStudy) -> None:
             files.delete_own(folder, [CHECKPOINT] if kept else OWN_FILES)
         elif not kept:
             files.delete_folder(folder)
-
-
-def _without_gpus(file: StudyFile) -> StudyFile:
-    return file.model_copy(update={"resources": file.resources.model_copy(update={"gpus_per_trial": 0.0})})

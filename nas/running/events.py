@@ -1,7 +1,7 @@
 """Defines what passes between the coordinator and an executor: one job in, a few events out, all plain values."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,6 +86,7 @@ class Blocked:
 WAITS = {
     "ray": "Ray starts",
     "workers": "workers start: each loads PyTorch",
+    "nodes": "nodes of the cluster describe their hardware, or no node can take a trial",
     "device": "another measurement has the device",
     "quiet": "the machine is busy: other programs disturb the measurement",
     "data": "the data is read, and its baselines are worked out",
@@ -94,6 +95,8 @@ WAITS = {
 }
 """The things that a search may wait for, in words."""
 
+Observer = Callable[[dict[str, Any]], None]
+"""An observer receives each event as plain data with a `type`; the progress display and `--json` are observers."""
 Event = Measured | Waiting | Restarted | Reached | Completed | Failed | Interrupted | Blocked
 
 
@@ -103,6 +106,19 @@ def waiting(what: str, trial: int | None = None, since: float | None = None) -> 
     """
     told = {"type": "waiting", "for": what, "since": time.time() if since is None else since}
     return told if trial is None else told | {"trial": trial}
+
+
+def data_progress(observer: Observer) -> Callable[[str, int, int | None], None]:
+    """Tells the observer, once a second, that the search waits for its data."""
+    since = told = time.time()
+
+    def progress(stage: str, done: int, size: int | None) -> None:
+        nonlocal told
+        if time.time() - told >= 1:
+            told = time.time()
+            observer(waiting("data", since=since))
+
+    return progress
 
 
 Notice = Waiting | Restarted

@@ -1,14 +1,16 @@
 """Works out what a launch may use: the device, how many trials side by side, and a disk that SQLite can trust."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import torch
 
 from nas.errors import OutOfReach, UsageError
-from nas.measure import available_cpus
+from nas.measure import available_cpus, environment, hardware_id
 from nas.settings.study_file import StudyFile
 from nas.training.execution import require_compiler
 
@@ -73,14 +75,47 @@ def _processes(having: str, help: str) -> UsageError:
     return UsageError(text, code="processes", where="resources.processes_per_trial", help=help)
 
 
+class SharedNodes(Protocol):
+    """Is what an executor asks about a cluster's nodes; nas.running.ray_cluster has it."""
+
+    environment: Mapping[str, Any]
+    """The description of the hardware on which trials are measured."""
+    changes: list[dict[str, Any]]
+    """Events about nodes that nobody has been told yet."""
+    claim: Any
+    """Workers ask it whether to stop."""
+
+    def watched(self) -> AbstractContextManager[None]: ...
+    def free(self, used: Mapping[str, int]) -> str | None: ...
+    def hardware(self, node: str) -> str: ...
+    def is_gone(self, node: str, since: float) -> bool | None: ...
+    def has_left(self, node: str) -> bool: ...
+    def fault(self) -> str: ...
+    def stop_workers(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Placement:
-    """Says where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs."""
+    """Says where trials run: on which device, and how many side by side on how many CPUs and (counted) GPUs.
+
+    Without a cluster, they run on this machine. On a cluster, the figures are those at the start.
+    """
 
     device: str
     cpus: float
     gpus: float
     slots: int
+    cluster: SharedNodes | None = None
+
+    def fitted(self, file: StudyFile) -> StudyFile:
+        """Returns the file as it is run here: trials take no GPUs where none are counted."""
+        if self.gpus:
+            return file
+        return file.model_copy(update={"resources": file.resources.model_copy(update={"gpus_per_trial": 0.0})})
+
+    def measures_here(self) -> bool:
+        """Tells whether this machine has the hardware on which the trials are measured."""
+        return self.cluster is None or hardware_id(self.cluster.environment) == hardware_id(environment())
 
 
 def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:

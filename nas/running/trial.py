@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import platform
 import traceback
 from collections.abc import Callable
 from functools import cache, cached_property, partial
@@ -138,8 +139,8 @@ class TrialRun:
     def _train(self) -> Event:
         if self._trainer is None:
             self._trainer = self._new_trainer()
-            if self._trainer.anew:
-                return Restarted(self._trainer.anew)
+            if why := self._trainer.anew or self._checkpoint_elsewhere(self._trainer):
+                return Restarted(why)
         trainer = self._trainer
         if self._told < len(trainer.rungs):
             rung = trainer.rungs[self._told]
@@ -161,6 +162,12 @@ class TrialRun:
         shown = attention_maps.of(trainer.model, self.architecture, trainer.task, self.device)
         attention_maps.save(self.folder / ATTENTION_MAPS, shown)
         return Completed(rung, metrics)
+
+    def _checkpoint_elsewhere(self, trainer: Trainer) -> str:
+        """Says that an earlier attempt saved where this machine cannot read; empty where it did not."""
+        if not self.job.rungs or trainer.rungs or trainer.step:
+            return ""
+        return f"{self.folder / CHECKPOINT} is not on this machine ({platform.node()}), where the trial goes on"
 
     def _new_trainer(self) -> Trainer:
         return Trainer(

@@ -91,12 +91,16 @@ class SearchSettings(Table):
 
 
 class ResourceSettings(Table):
-    """Describes what a trial gets. `processes_per_trial`: none is one for each whole GPU, and one on the CPU."""
+    """Describes what a trial gets. `processes_per_trial`: none is one for each whole GPU, and one on the CPU.
+
+    `hardware` names the kind of a cluster's nodes, their label `nas.hardware`, on which all trials run.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus_per_trial: Number = Field(default=1.0, ge=bounds.LEAST_CPU, le=bounds.PROCESSORS)
     gpus_per_trial: Number = Field(default=0.0, ge=0, le=bounds.PROCESSORS)
     processes_per_trial: Annotated[Count, Field(le=bounds.PROCESSORS)] | None = None
+    hardware: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -1,0 +1,179 @@
+"""A search on a Ray cluster of two nodes on this machine: nodes die and join, other searches come.
+
+Everything is real but the training, which sleeps.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from nas.study import open_study
+from tests.own_study import METRICS
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.usefixtures("ray_in_this_process"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
+BUDGET = 40
+STUDY = f"""
+name = "shared"
+[trial]
+body = "sleeping:train"
+[space.parameters]
+a = {{ low = 1, high = 100 }}
+b = {{ low = 1, high = 100 }}
+[train]
+steps = 2
+rungs = [0.5, 1.0]
+[search]
+trials = {BUDGET}
+stopping = false
+skip = false
+{METRICS}
+"""
+BODY = """
+import os, time, pathlib
+from nas.body import Finished, Measured, Reached
+
+PLACES = pathlib.Path(os.path.dirname(os.path.abspath(__file__))) / "places"
+
+def train(job):
+    import ray
+    node = ray.get_runtime_context().get_node_id()
+    (PLACES / f"{job.number}-{job.attempt}-{node}-begun").touch()
+    yield Measured({"size": job.parameters["a"]})
+    for step in job.rungs:
+        for _ in range(4):
+            time.sleep(0.1)
+            if job.should_stop():
+                return
+        if step < job.steps:
+            yield Reached(step, {"error": job.parameters["b"] / step})
+    (PLACES / f"{job.number}-{job.attempt}-{node}-ended").touch()
+    yield Finished({"error": job.parameters["b"] / job.steps})
+"""
+
+
+class Searches:
+    """Searches in a folder, each in a process of its own, on one cluster."""
+
+    def __init__(self, folder: Path, address: str):
+        self.folder, self.address, self.processes = folder, address, list[subprocess.Popen]()
+        (folder / "places").mkdir()
+        (folder / "sleeping.py").write_text(BODY)
+        (folder / "shared.toml").write_text(STUDY)
+
+    def start(self, *options: str) -> subprocess.Popen:
+        said = (self.folder / f"said{len(self.processes)}.txt").open("w")
+        variables = os.environ | {"NAS_RUNS": str(self.folder / "runs"), "NAS_REPORTS": str(self.folder / "reports")}
+        command = [sys.executable, "-m", "nas.cli", "search", "shared.toml", "--ray-address", self.address, *options]
+        started = subprocess.Popen(
+            command, cwd=self.folder, env=variables, stdout=said, stderr=said, start_new_session=True
+        )
+        self.processes.append(started)
+        return started
+
+    def said(self, number: int = -1) -> str:
+        return (self.folder / f"said{number % len(self.processes)}.txt").read_text()
+
+    def on(self, node: str, state: str) -> set[tuple[int, int]]:
+        """The attempts, (number, attempt), that have begun or ended on a node."""
+        names = [path.name.split("-") for path in (self.folder / "places").iterdir()]
+        return {(int(number), int(attempt)) for number, attempt, place, what in names if (place, what) == (node, state)}
+
+    def wait(self, happened, seconds: float) -> float:
+        """Returns the seconds until that happened."""
+        started = time.monotonic()
+        while not happened():
+            assert self.processes[-1].poll() is None, self.said()
+            assert time.monotonic() - started < seconds, self.said()
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "labels": {"nas.hardware": "old"}})
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def searches(tmp_path: Path, cluster: Cluster) -> Iterator[Searches]:
+    made = Searches(tmp_path, cluster.address)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+
+def kill(node) -> None:
+    """SIGKILL to a raylet and all of its workers at once."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in [raylet, *raylet.children(recursive=True)]:
+        process.kill()
+
+
+def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(cluster, searches):
+    dying = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
+    driver = searches.start()
+    searches.wait(lambda: len(searches.on(dying.node_id, "ended")) >= 2, 120)
+    begun = searches.on(dying.node_id, "begun")
+    kill(dying)
+    lost = searches.on(dying.node_id, "begun") - searches.on(dying.node_id, "ended")
+    joining = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
+    seconds = searches.wait(lambda: searches.on(joining.node_id, "ended"), 60)
+    assert driver.wait(240) == 0, searches.said()
+    study = open_study(searches.folder / "runs" / "shared")
+    trials = study.trials()
+    assert sum(trial.trained for trial in trials) == BUDGET
+    assert {str(trial.state) for trial in trials} == {"COMPLETE"}
+    assert len({trial.number for trial in trials}) == len(trials) == BUDGET
+    ends = defaultdict(list)
+    for node in (cluster.head_node.node_id, dying.node_id, joining.node_id):
+        for number, attempt in searches.on(node, "ended"):
+            ends[number].append((attempt, node))
+    assert set(ends) == set(range(BUDGET))
+    for number, _ in lost:
+        assert all(node != dying.node_id for attempt, node in ends[number] if attempt > 1)
+    rows = study.store.rows()
+    assert all("crashes" not in row.user_attrs for row in rows)
+    assert all(row.user_attrs["hardware"] for row in rows)
+    assert len(begun) >= 2
+    sys.stdout.write(f"the node that joined ended a trial after {seconds:.0f} s\n")
+    assert "has left the cluster" in searches.said()
+
+
+def test_who_may_not_search_is_refused_before_anything_starts_and_a_stop_reaches_every_node(cluster, searches):
+    cluster.add_node(num_cpus=1, labels={"nas.hardware": "new"})
+    unknown = searches.start("-s", 'resources.hardware="newest"')
+    assert unknown.wait(120) == 2
+    assert "new (1), old (1)" in searches.said()
+    assert not (searches.folder / "runs").exists()
+    first = searches.start("-s", 'resources.hardware="old"', "--trials", "1000")
+    old = cluster.head_node.node_id
+    searches.wait(lambda: searches.on(old, "ended"), 120)
+    second = searches.start("--study", "second", "--cpus", "1")
+    assert second.wait(120) == 4
+    assert "another search runs on this cluster" in searches.said()
+    beside = searches.start("--study", "beside", "-s", 'resources.hardware="new"', "--trials", "3")
+    assert beside.wait(180) == 0, searches.said()
+    assert {str(trial.state) for trial in open_study(searches.folder / "runs" / "beside").trials()} == {"COMPLETE"}
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 143
+    assert {str(trial.state) for trial in open_study(searches.folder / "runs" / "shared").trials()} <= {
+        "COMPLETE",
+        "WAITING",
+    }
