@@ -28,7 +28,7 @@ from nas.settings.task_settings import TASK_KINDS, TASK_TABLES
 from nas.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
-AT_TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+AT_TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = {
     p.name: p
     for p in [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guides").glob("*.md")), *AT_TOP]
