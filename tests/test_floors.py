@@ -20,6 +20,8 @@ FLOORS = (
         "intervals",
         "samplers",
         "files",
+        "remote_files",
+        "trial_files",
         "spec",
         "kind_base",
         "kinds",

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from nas import files
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import UsageError
@@ -26,9 +25,10 @@ from nas.results import State, TrialResult
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
+from nas.running.cleaning import clean
 from nas.running.coordinator import Coordinator, Observer
 from nas.running.events import data_progress
-from nas.running.front_measurement import COUNTED, MEMBER_SECONDS, measure_again, undecided
+from nas.running.front_measurement import COUNTED, MEMBER_SECONDS, measure_again
 from nas.running.measuring import LoneMeasurement
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
@@ -36,7 +36,7 @@ from nas.running.placed import placed
 from nas.running.placement import Placement, refuse_network
 from nas.running.same_study import refuse_another, with_stored_recipe
 from nas.running.stop_control import Level, StopControl
-from nas.running.trial import CHECKPOINT, OWN_FILES, TrialRun, end_team
+from nas.running.trial import TrialRun, end_team
 from nas.running.work_log import WorkLog
 from nas.settings import recipe_versions
 from nas.settings.study_file import StudyFile
@@ -49,6 +49,7 @@ from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
+from nas.trial_files import RunFolder
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _run(
                 if end is not None and task and placement.measures_here():
                     _measure_front(study, task, placement.device, control, observer)
             if end is not None:
-                _clean(study)
+                clean(study, RunFolder(str(folder)))
         finally:
             work.close()
             store.close()
@@ -291,22 +292,3 @@ def _measure_front(study: StoredStudy, task: Task, device: str, control: StopCon
         return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop, counted)
 
     measure_again(study, measurer, observer, should_stop)
-
-
-def _clean(study: StoredStudy) -> None:
-    """Keeps the weights of the front and of what may still get there, and deletes all others and every checkpoint.
-
-    For bodies of the user's own, it keeps the whole folders of these: what a body left in the others is deleted, as
-    docs/own_training.md says.
-    """
-    record = study.record()
-    front = {trial.number for trial in (*study.front(), *undecided(record))}
-    for trial in record.trials:
-        folder = study.trial_folder(trial.number)
-        if trial.state in (State.RUNNING, State.WAITING) or not folder.is_dir():
-            continue
-        kept = trial.number in front
-        if not study.file.trial:
-            files.delete_own(folder, [CHECKPOINT] if kept else OWN_FILES)
-        elif not kept:
-            files.delete_folder(folder)

@@ -28,6 +28,8 @@ class Job:
     """The parameters of the trial in a space of parameters, which has no architecture."""
     rungs: tuple[Rung, ...] = ()
     """The rungs that earlier attempts have reported."""
+    before: str = ""
+    """The machine that ran the attempt before this one, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,17 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Restarted:
-    """The training starts from its first step, since its checkpoint cannot be continued."""
+    """The training starts from its first step, since its checkpoint cannot be continued, or is not here."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Reached:
-    """The trial has trained to a rung, and is evaluated and saved."""
+    """The trial has trained to a rung, and is evaluated and saved, in a checkpoint of that name."""
 
     rung: Rung
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,24 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from nas import body as public
 from nas.architecture import Architecture
+from nas.errors import NasError
 from nas.measure import DeviceLock
 from nas.reasons import Reason
 from nas.results import Rung
-from nas.running.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached
+from nas.running.events import Completed, Event, Failed, Interrupted, Job, Measured, Reached, Restarted
 from nas.running.own_body import OwnBody
+from nas.running.own_files import OwnFiles
 from nas.running.stop_control import told_to_stop
-from nas.running.trial import event_of, trial_folder
+from nas.running.trial import absent, event_of, opened
 from nas.settings.study_file import StudyFile
 from nas.training.trainer import rung_steps
+from nas.trial_files import RunFolder
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
 """A metric that the file does not declare must have such a name."""
@@ -41,9 +44,10 @@ class OwnTrial:
         folder: Path,
         device: str,
         should_stop: Callable[[], bool] | None = None,
+        run_folder: RunFolder | None = None,
     ) -> None:
         self.job, self.file, self.body, self.device = job, file, body, device
-        self.folder = trial_folder(folder, job.number)
+        self.run_folder = run_folder or RunFolder(str(folder))
         self.told_to_stop = should_stop or partial(told_to_stop, folder)
         spent = max((rung.seconds for rung in job.rungs), default=0.0)
         self.turn = Turn(DeviceLock(device), self.told_to_stop, spent, file.train.time_limit)
@@ -52,6 +56,7 @@ class OwnTrial:
         self._known = file.own_metrics()
         self._events: Iterator[public.Said] | None = None
         self._ahead: public.Said | None = None
+        self._brought, self._lost = False, ""
         self._measured, self._last, self._final = False, 0, dict[str, float]()
 
     def step(self) -> Event:
@@ -59,7 +64,12 @@ class OwnTrial:
         try:
             if self.told_to_stop():
                 return self._ended(Interrupted())
-            return self._checked(self._next()) if self._measured else self._measure()
+            if not self._measured:
+                return self._measure()
+            if self._lost:
+                why, self._lost = self._lost, ""
+                return Restarted(why)
+            return self._checked(self._next())
         except StopIteration:
             return self._ended(self._silence())
         except _Bad as bad:
@@ -67,13 +77,19 @@ class OwnTrial:
         except (Exception, SystemExit) as error:  # noqa: BLE001  any error is the trial's result, and the search continues
             return self._ended(event_of(error))
 
+    @cached_property
+    def _files(self) -> OwnFiles:
+        return OwnFiles(opened(self.run_folder, self.job.number))
+
     def _next(self) -> public.Said:
         if self._ahead is not None:
             said, self._ahead = self._ahead, None
             return said
+        if not self._brought:
+            found, self._brought = self._files.bring(), True
+            self._lost = absent(self.job, self._files.files) if self.job.rungs and not found else ""
         with self.turn.computing():
             if self._events is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 self._events = self._started()
             return next(self._events)
 
@@ -103,12 +119,14 @@ class OwnTrial:
                 if step == self.steps[-1]:  # nothing is left to stop: it counts with what is yielded at the end
                     self._final = self._numbers(metrics, f"at step {step}")
                     return self._checked(self._next())
+                self._files.store()
                 return Reached(Rung(step, self.turn.seconds(), self._numbers(metrics, f"at step {step}")))
             case public.Finished(metrics):
                 final = self._final | self._numbers(metrics, "at the end")
                 known = {**self.metrics, **final}
                 if missing := [o.metric for o in self.file.objective_list() if o.metric not in known]:
                     raise _Bad(Reason.ERROR, f"the final metrics lack {', '.join(missing)}: there is {_listed(known)}")
+                self._files.store()
                 return self._ended(Completed(Rung(self.steps[-1], self.turn.seconds(), final), known))
             case public.Measured():
                 raise _Bad(Reason.ERROR, "Measured comes first, and once")
@@ -129,6 +147,11 @@ class OwnTrial:
         if close:
             with suppress(Exception, SystemExit):
                 close()
+        if isinstance(event, Interrupted) and self._brought:
+            try:
+                self._files.store()
+            except NasError as error:
+                return event_of(error)
         return event
 
     def _numbers(self, metrics: Mapping[str, Any], when: str) -> dict[str, float]:
@@ -155,7 +178,7 @@ class OwnTrial:
             learning_rate=job.learning_rate,
             steps=self.steps[-1],
             rungs=self.steps,
-            folder=self.folder,
+            folder=self._files.path,
             device=self.device,
             cpus=self.file.resources.cpus_per_trial,
             measured=dict(job.metrics),

@@ -4,13 +4,12 @@ import errno
 import gc
 import platform
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
 
-from nas import files
 from nas.architecture import Architecture
 from nas.errors import OutOfReach
 from nas.measure import DeviceLock
@@ -38,6 +37,7 @@ from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
 from nas.training import attention_maps
+from nas.training.checkpoints import TrialCheckpoints
 from nas.training.data_parallel import DataParallel
 from nas.training.execution import chosen_execution
 from nas.training.folder_names import MODEL_FILES
@@ -45,15 +45,7 @@ from nas.training.memory_forecast import training_mib
 from nas.training.model_folder import save_weights
 from nas.training.ranks import RankLost
 from nas.training.trainer import Diverged, TimeLimit, Trainer, TrainingInterrupted
-
-CHECKPOINT = "rung.safetensors"
-OWN_FILES = (CHECKPOINT, *MODEL_FILES, ATTENTION_MAPS)
-"""No other files are ever written into a trial's folder."""
-
-
-def trial_folder(study: Path, number: int) -> Path:
-    """Returns the trial's folder. Raises Conflict where a link would lead out of the study's folder."""
-    return files.refuse_links(study, "trials", str(number))
+from nas.trial_files import RunFolder, TrialFiles
 
 
 class TrialRun:
@@ -61,7 +53,8 @@ class TrialRun:
 
     The first step measures what is known without training, or repeats what an earlier attempt stored. Each further step
     trains to the next rung. Rungs that a checkpoint holds are reported again, and the coordinator keeps each once.
-    `should_stop` is asked before every step; by default it looks for the request in the study's folder.
+    `should_stop` is asked before every step; by default it looks for the request in the study's folder. `run_folder`
+    keeps checkpoints and weights; by default it is the study's folder.
     """
 
     def __init__(
@@ -72,12 +65,13 @@ class TrialRun:
         folder: Path,
         device: str,
         should_stop: Callable[[], bool] | None = None,
+        run_folder: RunFolder | None = None,
     ) -> None:
         share_gpu(device, file.resources.gpus_per_trial)
         torch.set_num_threads(threads_of(file, device))
         self.job, self.file, self.device = job, file, device
         self.should_stop = should_stop or partial(told_to_stop, folder)
-        self.folder = trial_folder(folder, job.number)
+        self.run_folder = run_folder or RunFolder(str(folder))
         self.architecture = Architecture.model_validate(dict(job.architecture))
         self.lock = DeviceLock(device)
         self.metrics = dict(job.metrics)
@@ -132,6 +126,10 @@ class TrialRun:
             )
 
     @cached_property
+    def files(self) -> TrialFiles:
+        return opened(self.run_folder, self.job.number)
+
+    @cached_property
     def _measurement(self) -> LoneMeasurement:
         task, stop = _task(self.file.task), self.should_stop
         return LoneMeasurement.of(self.architecture, task, self.file, self.device, self.lock, should_stop=stop)
@@ -139,7 +137,7 @@ class TrialRun:
     def _train(self) -> Event:
         if self._trainer is None:
             self._trainer = self._new_trainer()
-            if why := self._trainer.anew or self._checkpoint_elsewhere(self._trainer):
+            if why := self._begun_anew(self._trainer):
                 return Restarted(why)
         trainer = self._trainer
         if self._told < len(trainer.rungs):
@@ -148,10 +146,17 @@ class TrialRun:
             rung = trainer.run_to_next_rung()
         self._told += 1
         if not (trainer.done and self._told == len(trainer.rungs)):
-            return Reached(rung)
+            return Reached(rung, trainer.checkpoints.newest if trainer.checkpoints else "")
         metrics = {**self.metrics, **rung.metrics}
+        self._keep(trainer, metrics)
+        return Completed(rung, metrics)
+
+    def _keep(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Keeps the trained model: its weights last, so that a folder without them is not whole."""
+        folder = self.files.path
+        self.files.require()
         save_weights(
-            self.folder,
+            folder,
             trainer.model,
             self.architecture,
             coder=trainer.task.coder,
@@ -160,14 +165,15 @@ class TrialRun:
             metrics=metrics,
         )
         shown = attention_maps.of(trainer.model, self.architecture, trainer.task, self.device)
-        attention_maps.save(self.folder / ATTENTION_MAPS, shown)
-        return Completed(rung, metrics)
+        attention_maps.save(folder / ATTENTION_MAPS, shown)
+        for name in (ATTENTION_MAPS, *reversed(MODEL_FILES)):
+            self.files.publish(name)
 
-    def _checkpoint_elsewhere(self, trainer: Trainer) -> str:
-        """Says that an earlier attempt saved where this machine cannot read; empty where it did not."""
-        if not self.job.rungs or trainer.rungs or trainer.step:
-            return ""
-        return f"{self.folder / CHECKPOINT} is not on this machine ({platform.node()}), where the trial goes on"
+    def _begun_anew(self, trainer: Trainer) -> str:
+        """Tells why a training that had reached a rung begins again; empty where it goes on, or begins first."""
+        if trainer.anew:
+            return trainer.anew.replace(str(self.files.path), self.files.place)
+        return "" if trainer.step or not self.job.rungs else absent(self.job, self.files)
 
     def _new_trainer(self) -> Trainer:
         return Trainer(
@@ -176,12 +182,24 @@ class TrialRun:
             self.file.train,
             seed=self.job.seed,
             device=self.device,
-            checkpoint=self.folder / CHECKPOINT,
+            checkpoint=TrialCheckpoints(self.files, self.job.attempt),
             learning_rate=self.job.learning_rate,
             lock=step_lock(self.lock, rank_devices(self.file, self.device)),
             should_stop=self.should_stop,
             parallel=team_of(self.file, self.device),
         )
+
+
+def opened(run_folder: RunFolder, number: int) -> TrialFiles:
+    """Returns the files of a trial. Raises Conflict for a link out of the folder, and OutOfReach where that is gone."""
+    run_folder.require()
+    return run_folder.trial(number)
+
+
+def absent(job: Job, files: TrialFiles) -> str:
+    """Tells that an earlier attempt reached a rung, and its files are not here."""
+    there = f"on {job.before}" if job.before and job.before != platform.node() else "gone, or on another machine"
+    return f"its checkpoint is {there}, and not in {files.place}; a --folder that all machines share keeps it for all"
 
 
 def event_of(error: BaseException) -> Event:

@@ -23,6 +23,7 @@ from nas.settings.recipe_versions import FIRST
 from nas.settings.study_settings import TrainSettings
 from nas.tasks import Task
 from nas.training import compiling
+from nas.training.checkpoints import Checkpoints, OneCheckpoint, of_another_training
 from nas.training.data_parallel import DataParallel
 from nas.training.execution import Execution
 from nas.training.model_folder import copy_into, read_tensors, write_tensors
@@ -35,6 +36,9 @@ UNIFORM_MARGIN, EARLY_MARGIN = 1.01, 2.0
 """A loss above that of uniform guessing by more than this factor means that training has diverged: the first factor at
 the last rung, the second at earlier ones. After a few steps a sound model may still be 5 % worse than uniform guessing.
 """
+
+MOST_DESCRIPTION_BYTES = 16 * 2**20
+"""The most bytes of a checkpoint beside its tensors: their names, the settings, the rungs, a generator's state."""
 
 LATER_SETTINGS = {"micro_batch": None, "precision": "auto", "compile": "auto", "recipe": FIRST}
 """Settings that the first checkpoints do not have, with the values that these mean."""
@@ -82,11 +86,11 @@ def rung_steps(settings: TrainSettings) -> tuple[int, ...]:
 class Trainer:
     """Trains one architecture, rung by rung.
 
-    `checkpoint` is the file in which the state is saved at every rung and when interrupted; the training continues from
-    it if it exists. `learning_rate` is the one that the search chose. `lock` is held during every training step and
-    evaluation batch. `should_stop` is asked before every step, on a GPU before a few of them. `parallel` leads the
-    other ranks of a data-parallel training, whose number may change when a checkpoint is continued. `seconds` counts
-    training steps alone, without waiting and evaluation.
+    `checkpoint` is the file, or the place for several, in which the state is saved at every rung and when interrupted;
+    the training continues from the furthest that exists. `learning_rate` is the one that the search chose. `lock` is
+    held during every training step and evaluation batch. `should_stop` is asked before every step, on a GPU before a
+    few of them. `parallel` leads the other ranks of a data-parallel training, whose number may change when a checkpoint
+    is continued. `seconds` counts training steps alone, without waiting and evaluation.
     """
 
     def __init__(
@@ -97,14 +101,15 @@ class Trainer:
         *,
         seed: int,
         device: str = "cpu",
-        checkpoint: Path | None = None,
+        checkpoint: Path | Checkpoints | None = None,
         learning_rate: float | None = None,
         lock: SharedLock | None = None,
         should_stop: Callable[[], bool] = never,
         parallel: DataParallel | None = None,
     ) -> None:
         self.architecture, self.task, self.settings, self.device = architecture, task, settings, device
-        self.checkpoint, self.should_stop = checkpoint, should_stop
+        self.checkpoints = OneCheckpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+        self.should_stop = should_stop
         self.turn = lock.training_step if lock else nullcontext
         # What must agree for a checkpoint to be continued.
         self.identity = {
@@ -126,8 +131,8 @@ class Trainer:
         self.rungs: tuple[Rung, ...] = ()
         self.anew = ""
         """The reason why an existing checkpoint could not be continued; empty when it could, or when there was none."""
-        if checkpoint:
-            self._restore(checkpoint)
+        if self.checkpoints:
+            self._restore(self.checkpoints)
 
     @property
     def done(self) -> bool:
@@ -168,8 +173,8 @@ class Trainer:
         return rung
 
     def save(self) -> None:
-        """Writes the checkpoint, if a path is given for it."""
-        if self.checkpoint:
+        """Writes the checkpoint, if a place is given for it."""
+        if self.checkpoints:
             rungs = [{"step": r.step, "seconds": r.seconds, "metrics": dict(r.metrics)} for r in self.rungs]
             progress = {"step": self.step, "seconds": self.seconds, "tokens": self.stepper.tokens, "rungs": rungs}
             tensors = {**self.stepper.tensors(), "generator": self.generator.get_state()}
@@ -177,7 +182,8 @@ class Trainer:
             metadata = {"identity": self.identity, "progress": progress} | (
                 {"execution": execution} if execution else {}
             )
-            write_tensors(self.checkpoint, tensors, metadata)
+            write_tensors(self.checkpoints.path(self.step), tensors, metadata)
+            self.checkpoints.written(self.step)
 
     def _train_turn(self, target: int) -> None:
         """Takes one step, or on a GPU as many as fit a turn, up to the target."""
@@ -248,53 +254,58 @@ class Trainer:
             losses: list[float] = torch.stack([self.stepper.take() for _ in range(count)]).tolist()
         return losses
 
-    def _restore(self, path: Path) -> None:
-        """Continues from the checkpoint, if it is complete. Raises Conflict when it belongs to another training."""
-        try:
-            tensors, metadata = read_tensors(path)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            self._start_anew(str(error))
-            return
+    def _restore(self, checkpoints: Checkpoints) -> None:
+        """Continues from the furthest checkpoint that is whole, and of this training."""
+        refused = ""
+        for name in checkpoints.names():
+            try:
+                self._continue(checkpoints.fetch(name, self._most_bytes()))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                refused = refused or str(error)
+            except Conflict as conflict:
+                if checkpoints.strict:
+                    raise
+                refused = refused or f"{conflict.where}: {conflict.message}"
+            else:
+                checkpoints.continued(name)
+                break
+        else:
+            self.anew = refused
+        if refused:
+            log.warning("training %s: %s", "starts again" if self.anew else f"goes on from {name}", refused)
+
+    def _most_bytes(self) -> int:
+        """Returns the most bytes that a checkpoint of this training can have."""
+        return sum(tensor.nbytes for tensor in self.stepper.tensors().values()) + MOST_DESCRIPTION_BYTES
+
+    def _continue(self, path: Path) -> None:
+        """Continues from a checkpoint. Raises OSError or ValueError for one that is not whole, and Conflict for that of
+        another training.
+        """
+        tensors, metadata = read_tensors(path)
         stored = metadata.get("identity")
         stored = stored if isinstance(stored, dict) else {}
         # A key that its version did not know is no contradiction.
         if not stored or self.identity | stored != self.identity:
-            raise _conflict(path, stored, self.identity)
+            raise of_another_training(path, stored, self.identity)
         state, own = tensors.pop("generator", None), self.generator.get_state()
         try:
             progress = progress_of(metadata, rung_steps(self.settings))
         except ValueError as error:
-            self._start_anew(f"{path}: {error}")
-            return
+            raise ValueError(f"{path}: {error}") from None
         sound = state is not None and (state.shape, state.dtype) == (own.shape, own.dtype)
         if state is None or not sound or not copy_into(self.stepper.tensors(), tensors):
-            self._start_anew(f"{path} holds other tensors than this version writes")
-            return
+            raise ValueError(f"{path} holds other tensors than this version writes")
         self.generator.set_state(state)
         self.stepper.execution = Execution.from_stored(metadata.get("execution"))
         self.step, self.seconds, self.rungs = progress.step, progress.seconds, progress.reached()
         told = progress.tokens
         self.stepper.tokens = self.step * self.settings.batch * self.task.context if told is None else told
 
-    def _start_anew(self, why: str) -> None:
-        self.anew = why
-        log.warning("training starts again: %s", why)
-
 
 def _compared(settings: TrainSettings) -> dict[str, Any]:
     """Returns the settings that must agree; later keys appear where they differ from what old files mean."""
     told = settings.model_dump(mode="json", exclude={"time_limit"})
     return {key: value for key, value in told.items() if key not in LATER_SETTINGS or value != LATER_SETTINGS[key]}
-
-
-def _conflict(path: Path, stored: dict[str, Any], now: dict[str, Any]) -> Conflict:
-    differing = [key for key in now if (key in stored or not stored) and stored.get(key) != now[key]]
-    return Conflict(
-        f"the checkpoint belongs to another training: {', '.join(differing)} differ",
-        code="checkpoint-conflict",
-        where=str(path),
-        detail="\n".join(f"{key}: stored {stored.get(key)}, now {now[key]}" for key in differing),
-        help="train with what is stored, or delete the checkpoint to start again",
-    )

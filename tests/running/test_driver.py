@@ -19,7 +19,6 @@ from nas.running.budget import End
 from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
-from nas.running.trial import CHECKPOINT
 from nas.study.store import Store
 from nas.study.stored_study import StoredStudy, is_running, open_study
 from nas.tasks.coders import Subwords
@@ -117,7 +116,7 @@ def test_a_checkpoint_that_is_cut_off_is_told_and_training_starts_anew(tmp_path,
             request_stop(folder, now=True)
 
     assert driver.run(file, folder, SERIAL, stop_at_the_first_rung).end is None
-    checkpoint = folder / "trials" / "0" / CHECKPOINT
+    (checkpoint,) = (folder / "trials" / "0").iterdir()
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     again = driver.run(file, folder, SERIAL, events.append).study
     (told,) = [event for event in events if event["type"] == "restarted"]
@@ -263,7 +262,9 @@ def test_the_end_of_the_time_stops_a_training_at_its_next_step(tmp_path, corpus,
     outcome = driver.run(file, tmp_path / "study", Launch(executor="serial", seconds=30))
     assert (outcome.end, outcome.signal, len(drawn)) == (None, None, 30)
     assert [trial.state for trial in outcome.study.trials()] == ["WAITING"]
-    _, metadata = read_tensors(outcome.study.trial_folder(0) / CHECKPOINT)
+    (checkpoint,) = outcome.study.trial_folder(0).iterdir()
+    _, metadata = read_tensors(checkpoint)
+    assert checkpoint.name == f"rung-{metadata['progress']['step']}.a1.safetensors"
     assert 20 < metadata["progress"]["step"] < 30
 
 
