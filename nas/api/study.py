@@ -1,6 +1,7 @@
 """A stored study for Python users: its trials, its front, its report, and the training of its architectures."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,13 @@ from nas.results import StudyRecord, TrialResult
 from nas.running.stop_control import request_stop
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
+from nas.study.database_place import LOCAL, DatabasePlace, database_place
 from nas.study.limits import within
 from nas.study.listing import listing
+from nas.study.server_studies import refuse_name, studies_in
 from nas.study.standing import standing
-from nas.study.stored_study import StoredStudy, is_running, runs_folder, study_names
+from nas.study.stored_study import StoredStudy, runs_folder, study_names
+from nas.study.study_drivers import is_running
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +96,8 @@ class Study:
         Running trials are trained to their end; with `now` they save their state and stop. Raises Conflict when no
         search is running.
         """
-        if not is_running(self.folder):
-            help = f"{self.record().go_on(self._stored.address)}   continues it"
+        if not is_running(self._stored):
+            help = f"{self.record().go_on(self._stored.in_commands)}   continues it"
             raise Conflict(f"study '{self.name}' is not running", code="not-running", help=help)
         request_stop(self.folder, now)
 
@@ -151,26 +155,35 @@ class Study:
         self._stored.store.close()
 
 
-def open_study(name_or_path: str | Path, storage: str | None = None) -> Study:
-    """Opens a stored study by its name under `runs/`, or by the path of its folder.
+def open_study(name_or_path: str | Path, storage: str | DatabasePlace | None = None, source: str = "storage") -> Study:
+    """Opens a stored study by its name, or by the path of its folder, to read it.
 
-    Raises UsageError when there is no such study, Conflict when its creation was cut short, and OutOfReach when it
-    cannot be read.
+    `storage` is the address of the PostgreSQL database that holds it, or "local" for studies under `runs/`. By default,
+    NAS_STORAGE and the user's configuration say so (docs/commands.md). `source` names `storage` in errors. Raises
+    UsageError when there is no such study, Conflict when its creation was cut short, and OutOfReach when it cannot be
+    read.
     """
-    return Study(stored_study.open_study(name_or_path, storage))
+    return Study(stored_study.open_study(name_or_path, storage, source))
 
 
-def studies() -> list[dict[str, Any]]:
-    """Lists the studies under `runs/`, as `nas list --json` prints them.
+def studies(storage: str | DatabasePlace | None = None, source: str = "storage") -> list[dict[str, Any]]:
+    """Lists the studies under `runs/`, or those in a database, as `nas list --json` prints them.
 
-    A study that cannot be read has an `error` instead.
+    `storage` and `source` are those of `open_study`. A study that cannot be read has an `error` instead.
     """
-    return [_row(runs_folder() / name) for name in study_names()]
+    place = database_place(storage, source)
+    if place is None:
+        return [_row(runs_folder() / name, None) for name in study_names()]
+    return [_row(Path(each.name), place) for each in studies_in(place) if each.ours]
 
 
-def _row(folder: Path) -> dict[str, Any]:
+def _row(folder: Path, place: DatabasePlace | None) -> dict[str, Any]:
     try:
-        return listing(stored_study.open_study(folder))
+        if place is not None:
+            refuse_name(str(folder), place)
+        study = stored_study.open_study(folder, LOCAL if place is None else place)
+        with closing(study.store):
+            return listing(study)
     except NasError as error:
         return {"study": folder.name, "error": error.message}
 

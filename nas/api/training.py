@@ -50,6 +50,8 @@ def train(
         raise UsageError(f"steps must be at least 1, got {steps}", where="steps")
     seed = seed_of(stored.file.search.seed, number) if seed is None else seed
     recipe = recipe_of(stored.file, chosen, steps, overrides)
+    if out is None:
+        stored.require_own_folder()
     folder = out or files.refuse_links(stored.folder, "trained", recipe.folder_name(number, seed))
     if out:
         refuse_foreign(out)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.options import StudyName, naming_options
+from nas.cli.options import STORAGE, Storage, StudyName, naming_options
 from nas.errors import UsageError
 from nas.formatting import number, spread
 
@@ -22,7 +22,7 @@ Where = Annotated[
 ]
 
 
-def front(study: StudyName, where: Where = None, format: Format = "table") -> None:
+def front(study: StudyName, where: Where = None, format: Format = "table", storage: Storage = None) -> None:
     """List the front of a study.
 
     The front holds the feasible trials that no other dominates: none is as good in every objective and better in one.
@@ -37,7 +37,7 @@ def front(study: StudyName, where: Where = None, format: Format = "table") -> No
         raise UsageError(
             "parquet cannot be shown on a terminal", where="--format", help="redirect it: ... > front.parquet"
         )
-    stored = open_study(study)
+    stored = open_study(study, storage, STORAGE)
     with naming_options():
         record = within(stored.record(), where or [])
     if format == "table":

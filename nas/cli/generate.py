@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import MOST_SEED, StudyName, TrialNumber, naming_options
+from nas.cli.options import MOST_SEED, STORAGE, Storage, StudyName, TrialNumber, naming_options
 from nas.errors import UsageError
 
 
@@ -21,6 +21,7 @@ def generate(
         int, typer.Option("--beams", metavar="N", min=1, help="Beams of the search for an answer; 1: greedy.")
     ] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Another seed gives another text.")] = 0,
+    storage: Storage = None,
 ) -> None:
     """Write text with a trained trial.
 
@@ -32,7 +33,7 @@ def generate(
     from nas.api.study import open_study
     from nas.cli.output import tell
 
-    stored = open_study(study)
+    stored = open_study(study, storage, STORAGE)
     if stored.file.trial is None and stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
     with naming_options():

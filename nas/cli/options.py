@@ -37,6 +37,11 @@ def naming_options() -> Iterator[None]:
 
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or the path of its folder.")]
+STORAGE = "--storage"
+Storage = Annotated[
+    str | None,
+    typer.Option(STORAGE, metavar="URL", help="The database of the study (postgresql://USER@HOST/DATABASE), or local."),
+]
 TrialNumber = Annotated[
     int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number, as `nas front` lists it.")
 ]

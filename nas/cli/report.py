@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import StudyName, out_folder
+from nas.cli.options import STORAGE, Storage, StudyName, out_folder
 
 
 def report(
@@ -14,6 +14,7 @@ def report(
         Path | None,
         typer.Option("--out", metavar="DIR", parser=out_folder, help="The folder to write; default: reports/STUDY."),
     ] = None,
+    storage: Storage = None,
     open: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write the report of a study.
@@ -27,11 +28,13 @@ def report(
     import webbrowser
 
     from nas import report as reports
-    from nas.cli.output import tell
+    from nas.cli.output import people, tell
     from nas.report.folder import report_folder
     from nas.study import open_study
 
-    stored = open_study(study)
+    stored = open_study(study, storage, STORAGE)
+    if stored.missing_files:
+        people().print(f"The report has no attention maps: {stored.missing_files}", soft_wrap=True)
     page = reports.write(stored.record_for_report(), out or report_folder(stored.name))
     tell(str(page))
     if open:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.options import Json, StudyName, TrialNumber
+from nas.cli.options import STORAGE, Json, Storage, StudyName, TrialNumber
 from nas.formatting import duration, fixed, number, spread
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ MOST_COLUMNS = 6
 """The most metrics of the user's own body that are shown at each rung."""
 
 
-def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
+def show(study: StudyName, trial: TrialNumber, storage: Storage = None, json: Json = False) -> None:
     """Show everything about one trial.
 
     Shows its architecture block by block, its metrics and rungs, how it ended, its trained models, and the commands
@@ -26,16 +26,18 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
     Exit codes: 0; 2 when there is no such study or trial.
     """
     from nas import pareto
-    from nas.cli.output import emit
+    from nas.cli.output import emit, people
     from nas.study.stored_study import open_study, trial_of
     from nas.study.trained_models import trained_models
 
-    stored = open_study(study)
+    stored = open_study(study, storage, STORAGE)
     record = stored.record()
     found = trial_of(record, trial)
     front = found.number in {member.number for member in pareto.front_of(record)}
     models = trained_models(stored, trial)
-    proposals = _proposals(stored.address, found, models, record)
+    proposals = _proposals(stored.in_commands, found, models, record)
+    if stored.missing_files:
+        people().print(f"Its weights are missing: {stored.missing_files}", soft_wrap=True)
     if json:
         commands = [command for command, _ in proposals]
         emit("result", study=stored.name, on_front=front, commands=commands, models=models, **asdict(found))
@@ -44,7 +46,7 @@ def show(study: StudyName, trial: TrialNumber, json: Json = False) -> None:
 
 
 def _proposals(
-    address: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]], record: "StudyRecord"
+    named: str, trial: "TrialResult", models: Sequence[Mapping[str, Any]], record: "StudyRecord"
 ) -> list[tuple[str, str]]:
     """Lists commands and what they do: one trains the trial, another writes text where there are weights for that."""
     from shlex import quote
@@ -55,10 +57,10 @@ def _proposals(
     training = NextTraining.of(trial, record.settings)
     if training is None:
         return []
-    proposals = [(training.command(quote(address)), str(training))]
+    proposals = [(training.command(named), str(training))]
     if models and trial.model.family != "encoder":
         prompt = quote(prompt_for(Path(models[0]["folder"])))
-        proposals.append((f"nas generate {quote(address)} {trial.number} --prompt {prompt}", "Write text with it"))
+        proposals.append((f"nas generate {named} {trial.number} --prompt {prompt}", "Write text with it"))
     return proposals
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, StudyName
+from nas.cli.options import STORAGE, Json, Storage, StudyName
 from nas.formatting import duration, moment, number
+from nas.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,11 +18,11 @@ REFRESH_SECONDS = 2.0
 Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds until the search ends or Ctrl-C.")]
 
 
-def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
+def status(study: StudyName, watch: Watch = False, storage: Storage = None, json: Json = False) -> None:
     """Show the progress of a study.
 
-    Shows its trials by state and reason, how much of the budget is trained, how many trials were stopped at a rung, its
-    front, and the best value of each objective.
+    Shows which drivers search it, its trials by state and reason, how much of the budget is trained, how many trials
+    were stopped at a rung, its front, and the best value of each objective.
 
     Exit codes: 0, whether the search runs or not; 2 when there is no such study.
     """
@@ -32,7 +33,7 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
     from nas.study import open_study
     from nas.study.standing import standing
 
-    stored = open_study(study)
+    stored = open_study(study, storage, STORAGE)
     now = standing(stored)
     if json:
         while watch and now["running"]:
@@ -50,6 +51,19 @@ def status(study: StudyName, watch: Watch = False, json: Json = False) -> None:
                 live.update(_render(now), refresh=True)
 
 
+def _drivers(drivers: list[dict[str, Any]]) -> "RenderableType":
+    """Shows who searches, where, when they were last heard of, and what they run."""
+    from nas.cli.tables import table
+
+    shown = table("driver", "host", "process", "heartbeat", "trials", numbers=("process",))
+    for driver in drivers:
+        state = {"GO": "", "FINISH": ", told to finish", "NOW": ", told to stop"}[driver["stop"]]
+        heard = f"{duration(driver['heartbeat_age_seconds'])} ago" if driver["lives"] else "dead"
+        trials = ", ".join(map(str, driver["trials"])) or "none"
+        shown.add_row(driver["driver"][:8], printable(driver["host"]), str(driver["pid"]), heard + state, trials)
+    return shown
+
+
 def _stopped(count: int) -> str:
     return f", {count} of them stopped at a rung" if count else ""
 
@@ -65,7 +79,13 @@ def _render(now: dict[str, Any]) -> "RenderableType":
         "elapsed": f"{duration(now['elapsed_seconds'])}, created {moment(now['created'])}",
         "front": ", ".join(map(str, now["front"])) or "no trial yet",
     }
+    if now["storage"]:
+        facts["storage"] = now["storage"]
+    if now["missing_files"]:
+        facts["missing"] = f"weights and attention maps: {now['missing_files']}"
     parts: list[RenderableType] = [pairs(facts)]
+    if now["drivers"]:
+        parts += ["", _drivers(now["drivers"])]
     if now["states"]:
         states = table("state", "trials", "reason", numbers=("trials",))
         for state, reasons in now["states"].items():

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import MOST_SEED, StudyName, TrainingOverrides, TrialNumber, Verbose, naming_options, out_folder
+from nas.cli.options import (
+    MOST_SEED,
+    STORAGE,
+    Storage,
+    StudyName,
+    TrainingOverrides,
+    TrialNumber,
+    Verbose,
+    naming_options,
+    out_folder,
+)
 from nas.formatting import duration, number
 
 if TYPE_CHECKING:
@@ -38,6 +48,7 @@ def train(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; default: the study's.")] = None,
     overrides: TrainingOverrides = None,
+    storage: Storage = None,
     verbose: Verbose = 0,
 ) -> None:
     """Train the architecture of a trial.
@@ -53,7 +64,7 @@ def train(
     from nas.cli.output import logged, people, tell
 
     console = people()
-    shown, stored = _Shown(console), open_study(study)
+    shown, stored = _Shown(console), open_study(study, storage, STORAGE)
     with logged(verbose), _exit_codes(), naming_options(), shown.bar:
         model = stored.train(
             trial, steps=steps, seed=seed, overrides=overrides or [], out=out, device=device, observer=shown

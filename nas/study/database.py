@@ -33,6 +33,8 @@ UNMADE = "if no search is making it just now, one was cut short: search again wi
 DAMAGED = "the file is damaged: restore a copy of it, or move the study's folder away and search again"
 NO_ANSWER = "check that the disk has room and may be written"
 _newest_version: list[str] = []
+SERVER_HELP = "check that the server runs and lets you in; nothing that was told before is lost"
+FOREIGN_STUDY = "choose another name for the study: nas search FILE --study NAME"
 FOREIGN = "move it away, or choose another name for the study: nas search FILE --study NAME"
 
 
@@ -174,7 +176,8 @@ def out_of_reach(error: Exception, path: Path | None = None) -> OutOfReach:
     damaged = getattr(origin, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     said = getattr(origin, "strerror", None) or (str(origin).splitlines() or [type(origin).__name__])[0]
     text = f"the study's database does not answer: {said}"
-    return OutOfReach(text, where=os.fspath(path) if path else "", help=DAMAGED if damaged else NO_ANSWER)
+    help = DAMAGED if damaged else SERVER_HELP if hasattr(origin, "sqlstate") else NO_ANSWER
+    return OutOfReach(text, where=os.fspath(path) if path else "", help=help)
 
 
 def _uri(path: Path) -> str:

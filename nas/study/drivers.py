@@ -19,7 +19,7 @@ from uuid import uuid4
 import sqlalchemy as sql
 
 from nas.errors import Conflict, NasError
-from nas.study import processes
+from nas.study import checked, processes
 from nas.study.database_time import Moment
 from nas.study.job_tables import DRIVERS, JOBS, LONG_NAME, Phase
 from nas.study.study_jobs import StudyJobs
@@ -104,17 +104,7 @@ class Drivers:
 
     def all(self) -> list[DriverStatus]:
         """Returns every driver that the study ever had, the first one first."""
-        runs = sql.select(JOBS.c.driver, JOBS.c.number).where(
-            JOBS.c.study_id == self.jobs.study_id, JOBS.c.phase == Phase.RUNNING, JOBS.c.number.is_not(None)
-        )
-        wanted = sql.select(DRIVERS, Moment().label("now"), sql.not_(dead(self.grace)).label("lives"))
-
-        def body(connection: sql.Connection) -> list[DriverStatus]:
-            running = connection.execute(runs.order_by(JOBS.c.number)).all()
-            rows = connection.execute(wanted.where(self._ours).order_by(DRIVERS.c.started, DRIVERS.c.driver))
-            return [_status(row, tuple(n for owner, n in running if owner == row["driver"])) for row in rows.mappings()]
-
-        return self.jobs.database.read(body)
+        return self.jobs.database.read(lambda connection: _all(connection, self.jobs.study_id, self.grace))
 
     def _alive(self) -> sql.ColumnElement[bool]:
         return sql.not_(dead(self.grace))
@@ -185,12 +175,37 @@ class Heartbeat:
                 log.warning("a heartbeat could not be written: %s", error)
 
 
+def drivers_of(connection: sql.Connection, study_id: int, grace: float = GRACE_SECONDS) -> list[DriverStatus]:
+    """Returns every driver that a study ever had, the first one first; none where it has no side tables yet.
+
+    Raises Conflict where a row is damaged.
+    """
+    if not sql.inspect(connection).has_table(DRIVERS.name):
+        return []
+    return checked.call(lambda: _all(connection, study_id, grace), DRIVERS.name)
+
+
+def _all(connection: sql.Connection, study_id: int, grace: float) -> list[DriverStatus]:
+    runs = sql.select(JOBS.c.driver, JOBS.c.number).where(
+        JOBS.c.study_id == study_id, JOBS.c.phase == Phase.RUNNING, JOBS.c.number.is_not(None)
+    )
+    wanted = sql.select(DRIVERS, Moment().label("now"), sql.not_(dead(grace)).label("lives"))
+    running = connection.execute(runs.order_by(JOBS.c.number)).all()
+    rows = connection.execute(
+        wanted.where(DRIVERS.c.study_id == study_id).order_by(DRIVERS.c.started, DRIVERS.c.driver)
+    )
+    return [_status(row, tuple(n for owner, n in running if owner == row["driver"])) for row in rows.mappings()]
+
+
 def _request(stored: int) -> StopRequest:
     """Returns what is asked; a number beyond those that exist asks for the most."""
     return StopRequest(min(max(stored, StopRequest.GO), StopRequest.NOW))
 
 
 def _status(row: sql.RowMapping, running: tuple[int, ...]) -> DriverStatus:
+    for name in ("started", "heartbeat"):
+        if not 0 <= row[name] <= checked.MOST_SECONDS:  # NaN too
+            checked.damaged(DRIVERS.name, name, row[name], "a moment in Unix seconds")
     return DriverStatus(
         id=row["driver"],
         ordinal=row["ordinal"],
@@ -201,6 +216,6 @@ def _status(row: sql.RowMapping, running: tuple[int, ...]) -> DriverStatus:
         heartbeat_age=max(0.0, row["now"] - row["heartbeat"]),
         stop=_request(row["stop"]),
         ended=row["ended"] is not None,
-        lives=bool(row["lives"]),
+        lives=bool(row["lives"]) and not processes.is_gone(row["process"]),
         running=running,
     )

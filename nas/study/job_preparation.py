@@ -15,6 +15,7 @@ from nas.study import checked
 from nas.study.job_tables import JOBS, METADATA, OURS, STUDIES, Kind, Phase, job_key
 from nas.study.optuna_tables import USER
 from nas.study.study_jobs import StudyJobs
+from nas.study.transactions import Database
 
 J = JOBS.c
 TELLING = ("architecture_id", "learning_rate", "retry_of", "attempt", "rungs")
@@ -29,7 +30,7 @@ def prepare(jobs: StudyJobs, budget: int) -> int:
 
     `budget` holds where the study has none yet. Raises Conflict where a row is not one of ours, and OutOfReach.
     """
-    _make_tables(jobs)
+    make_tables(jobs.database)
     return jobs.database.write(lambda connection: _prepare(connection, jobs, budget))
 
 
@@ -45,11 +46,14 @@ def is_prepared(jobs: StudyJobs) -> bool:
     return jobs.database.read(body)
 
 
-def _make_tables(jobs: StudyJobs) -> None:
-    """Makes the tables. Of two drivers that do so at once on PostgreSQL, one fails, and then finds them made."""
+def make_tables(database: Database) -> None:
+    """Makes the side tables where there are none.
+
+    Of two drivers that do so at once on PostgreSQL, one fails, and then finds them made.
+    """
     for left in reversed(range(TRIES)):
         try:
-            return jobs.database.write(lambda connection: METADATA.create_all(connection, tables=OURS))
+            return database.write(lambda connection: METADATA.create_all(connection, tables=OURS))
         except OutOfReach as error:
             state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", "")
             if state not in MADE_MEANWHILE or not left:

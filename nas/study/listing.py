@@ -9,7 +9,8 @@ from nas.study import checked
 from nas.study.optuna_tables import StoredOutcome
 from nas.study.standing import standing
 from nas.study.store import to_result
-from nas.study.stored_study import StoredStudy, is_running
+from nas.study.stored_study import StoredStudy
+from nas.study.study_drivers import is_running
 
 KEYS = ("study", "trained", "budget", "front", "running", "created")
 
@@ -29,7 +30,7 @@ def listing(study: StoredStudy) -> dict[str, Any]:
         "trained": sum(outcome.trained for outcome in outcomes),
         "budget": attributes.get("budget", file.search.trials),
         "front": _front(study, outcomes),
-        "running": is_running(study.folder),
+        "running": is_running(study),
         "created": attributes.get("created", 0.0),
     }
 

@@ -103,18 +103,22 @@ class StoredRows:
 
     def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         """Writes new rows in one transaction, whatever their state. Returns the trial ids and numbers that they get."""
+        with self.engine.begin() as connection:
+            return self.write_in(connection, rows)
+
+    def write_in(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
+        """Writes new rows in the caller's transaction. Returns the trial ids and numbers that they get."""
         if not rows:
             return []
         studies = self.tables["studies"]
-        with self.engine.begin() as connection:
-            # As Optuna does, so that one writer at a time is given numbers; SQLite has a lock for all that it writes.
-            connection.execute(sql.select(studies).where(studies.c.study_id == self.study_id).with_for_update())
-            numbered = self._numbered(connection, rows)
-            for name in PARTS:
-                each = zip(numbered, rows, strict=True)
-                found = [record | {"trial_id": i} for (i, _), row in each for record in records_of(name, row)]
-                if found:
-                    connection.execute(self.tables[name].insert(), found)
+        # As Optuna does, so that one writer at a time is given numbers; SQLite has a lock for all that it writes.
+        connection.execute(sql.select(studies).where(studies.c.study_id == self.study_id).with_for_update())
+        numbered = self._numbered(connection, rows)
+        for name in PARTS:
+            each = zip(numbered, rows, strict=True)
+            found = [record | {"trial_id": i} for (i, _), row in each for record in records_of(name, row)]
+            if found:
+                connection.execute(self.tables[name].insert(), found)
         return numbered
 
     def _numbered(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:

@@ -6,12 +6,13 @@ from typing import Any
 
 from nas import intervals, pareto
 from nas.results import State, StudyRecord, TrialResult
-from nas.study.stored_study import StoredStudy, is_running
+from nas.study.stored_study import StoredStudy
+from nas.study.study_drivers import as_data, current_drivers, is_running
 
 
 def standing(study: StoredStudy) -> dict[str, Any]:
     """Tells the state of a study as plain data: what `nas status --json` prints."""
-    running, record = is_running(study.folder), study.record()
+    running, record = is_running(study), study.record()
     states: dict[str, Counter[str]] = {}
     for trial in record.trials:
         states.setdefault(str(trial.state), Counter())[trial.reason] += 1
@@ -27,6 +28,9 @@ def standing(study: StoredStudy) -> dict[str, Any]:
         "states": {state: dict(reasons) for state, reasons in states.items()},
         "front": [trial.number for trial in front],
         "best": _best(record, front),
+        "drivers": [as_data(driver) for driver in current_drivers(study)],
+        "storage": None if study.place is None else str(study.place),
+        "missing_files": study.missing_files,
     }
 
 

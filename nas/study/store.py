@@ -111,7 +111,7 @@ class Store:
 
         The caller has made sure that `nas` made the database.
         """
-        return cls(_of_this_version(_database(place).optuna_storage), name)
+        return cls(of_this_version(_database(place).optuna_storage), name)
 
     @classmethod
     def read(cls, path: Path) -> "Store":
@@ -119,7 +119,7 @@ class Store:
 
         Raises Conflict when the file is not ours or has another version, and OutOfReach when it cannot be read.
         """
-        return cls(_of_this_version(partial(database.reading_storage, path)))
+        return cls(of_this_version(partial(database.reading_storage, path)))
 
     def name_metrics(self, objectives: Sequence[Objective]) -> None:
         """Tells Optuna's tools the names of the objectives, unless they are stored already."""
@@ -202,6 +202,11 @@ class Store:
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %d was finished already; its first result stays", number)
 
+    @property
+    def tables(self) -> StoredRows | None:
+        """Returns the tables, for questions of others; None where nas does not know their version."""
+        return self._stored
+
     def attributes(self) -> dict[str, Any]:
         """Returns the study's own attributes, checked."""
         return checked.study(self._read(lambda: dict(self.study.user_attrs)))
@@ -223,7 +228,7 @@ class Store:
 
     def _read(self, call: Callable[[], T]) -> T:
         """Reads as `_try` does. Raises Conflict where a value has a kind that Optuna never writes."""
-        return checked.call(partial(self._try, call), "study.db")
+        return checked.call(partial(self._try, call), "the database")
 
     def _try(self, call: Callable[[], T]) -> T:
         """Repeats a call with a growing pause when the database does not answer."""
@@ -284,7 +289,7 @@ def _database(place: str | Database) -> Database:
     return place if isinstance(place, Database) else Database(place)
 
 
-def _of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:
+def of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:
     """Raises Conflict when Optuna says that the tables are of another version, OutOfReach when they cannot be read."""
     try:
         return open_storage()

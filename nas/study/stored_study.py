@@ -5,6 +5,7 @@ folders are under `runs/`, or where NAS_RUNS says.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,16 +17,14 @@ from nas.errors import Conflict, UsageError, nearest
 from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
-from nas.study import checked
+from nas.study import checked, server_studies
 from nas.study.checked import CONFIRMED, REMEASURED, WORKED
 from nas.study.database import DATABASE, UNMADE
-from nas.study.lock import is_running
+from nas.study.database_place import DatabasePlace, database_place
 from nas.study.store import Store, to_result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["StoredStudy", "is_running", "open_study", "runs_folder", "study_names", "trial_of"]
 
 MOST_MAPS_BYTES = 64 * 2**20
 """The attention maps of one trial are never larger."""
@@ -45,22 +44,34 @@ def study_names() -> list[str]:
     return [name for name in names_in(runs) if not name.startswith(".") and _stands(runs / name)]
 
 
-def open_study(name_or_path: str | Path, storage: str | None = None) -> "StoredStudy":
-    """Opens a study for reading, by its name under `runs/` or by the path of its folder.
+def open_study(
+    name_or_path: str | Path, storage: str | DatabasePlace | None = None, source: str = "storage"
+) -> "StoredStudy":
+    """Opens a study for reading, by its name or by the path of its folder.
 
-    Raises UsageError when there is none, and Conflict when the folder is not ours or is damaged.
+    The study is in the database that `storage`, NAS_STORAGE or the user's configuration names, else under `runs/`. A
+    path to a folder with a database of its own means that one, unless `storage` is given. `source` names `storage` in
+    errors. Raises UsageError when there is none, Conflict when it is not ours or is damaged, and OutOfReach.
     """
     folder = Path(name_or_path)
+    place = database_place(storage, source)
+    if place is not None and (place.chosen or len(folder.parts) < 2 or not _stands(folder)):
+        folder = folder_of(name_or_path)
+        return StoredStudy(folder, server_studies.opened(place, folder.name), place)
     if not _stands(folder):
         folder = runs_folder() / str(name_or_path)
-    if storage is not None:
-        return StoredStudy(folder, Store.open(storage, folder.name))
     if not _stands(folder):
         refuse_closed(folder / DATABASE)
         names = study_names()
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
         raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/{DATABASE}", help=help)
     return StoredStudy(folder, Store.read(absolute(folder) / DATABASE))
+
+
+def folder_of(name_or_path: str | Path) -> Path:
+    """Returns the folder of a study that is stored elsewhere: under `runs/`, or where the path says."""
+    folder = Path(name_or_path)
+    return folder if len(folder.parts) > 1 else runs_folder() / folder
 
 
 def _stands(folder: Path) -> bool:
@@ -74,13 +85,32 @@ def _stands(folder: Path) -> bool:
 class StoredStudy:
     """Reads a stored study; every call reads the rows again, so it shows a running search too."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        self.folder, self.store, self.name = folder, store, folder.name
+    def __init__(self, folder: Path, store: Store, place: DatabasePlace | None = None) -> None:
+        """`place` is the server's database that holds the study, where `store` is not of the folder's own."""
+        self.folder, self.store, self.name, self.place = folder, store, folder.name, place
 
     @property
     def address(self) -> str:
         """Returns what a command takes as STUDY: the name where that is enough, else the folder."""
         return self.name if self.folder == runs_folder() / self.name else str(self.folder)
+
+    @property
+    def in_commands(self) -> str:
+        """Returns what a command line needs to name the study: its address, and --storage where that was given."""
+        storage = f" --storage {shlex.quote(str(self.place))}" if self.place is not None and self.place.chosen else ""
+        return shlex.quote(self.address) + storage
+
+    @property
+    def missing_files(self) -> str:
+        """Tells why this machine has no files of the study, such as weights; empty where it has its folder.
+
+        Only a study on a server can lack them. A folder with a database of its own is another study's.
+        """
+        if self.place is None:
+            return ""
+        if _stands(self.folder):
+            return f"{self.folder} belongs to another study, whose rows are in its {DATABASE}"
+        return "" if self.folder.is_dir() else f"this machine has no folder {self.folder}"
 
     @cached_property
     def file(self) -> StudyFile:
@@ -98,6 +128,12 @@ class StoredStudy:
                 code="own-training",
                 help=f"the folders of its front hold what that function saved: {self.folder}/trials/NUMBER",
             )
+
+    def require_own_folder(self) -> None:
+        """Raises Conflict where the study's folder on this machine belongs to another study."""
+        if self.place is not None and _stands(self.folder):
+            help = "set NAS_RUNS to another folder, or move that study's folder away"
+            raise Conflict(self.missing_files, code="other-folder", where=str(self.folder), help=help)
 
     def record(self) -> StudyRecord:
         """Returns everything that is stored, as plain values, with the newest measurement of each trial."""
@@ -137,6 +173,8 @@ class StoredStudy:
 
     def _attention_maps(self, number: int) -> dict[str, Any] | None:
         """Reads the stored attention maps of a trial, checked; None where there are none."""
+        if self.missing_files:
+            return None
         path = files.refuse_links(self.trial_folder(number), ATTENTION_MAPS)
         try:
             stored = files.read_json(path, MOST_MAPS_BYTES)

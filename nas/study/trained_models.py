@@ -20,6 +20,8 @@ def trained_models(study: StoredStudy, number: int) -> list[dict[str, Any]]:
 
     What a folder does not tell is None.
     """
+    if study.missing_files:
+        return []
     weights = [path for path in (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}") if path.is_file()]
     newest = [path.parent for path in sorted(weights, key=lambda path: path.stat().st_mtime, reverse=True)]
     kept = study.trial_folder(number)

@@ -18,6 +18,6 @@ def weights_of(study: StoredStudy, number: int) -> Path:
     raise UsageError(
         f"trial {number} of study '{study.name}' has no weights",
         code="no-weights",
-        detail="the search keeps the weights of its front only",
-        help=f"nas train {study.address} {number}",
+        detail=study.missing_files or "the search keeps the weights of its front only",
+        help=f"nas train {study.in_commands} {number}",
     )

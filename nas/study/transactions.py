@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sql
@@ -22,7 +23,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from nas.errors import OutOfReach
-from nas.study.database import DAMAGED, NO_ANSWER, writing_storage
+from nas.study.database import DAMAGED, NO_ANSWER, SERVER_HELP, writing_storage
 from nas.study.database_place import DRIVER, DatabasePlace, database_place, require_psycopg
 from nas.study.watchdog import Watchdog
 
@@ -45,7 +46,6 @@ RETRIED_BY_SQLITE = {
 }
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON")
 READS = "nas_reads"
-SERVER_HELP = "check that the server runs and lets you in; nothing that was told before is lost"
 
 T = TypeVar("T")
 log = logging.getLogger("nas")
@@ -58,9 +58,14 @@ class Database:
     """
 
     def __init__(
-        self, url: str | DatabasePlace, *, patience: float = PATIENCE_SECONDS, hang: float = HANG_SECONDS
+        self,
+        url: str | DatabasePlace,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        hang: float = HANG_SECONDS,
+        read_only: bool = False,
     ) -> None:
-        """`url` is a checked place, or an address as SQLAlchemy takes it.
+        """`url` is a checked place, or an address as SQLAlchemy takes it. `read_only` holds for a server's sessions.
 
         Raises UsageError for another kind of database, and where the package for PostgreSQL is missing.
         """
@@ -68,7 +73,7 @@ class Database:
         self.watchdog = Watchdog(hang)
         self.place = place = _placed(url)
         if isinstance(place, DatabasePlace):
-            self.engine = self._postgresql(place)
+            self.engine = self._postgresql(place, read_only)
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         else:
             self.engine = _sqlite(place)
@@ -120,11 +125,11 @@ class Database:
     def _watching(self) -> AbstractContextManager[None]:
         return nullcontext() if self.engine.dialect.name == "sqlite" else self.watchdog.watching()
 
-    def _postgresql(self, place: DatabasePlace) -> sql.Engine:
+    def _postgresql(self, place: DatabasePlace, read_only: bool) -> sql.Engine:
         require_psycopg()
         engine = sql.create_engine(
             f"{DRIVER}://",
-            creator=place.connect,
+            creator=partial(place.connect, read_only),
             isolation_level="READ COMMITTED",
             hide_parameters=True,
         )

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import sqlalchemy as sql
+
 
 class Watchdog:
     """Watches one block of code a thread at a time: after `seconds`, the connections attached in it are shut down."""
@@ -38,6 +40,36 @@ class Watchdog:
         watch: _Watch | None = getattr(self._here, "watch", None)
         if watch is not None and not connection.closed:
             watch.attach(connection.pgconn.socket)
+
+
+def guard(engine: sql.Engine, seconds: float) -> None:
+    """Cuts the connection of each statement of the engine that has no answer after `seconds`.
+
+    It serves an engine whose blocks are another library's.
+    """
+
+    @sql.event.listens_for(engine, "before_cursor_execute")
+    def _begun(connection: sql.Connection, cursor: Any, _: Any, __: Any, context: Any, ___: Any) -> None:
+        watch = _Watch()
+        watch.attach(cursor.connection.pgconn.socket)
+        timer = threading.Timer(seconds, watch.cut)
+        timer.daemon = True
+        timer.start()
+        context.nas_watch = (watch, timer)
+
+    def _ended(context: Any) -> None:
+        if found := getattr(context, "nas_watch", None):
+            watch, timer = found
+            timer.cancel()
+            watch.end()
+
+    @sql.event.listens_for(engine, "after_cursor_execute")
+    def _done(connection: sql.Connection, cursor: Any, _: Any, __: Any, context: Any, ___: Any) -> None:
+        _ended(context)
+
+    @sql.event.listens_for(engine, "handle_error")
+    def _failed(context: Any) -> None:
+        _ended(context.execution_context)
 
 
 class _Watch:

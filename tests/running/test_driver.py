@@ -19,8 +19,9 @@ from nas.running.budget import End
 from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
+from nas.study.lock import is_running
 from nas.study.store import Store
-from nas.study.stored_study import StoredStudy, is_running, open_study
+from nas.study.stored_study import StoredStudy, open_study
 from nas.tasks.coders import Subwords
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
