@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ from nas.running.study_log import keep_log
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
-from nas.study.stored_study import runs_folder
+from nas.study.database_place import LOCAL, SECRET_VARIABLES, DatabasePlace, database_place
+from nas.study.stored_study import refuse_folder_of_another, runs_folder
+from nas.study.transactions import Database
+from nas.surroundings import without_variables
 from nas.toml_table import duration
 
 Observer = Callable[[dict[str, Any]], None]
@@ -33,6 +37,7 @@ def search(
     file: StudyFile | Path | str,
     *,
     study: str | None = None,
+    storage: str | DatabasePlace | None = None,
     trials: int | None = None,
     time: str | float | None = None,
     cpus: float | None = None,
@@ -45,8 +50,9 @@ def search(
 ) -> Study:
     """Searches the space of a study file, or continues the study that it made, and returns the study.
 
-    `study` gives the study another name. `trials` is how many trials are trained in all, earlier launches included.
-    `time` is the longest duration ("30m", or seconds). `ray_address` joins a Ray cluster, "HOST:PORT" or "auto"
+    `study` gives the study another name. `storage` is the address of the PostgreSQL database that holds the study, or
+    "local"; see `open_study`. `trials` is how many trials are trained in all, earlier launches included. `time` is the
+    longest duration ("30m", or seconds). `ray_address` joins a Ray cluster, "HOST:PORT" or "auto"
     (docs/guides/ray_cluster.md); without it, trials run on this machine. `observer` is called with every event, a plain
     dict with a `type`, in the thread that searches. `body` is a training of your own, a function or "module:function"
     (docs/own_training.md); by default it is the one that the file names, if any. Nothing is printed and no report is
@@ -60,6 +66,7 @@ def search(
     fails. Raises TooManyFailures when too many trials failed, and NothingFeasible when the search ended and no trained
     trial meets the constraints.
     """
+    place = database_place(storage)
     renamed = [] if study is None else [f"name={study!r}"]
     if isinstance(file, StudyFile):
         if renamed:
@@ -79,12 +86,13 @@ def search(
         command="nas.search(...)",
         hosted=True,
     )
-    return _search(settings, runs_folder() / settings.name, launch, observer, body)
+    return _search(settings, runs_folder() / settings.name, launch, observer, body, place)
 
 
 def resume(
     study: str | Path | Study,
     *,
+    storage: str | DatabasePlace | None = None,
     trials: int | None = None,
     retry_failed: bool = False,
     time: str | float | None = None,
@@ -101,7 +109,8 @@ def resume(
     A study with a `body` of its own needs it again, since a stored study never runs code (Conflict without it). A value
     of `trials` above the stored one extends the study. `retry_failed` first runs the failed trials once more.
     """
-    file, folder = stored_settings(study.folder if isinstance(study, Study) else study)
+    where = (study.folder, study.storage or LOCAL) if isinstance(study, Study) else (study, storage)
+    file, folder, place = stored_settings(*where)
     launch = checked(
         trials,
         time,
@@ -115,14 +124,16 @@ def resume(
         command="nas.resume(...)",
         hosted=True,
     )
-    return _search(file, folder, launch, observer, body)
+    return _search(file, folder, launch, observer, body, place)
 
 
-def stored_settings(study: str | Path) -> tuple[StudyFile, Path]:
-    """Returns the settings of a stored study, and its folder."""
-    stored = stored_study.open_study(study)
+def stored_settings(
+    study: str | Path, storage: str | DatabasePlace | None = None, source: str = "storage"
+) -> tuple[StudyFile, Path, DatabasePlace | None]:
+    """Returns the settings of a stored study, its folder, and the database that holds it where that is on a server."""
+    stored = stored_study.open_study(study, storage, source)
     try:
-        return stored.file, stored.folder
+        return stored.file, stored.folder, stored.place
     finally:
         stored.store.close()
 
@@ -180,19 +191,44 @@ def _seconds(time: str | float | None) -> float | None:
     return seconds
 
 
+def run(
+    file: StudyFile,
+    folder: Path,
+    launch: Launch,
+    observer: Observer,
+    body: BodyFunction | str | None = None,
+    place: DatabasePlace | None = None,
+) -> Outcome:
+    """Runs a launch over the study in `place`, or else over that in the folder. Raises as `driver.run`.
+
+    Workers get neither the address nor a password.
+    """
+    if place is None:
+        return driver.run(file, folder, launch, observer, body)
+    refuse_folder_of_another(folder)
+    with closing(Database(place)) as database, without_variables(SECRET_VARIABLES):
+        return driver.run(file, folder, launch, observer, body, database)
+
+
 def _search(
-    file: StudyFile, folder: Path, launch: Launch, observer: Observer | None, body: BodyFunction | str | None
+    file: StudyFile,
+    folder: Path,
+    launch: Launch,
+    observer: Observer | None,
+    body: BodyFunction | str | None,
+    place: DatabasePlace | None,
 ) -> Study:
     """Runs the search, then passes a signal that arrived meanwhile on to the host program."""
     watched = _Watched(observer, folder)
     with keep_log(folder):
-        outcome = driver.run(file, folder, launch, watched, body)
+        outcome = run(file, folder, launch, watched, body, place)
     if watched.error is not None:
         raise watched.error
     if outcome.signal is not None and threading.current_thread() is threading.main_thread():
         _deliver(outcome)
     refuse_bad_end(outcome)
-    return Study(stored_study.open_study(folder), str(outcome.end) if outcome.end else None)
+    found = stored_study.open_study(folder, place or LOCAL)
+    return Study(found, str(outcome.end) if outcome.end else None)
 
 
 class _Watched:
@@ -226,7 +262,7 @@ def _deliver(outcome: Outcome) -> None:
 
 def refuse_bad_end(outcome: Outcome) -> None:
     """Raises TooManyFailures or NothingFeasible where a search ended so, and NasError where every training failed."""
-    record, study = outcome.study.record(), outcome.study.address
+    record, study = outcome.study.record(), outcome.study.in_commands
     failed = [t for t in record.trials if t.state == "FAIL"]
     help, cause = _help(record, study, failed), _latest(failed)
     if outcome.end is End.FAILURES:

@@ -14,6 +14,7 @@ from nas.running.stop_control import request_stop
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
+from nas.study.deleting import delete
 from nas.study.limits import within
 from nas.study.listing import listing
 from nas.study.server_studies import refuse_name, studies_in
@@ -48,6 +49,11 @@ class Study:
     def folder(self) -> Path:
         """Returns the study's folder: `study.db`, `study.toml`, `environment.json`, `trials/`, `trained/`."""
         return self._stored.folder
+
+    @property
+    def storage(self) -> DatabasePlace | None:
+        """Returns the database on a server that holds the study; None for a study in its folder."""
+        return self._stored.place
 
     @property
     def file(self) -> StudyFile:
@@ -149,6 +155,13 @@ class Study:
 
         folder = report_folder(self.name) if out is None else Path(out)
         return report.write(self._stored.record_for_report(), folder)
+
+    def delete(self) -> list[Path]:
+        """Deletes the study: its rows, and what nas wrote into its folder. Returns what it left there.
+
+        Raises Conflict while a driver searches it.
+        """
+        return delete(self._stored)
 
     def close(self) -> None:
         """Closes the connections to the database. Later calls open them again."""

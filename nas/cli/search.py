@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import Json, Overrides, Preset, Verbose, naming_options
+from nas.cli.options import STORAGE, Json, Overrides, Preset, Storage, Verbose, naming_options
 from nas.folders import require_current_folder
 
 if TYPE_CHECKING:
     from nas.running.driver import Launch, Outcome
     from nas.settings.study_file import StudyFile
+    from nas.study.database_place import DatabasePlace
 
 Trials = Annotated[
     int | None, typer.Option("--trials", metavar="N", help="Trained trials in all, earlier launches counted.")
@@ -40,6 +41,7 @@ def search(
     preset: Preset = None,
     overrides: Overrides = None,
     study: Annotated[str | None, typer.Option("--study", metavar="NAME", help="Another name for the study.")] = None,
+    storage: Storage = None,
     trials: Trials = None,
     time: Time = None,
     cpus: Cpus = None,
@@ -63,14 +65,16 @@ def search(
     """
     require_current_folder()
     from nas.settings import study_file
+    from nas.study.database_place import database_place
 
+    place = database_place(storage, STORAGE)
     name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name], preset)
     launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate, ray_address)
     if dry_run:
         _dry_run(settings, launch, json)
     else:
-        run_and_report(settings, launch, json=json, live=not no_progress, verbose=verbose)
+        run_and_report(settings, launch, json=json, live=not no_progress, verbose=verbose, place=place)
 
 
 def launch_of(
@@ -104,23 +108,30 @@ def launch_of(
 
 
 def run_and_report(
-    file: "StudyFile", launch: "Launch", *, json: bool, live: bool, verbose: int, folder: Path | None = None
+    file: "StudyFile",
+    launch: "Launch",
+    *,
+    json: bool,
+    live: bool,
+    verbose: int,
+    folder: Path | None = None,
+    place: "DatabasePlace | None" = None,
 ) -> None:
     """Runs the search, writes the report and prints its path. Exits with 3, 6, 129, 130 or 143 where these apply.
 
-    `folder` is the study's folder, when it is not under `runs/`.
+    `folder` is the study's folder, when it is not under `runs/`; `place` is its database, when that is on a server.
     """
+    from nas.api.searching import run
     from nas.cli.output import logged
     from nas.cli.progress import Progress
     from nas.cli.streams import go_on_without
-    from nas.running import driver
     from nas.running.study_log import keep_log
     from nas.study.stored_study import runs_folder
 
     folder = folder or runs_folder() / file.name
     go_on_without()
     with logged(verbose), keep_log(folder), Progress(file, json=json, live=live) as progress:
-        outcome = driver.run(file, folder, launch, progress)
+        outcome = run(file, folder, launch, progress, None, place)
     _finish(outcome, json)
 
 
@@ -145,7 +156,7 @@ def _finish(outcome: "Outcome", json: bool) -> None:
     summary = f"{record.trained_count()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
-        console.print(f"Continue with: {record.go_on(outcome.study.address)}", soft_wrap=True)
+        console.print(f"Continue with: {record.go_on(outcome.study.in_commands)}", soft_wrap=True)
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
     if outcome.signal is not None:

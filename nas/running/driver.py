@@ -132,7 +132,7 @@ def _run(
                 hosted=launch.hosted,
             )
             control.on_look = work.beat
-            study = StoredStudy(folder, store)
+            study = StoredStudy(folder, store, database.server if database else None)
             with control.signals():
                 end = _search(study, file, launch, placement, control, observer, task, own, clock)
                 if end is not None and task and placement.measures_here():

@@ -16,7 +16,9 @@ from nas import bounds
 from nas.errors import UsageError, nearest
 from nas.settings.user_config import config_file, password_of, refuse_open_to_others, user_config
 
-OPTION, VARIABLE = "--storage", "NAS_STORAGE"
+OPTION, VARIABLE, PASSWORD = "--storage", "NAS_STORAGE", "PGPASSWORD"
+SECRET_VARIABLES = (VARIABLE, PASSWORD)
+"""These are taken from the environment while workers run, since those need no database."""
 LOCAL = "local"
 """The value that means the studies under runs/, whatever NAS_STORAGE and the configuration say."""
 DRIVER = "postgresql+psycopg"
@@ -43,7 +45,8 @@ class DatabasePlace:
     """
 
     def __init__(self, url: sql.URL, source: str) -> None:
-        self._url, self.source = url.set(drivername=DRIVER), source
+        password = url.password or os.environ.get(PASSWORD) or None
+        self._url, self.source = url.set(drivername=DRIVER, password=password), source
         """`source` says who gave the address: --storage, storage, NAS_STORAGE, or the path of the configuration."""
 
     @property
@@ -105,7 +108,7 @@ def database_place(storage: "str | DatabasePlace | None" = None, source: str = "
         return None
     source = str(config_file())
     place = _checked(settings.url, source)
-    if place.secrets:
+    if sql.make_url(settings.url).password:
         refuse_open_to_others(config_file(), f"{source}  storage.url")
     password = password_of(settings)
     return place if password is None else DatabasePlace(place._url.set(password=password), source)

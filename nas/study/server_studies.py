@@ -4,6 +4,7 @@ Sessions are read-only, so a user who may only read the tables can use every rea
 """
 
 import re
+import weakref
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,6 +93,7 @@ def reading_storage(place: DatabasePlace) -> RDBStorage:
     options = {"creator": partial(place.connect, True), "hide_parameters": True}
     storage = RDBStorage(f"{DRIVER}://", engine_kwargs=options, skip_table_creation=True)
     guard(storage.engine, HANG_SECONDS)
+    weakref.finalize(storage, storage.engine.dispose)  # commands and notebooks let their studies go unclosed
     return storage
 
 

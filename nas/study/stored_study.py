@@ -74,6 +74,18 @@ def folder_of(name_or_path: str | Path) -> Path:
     return folder if len(folder.parts) > 1 else runs_folder() / folder
 
 
+def refuse_folder_of_another(folder: Path) -> None:
+    """Raises Conflict where the folder, meant for a study on a server, holds a study with a database of its own."""
+    if _stands(folder):
+        help = "set NAS_RUNS to another folder, choose another name, or move that study's folder away"
+        raise Conflict(of_another(folder), code="other-folder", where=str(folder), help=help)
+
+
+def of_another(folder: Path) -> str:
+    """Tells that the folder belongs to another study."""
+    return f"{folder} belongs to another study, whose rows are in its {DATABASE}"
+
+
 def _stands(folder: Path) -> bool:
     """Tells whether a study's database, or something of that name, stands in the folder and this user may see it."""
     try:
@@ -109,7 +121,7 @@ class StoredStudy:
         if self.place is None:
             return ""
         if _stands(self.folder):
-            return f"{self.folder} belongs to another study, whose rows are in its {DATABASE}"
+            return of_another(self.folder)
         return "" if self.folder.is_dir() else f"this machine has no folder {self.folder}"
 
     @cached_property
@@ -131,9 +143,8 @@ class StoredStudy:
 
     def require_own_folder(self) -> None:
         """Raises Conflict where the study's folder on this machine belongs to another study."""
-        if self.place is not None and _stands(self.folder):
-            help = "set NAS_RUNS to another folder, or move that study's folder away"
-            raise Conflict(self.missing_files, code="other-folder", where=str(self.folder), help=help)
+        if self.place is not None:
+            refuse_folder_of_another(self.folder)
 
     def record(self) -> StudyRecord:
         """Returns everything that is stored, as plain values, with the newest measurement of each trial."""

@@ -85,6 +85,11 @@ class Database:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a database stays with its driver: workers need none, and its address may hold a password")
 
+    @property
+    def server(self) -> DatabasePlace | None:
+        """Returns the place on a server; None for a SQLite file."""
+        return self.place if isinstance(self.place, DatabasePlace) else None
+
     def optuna_storage(self) -> RDBStorage:
         """Opens Optuna's own storage over this database; it makes the tables that are missing."""
         if not isinstance(self.place, DatabasePlace):

@@ -1,0 +1,78 @@
+"""Deletes a stored study: its rows in the database, and what nas wrote into its folder.
+
+Anything else in the folder stays, and so does the folder then.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import optuna
+
+from nas import files
+from nas.errors import Conflict
+from nas.study import creation
+from nas.study.database import DATABASE
+from nas.study.database_place import DatabasePlace
+from nas.study.lock import driver_lock
+from nas.study.store import quietly
+from nas.study.stored_study import StoredStudy
+from nas.study.study_drivers import is_running
+from nas.study.transactions import Database
+
+FOLDERS = ("trials", "trained")
+OF_A_MODEL = re.compile(
+    r"(model|checkpoint|rung[\w.-]*)\.safetensors|(architecture|vocabulary|metrics|attention_maps)\.json|nas\.log"
+)
+"""The names of files that searches and trainings write into the folders of models."""
+
+
+def delete(study: StoredStudy) -> list[Path]:
+    """Deletes the study, and returns what was left in its folder since nas did not write it.
+
+    Raises Conflict while a driver searches it or where a link stands in the folder, and OutOfReach.
+    """
+    whole = study.file.trial is not None  # a body of the user's own wrote what it wanted, for its trial alone
+    if is_running(study):
+        text = f"study '{study.name}' is being searched"
+        raise Conflict(text, code="locked", help=f"nas stop {study.in_commands} --now   ends the search")
+    if study.place is not None:
+        _delete_rows(study.place, study.name)
+        study.store.close()
+        return [] if study.missing_files else _delete_files(study.folder, whole)
+    creation.refuse_foreign(study.folder)
+    study.store.close()
+    with driver_lock(study.folder):
+        return _delete_files(study.folder, whole)
+
+
+def _delete_rows(place: DatabasePlace, name: str) -> None:
+    """Deletes the study's rows; those of the side tables go with them."""
+    database = Database(place)
+    try:
+        storage = database.optuna_storage()
+        try:
+            with quietly():
+                optuna.delete_study(study_name=name, storage=storage)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    finally:
+        database.close()
+
+
+def _delete_files(folder: Path, whole: bool) -> list[Path]:
+    """Deletes what nas wrote, and each folder where nothing else is in it. The database goes first."""
+    own = [name for name in creation.OWN if name not in FOLDERS]
+    for name in FOLDERS:
+        files.refuse_links(folder, name)
+    (folder / DATABASE).unlink(missing_ok=True)
+    for name in FOLDERS:
+        for inner in sorted((folder / name).iterdir()) if (folder / name).is_dir() else ():
+            if whole and name == "trials":
+                files.delete_folder(inner)
+            elif inner.is_dir():
+                files.delete_own(inner, [path.name for path in inner.iterdir() if OF_A_MODEL.fullmatch(path.name)])
+        files.delete_own(folder / name, ())
+    files.delete_own(folder, own)
+    return sorted(folder.iterdir()) if os.path.lexists(folder) else []
