@@ -15,12 +15,14 @@ from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
 from nas.study.deleting import delete
+from nas.study.drivers import StopRequest
 from nas.study.limits import within
 from nas.study.listing import listing
+from nas.study.lock import is_running as is_locked
 from nas.study.server_studies import refuse_name, studies_in
 from nas.study.standing import standing
 from nas.study.stored_study import StoredStudy, runs_folder, study_names
-from nas.study.study_drivers import is_running
+from nas.study.study_drivers import ask_to_stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,16 +98,21 @@ class Study:
 
         return tables.to_frame(self.record())
 
-    def stop(self, now: bool = False) -> None:
-        """Asks the driver of this study to end, in whatever thread or process it runs, and returns at once.
+    def stop(self, now: bool = False, driver: str | None = None) -> int:
+        """Asks the drivers of this study to end, in whatever thread, process or machine they run, and returns at once.
 
-        Running trials are trained to their end; with `now` they save their state and stop. Raises Conflict when no
-        search is running.
+        Running trials are trained to their end; with `now` they save their state and stop. `driver` is the id of one
+        driver, or how it begins, as `status()` tells it. Returns how many were asked. Raises Conflict when no search is
+        running, and UsageError when no such driver is.
         """
-        if not is_running(self._stored):
+        asked = len(ask_to_stop(self._stored, StopRequest.NOW if now else StopRequest.FINISH, driver))
+        if driver is None and self.storage is None and is_locked(self.folder):
+            request_stop(self.folder, now)
+            asked += not asked
+        if not asked:
             help = f"{self.record().go_on(self._stored.in_commands)}   continues it"
             raise Conflict(f"study '{self.name}' is not running", code="not-running", help=help)
-        request_stop(self.folder, now)
+        return asked
 
     def train(
         self,

@@ -54,13 +54,14 @@ def status(study: StudyName, watch: Watch = False, storage: Storage = None, json
 def _drivers(drivers: list[dict[str, Any]]) -> "RenderableType":
     """Shows who searches, where, when they were last heard of, and what they run."""
     from nas.cli.tables import table
+    from nas.study.study_drivers import SHORT
 
     shown = table("driver", "host", "process", "heartbeat", "trials", numbers=("process",))
     for driver in drivers:
         state = {"GO": "", "FINISH": ", told to finish", "NOW": ", told to stop"}[driver["stop"]]
         heard = f"{duration(driver['heartbeat_age_seconds'])} ago" if driver["lives"] else "dead"
         trials = ", ".join(map(str, driver["trials"])) or "none"
-        shown.add_row(driver["driver"][:8], printable(driver["host"]), str(driver["pid"]), heard + state, trials)
+        shown.add_row(driver["driver"][:SHORT], printable(driver["host"]), str(driver["pid"]), heard + state, trials)
     return shown
 
 

@@ -50,7 +50,7 @@ def file_url(path: Path) -> str:
 
 def writing_storage(url: str) -> RDBStorage:
     """Opens a SQLite storage to write to, and makes tables where there are none."""
-    storage = _of_newest_version(partial(RDBStorage, url))
+    storage = of_newest_version(partial(RDBStorage, url))
 
     # A trial's writes take half the time so (measured: 66 against 146 ms for 20 parameters). The journal survives
     # a killed process; only a power cut may lose the last rows, never the file.
@@ -68,10 +68,10 @@ def reading_storage(path: Path) -> RDBStorage:
     """Opens the SQLite file with read-only connections. Raises Conflict when `nas` has not made it."""
     refuse_foreign(path)
     readers = {"creator": lambda: read_only(path), "poolclass": NullPool}
-    return _of_newest_version(partial(RDBStorage, "sqlite://", engine_kwargs=readers, skip_table_creation=True))
+    return of_newest_version(partial(RDBStorage, "sqlite://", engine_kwargs=readers, skip_table_creation=True))
 
 
-def _of_newest_version(opened: Callable[..., RDBStorage]) -> RDBStorage:
+def of_newest_version(opened: Callable[..., RDBStorage]) -> RDBStorage:
     """Opens a storage; Optuna raises RuntimeError where another version of it made the tables.
 
     Optuna looks through all its migrations for the newest version, which takes 60 ms; here, once a process.

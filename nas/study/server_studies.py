@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from nas.errors import Conflict, UsageError, nearest
 from nas.printable import on_one_line
 from nas.study import checked
-from nas.study.database import FOREIGN_STUDY, MARK
+from nas.study.database import FOREIGN_STUDY, MARK, of_newest_version
 from nas.study.database_place import DRIVER, DatabasePlace, require_psycopg
 from nas.study.store import Store, of_this_version
 from nas.study.transactions import HANG_SECONDS, Database
@@ -91,7 +91,8 @@ def reading_storage(place: DatabasePlace) -> RDBStorage:
     """Opens Optuna's storage with read-only sessions. The caller has made sure that the tables exist."""
     require_psycopg()
     options = {"creator": partial(place.connect, True), "hide_parameters": True}
-    storage = RDBStorage(f"{DRIVER}://", engine_kwargs=options, skip_table_creation=True)
+    opened = partial(RDBStorage, f"{DRIVER}://", engine_kwargs=options, skip_table_creation=True)
+    storage = of_newest_version(opened)
     guard(storage.engine, HANG_SECONDS)
     weakref.finalize(storage, storage.engine.dispose)  # commands and notebooks let their studies go unclosed
     return storage

@@ -1,16 +1,23 @@
 """Tells which drivers search a stored study: by their rows in its database, or by the lock of a version without such.
 
-It reads only. Ages of heartbeats are computed by the database's clock.
+Asking drivers to stop is all that it writes. Ages of heartbeats are computed by the database's clock.
 """
 
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas.study.database import out_of_reach
-from nas.study.drivers import GRACE_SECONDS, DriverStatus, drivers_of
+from nas.errors import UsageError
+from nas.study.database import out_of_reach, sqlite_url
+from nas.study.drivers import GRACE_SECONDS, Drivers, DriverStatus, StopRequest, drivers_of
 from nas.study.lock import is_running as is_locked
 from nas.study.stored_study import StoredStudy
+from nas.study.study_jobs import StudyJobs
+from nas.study.transactions import Database
+
+SHORT = 8
+"""The characters of a driver's id that people see."""
 
 
 def current_drivers(study: StoredStudy, grace: float = GRACE_SECONDS) -> list[DriverStatus]:
@@ -31,6 +38,26 @@ def current_drivers(study: StoredStudy, grace: float = GRACE_SECONDS) -> list[Dr
 def is_running(study: StoredStudy) -> bool:
     """Tells whether any driver searches the study now, on any machine."""
     return any(driver.lives for driver in current_drivers(study)) or (study.place is None and is_locked(study.folder))
+
+
+def ask_to_stop(study: StoredStudy, request: StopRequest, driver: str | None = None) -> list[str]:
+    """Asks the living drivers, wherever they run, or the one whose id begins so. Returns the ids of those asked.
+
+    They learn it with their next heartbeat. Raises UsageError where no living driver, or more than one, has such an id.
+    """
+    living = [each.id for each in current_drivers(study) if each.lives]
+    named = [each for each in living if driver is None or each.startswith(driver)]
+    if driver is not None and (len(named) != 1 or not driver):
+        text = (
+            f"no driver '{driver}' searches study '{study.name}'" if not named else f"'{driver}' may be several drivers"
+        )
+        help = f"they are: {', '.join(each[:SHORT] for each in living)}" if living else "none searches it"
+        raise UsageError(text, code="no-such-driver", where="driver", help=help)
+    if not named:
+        return []
+    with closing(Database(study.place or sqlite_url(study.folder))) as database:
+        drivers = Drivers(StudyJobs.of_name(database, study.store.study.study_name))
+        return [each for name in named for each in drivers.request_stop(request, name)]
 
 
 def as_data(driver: DriverStatus) -> dict[str, Any]:

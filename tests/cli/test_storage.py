@@ -232,8 +232,11 @@ def test_status_shows_the_drivers_and_how_old_their_heartbeats_are(nas, url, els
         (False, "GO", os.getpid()),
     ]
     assert 0 <= now["drivers"][0]["heartbeat_age_seconds"] < 60
+    assert nas("stop", "demo", "--driver", "nobody", "--storage", url).code == 2
+    assert nas("stop", "demo", "--driver", first.id[:8], "--now", "--storage", url).code == 0
+    assert json.loads(nas("status", "demo", "--json", "--storage", url).out)["drivers"][0]["stop"] == "NOW"
     shown = nas("status", "demo", "--storage", url).out
-    for part in (first.id[:8], "told to finish", "dead", "running"):
+    for part in (first.id[:8], "told to stop", "dead", "running"):
         assert part in shown
 
 
