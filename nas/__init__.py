@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.api.checking import check
     from nas.api.data import clean_data, prepare_data, prepared_data
+    from nas.api.forking import Fork, fork
     from nas.api.machine import Finding, doctor
     from nas.api.model import Model, load_model
     from nas.api.searching import resume, search
@@ -45,6 +46,7 @@ __all__ = [
     "DataError",
     "Finding",
     "Finished",
+    "Fork",
     "InvalidArchitecture",
     "InvalidStudyFile",
     "Job",
@@ -66,6 +68,7 @@ __all__ = [
     "check",
     "clean_data",
     "doctor",
+    "fork",
     "load",
     "load_model",
     "open_study",
@@ -81,6 +84,7 @@ __all__ = [
 _HOMES = {
     "nas.api.checking": ("check",),
     "nas.api.data": ("clean_data", "prepare_data", "prepared_data"),
+    "nas.api.forking": ("Fork", "fork"),
     "nas.api.machine": ("Finding", "doctor"),
     "nas.api.model": ("Model", "load_model"),
     "nas.api.searching": ("resume", "search"),
@@ -108,7 +112,7 @@ _HOMES = {
 """Maps each module to the names that it gives to `nas`. A test compares this with the imports above and with
 `__all__`.
 """
-_TORCH_HOMES = {"nas.api.checking", "nas.api.model", "nas.api.searching", "nas.models"}
+_TORCH_HOMES = {"nas.api.checking", "nas.api.forking", "nas.api.model", "nas.api.searching", "nas.models"}
 """These modules load torch, which a current folder that is gone does not survive."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -75,6 +75,37 @@ def beside(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Makes a new empty folder in the same folder, and deletes what still has its name afterwards.
+
+    Raises OutOfReach when the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.{token_hex(4)}{TEMPORARY}")
+    with _told(temporary):
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        delete_folder(temporary)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the ordinary files of a folder and of folders in it. Links and unfinished files are left out.
+
+    Raises OutOfReach when the disk refuses.
+    """
+    with _told(target):
+        for path in sorted(source.iterdir()) if source.is_dir() and not source.is_symlink() else ():
+            if path.is_symlink() or path.name.endswith(TEMPORARY):
+                continue
+            if path.is_dir():
+                copy_folder(path, target / path.name)
+            elif path.is_file():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target / path.name)
+
+
 def _write(temporary: Path, write: Callable[[Path], object]) -> None:
     """Fills the file, and keeps its mode: safetensors makes new files that only their owner may read."""
     mode = stat.S_IMODE(temporary.stat().st_mode)

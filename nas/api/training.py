@@ -18,7 +18,7 @@ from nas.running.placement import rank_devices, resolve_device, threads_of
 from nas.running.proposer import seed_of
 from nas.running.same_study import require_recipe
 from nas.running.study_log import keep_log
-from nas.study.stored_study import StoredStudy
+from nas.study.stored_study import StoredStudy, first_number
 from nas.tasks import Task, floors_of
 from nas.training.data_parallel import DataParallel
 from nas.training.execution import require_compiler
@@ -48,7 +48,7 @@ def train(
         checked_device(device)
     if steps is not None and steps < 1:
         raise UsageError(f"steps must be at least 1, got {steps}", where="steps")
-    seed = seed_of(stored.file.search.seed, number) if seed is None else seed
+    seed = seed_of(stored.file.search.seed, first_number(stored.store.row(number))) if seed is None else seed
     recipe = recipe_of(stored.file, chosen, steps, overrides)
     if out is None:
         stored.require_own_folder()

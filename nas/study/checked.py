@@ -48,6 +48,13 @@ class StoredVerdict(TypedDict, total=False):
     violations: Metrics
 
 
+class StoredOrigin(TypedDict):
+    """Names the study and the number under which a trial was first trained."""
+
+    study: Name
+    number: Whole
+
+
 class RowAttributes(TypedDict, total=False):
     """Describes what a trial stores of itself (docs/how_it_works.md)."""
 
@@ -71,6 +78,7 @@ class RowAttributes(TypedDict, total=False):
     verdict: StoredVerdict
     crashes: Whole
     retry_of: Whole
+    taken_from: StoredOrigin
 
 
 class StoredData(TypedDict, total=False):

@@ -142,7 +142,7 @@ def _checked(text: str, source: str) -> DatabasePlace:
 def _without_secrets(url: sql.URL, text: str, where: str, source: str) -> sql.URL:
     """Refuses a password that others can see, and parameters that are unknown or hold one."""
     hidden = [key for key in url.query if "password" in key]
-    if source == OPTION and (url.password or hidden):
+    if source.startswith("--") and (url.password or hidden):
         raise UsageError(
             "the address holds a password, which everybody on this machine can read in the list of processes",
             code="password-shown",

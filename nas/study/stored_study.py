@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import FrozenTrial
+
 from nas import files, intervals, pareto
 from nas.errors import Conflict, UsageError, nearest
 from nas.folders import absolute, names_in, refuse_closed
@@ -226,6 +228,15 @@ class StoredStudy:
     def remeasured(self, number: int, metrics: Mapping[str, float]) -> None:
         """Stores a later measurement of a finished trial; front and report use the newest."""
         self.store.set_attribute(f"{REMEASURED}{number}", dict(metrics))
+
+
+def first_number(row: FrozenTrial) -> int:
+    """Returns the number under which the trial was trained, in this study or the one that it was taken from.
+
+    The seed of its training follows from that number.
+    """
+    number: int = row.user_attrs.get("taken_from", {}).get("number", row.number)
+    return number
 
 
 def trial_of(record: StudyRecord, number: int) -> TrialResult:

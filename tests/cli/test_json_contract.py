@@ -12,6 +12,8 @@ from nas.bench import driver
 from nas.data import fetch
 from nas.running import events, measuring
 from nas.running.events import Interrupted, Restarted
+from nas.study.drivers import DriverStatus, StopRequest
+from nas.study.study_drivers import as_data
 from tests import documented
 from tests.running.tables import Launcher
 from tests.running.tables import settings as table_settings
@@ -155,6 +157,17 @@ def test_keys_of_a_dry_run(nas, exact):
     assert found == OTHERS["nas search --dry-run", kind]
 
 
+def test_keys_of_a_fork(nas, runs):
+    ((kind, found),) = emitted(nas("fork", "demo", "twin", "--json").out)
+    assert found == OTHERS["nas fork", kind]
+
+
+def test_keys_of_a_driver_in_status():
+    told = PAGE[PAGE.index("`drivers` lists those") :].split(". The text shows")[0]
+    status = DriverStatus("d", 0, "h", 1, "cpu", 0.0, 0.0, StopRequest.GO, False, True, ())
+    assert as_data(status).keys() | {"drivers"} == set(re.findall(r"`([a-z_]+)`", told))
+
+
 def test_keys_of_a_fetch(nas, monkeypatch):
     monkeypatch.setattr(fetch, "present", lambda dataset: Path("here"))
     monkeypatch.setattr(fetch, "content", lambda dataset: b"")
@@ -178,6 +191,6 @@ def test_a_study_that_cannot_be_read_has_an_error(nas, runs):
 def test_every_command_with_json_is_held_to_its_keys():
     tested = {command for command, _ in OTHERS}
     assert tested == {
-        *("nas search --dry-run", "nas status", "nas list", "nas show", "nas doctor"),
+        *("nas fork", "nas search --dry-run", "nas status", "nas list", "nas show", "nas doctor"),
         *("nas data list", "nas data fetch", "nas data prepare", "nas data clean"),
     }

@@ -1,0 +1,192 @@
+"""Makes a new study out of a stored one, as `nas fork` does: whole, or its valid trials in another file."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas import files
+from nas.api.study import Study
+from nas.data.place import with_absolute_corpus
+from nas.errors import Conflict, UsageError
+from nas.measure import DeviceLock, environment
+from nas.results import TrialResult
+from nas.running.carried_trials import carried, measured_otherwise, trained_otherwise
+from nas.running.events import Waiting
+from nas.running.front_measurement import MEMBER_SECONDS
+from nas.running.measuring import LoneMeasurement
+from nas.running.placement import resolve_device
+from nas.running.same_study import require_recipe, with_stored_recipe
+from nas.settings import study_file
+from nas.settings.study_file import StudyFile
+from nas.study import creation, stored_study, whole_study
+from nas.study.database import DATABASE, file_url
+from nas.study.database_place import LOCAL, DatabasePlace, database_place
+from nas.study.stored_study import StoredStudy, runs_folder
+from nas.study.study_drivers import is_running
+from nas.study.transactions import Database
+from nas.study.whole_study import WholeStudy
+from nas.tasks import Task, open_task
+from nas.training.torch_state import borrowed_torch
+
+FROM_NOTHING = "nas search FILE   starts a study from nothing"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Tells what a fork has made."""
+
+    study: Study
+    taken: int
+    """How many trials the new study holds."""
+    measured: int
+    """How many of them were measured anew on this machine."""
+    left: Mapping[str, int]
+    """How many were not taken, by the reason."""
+
+
+def fork(
+    study: str | Path,
+    new: str,
+    file: StudyFile | Path | str | None = None,
+    *,
+    storage: str | DatabasePlace | None = None,
+    origin: str | DatabasePlace | None = None,
+    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Fork:
+    """Makes the study `new` out of a stored one, which stays as it is.
+
+    Without a file the new study is whole and unchanged. With a changed study file it takes over every trial that is
+    still valid; docs/commands.md says which. `storage` says where the new study is stored, by default where the old one
+    is; `origin` where the old one is. `observer` is called with each trial that is measured.
+
+    Raises UsageError for a wrong name, Conflict where the new study exists, where drivers search the old one that is to
+    be copied whole, or where no trial can be taken over, and OutOfReach.
+    """
+    if not NAME.fullmatch(new):
+        raise UsageError(f"'{new}' is no name of a study", where="NEW", help="letters, digits, '_', '-' and '.'")
+    source = stored_study.open_study(study, origin, "--from")
+    with closing(source.store):
+        place = source.place if storage is None else database_place(storage, "--storage")
+        folder = runs_folder() / new
+        if os.path.lexists(folder):
+            raise Conflict(f"'{folder}' exists", code="study-exists", help="choose another name for the new study")
+        if file is None:
+            content, numbers, left, measured = _whole(source, new), None, dict[str, int](), 0
+        else:
+            changed = _read(file, new)
+            content, numbers, left, measured = _changed(source, changed, observer)
+        _make(source, content, numbers, new, folder, place)
+    made = Study(stored_study.open_study(folder, place or LOCAL))
+    return Fork(made, len(content.rows), measured, left)
+
+
+def _read(file: StudyFile | Path | str, new: str) -> StudyFile:
+    if isinstance(file, StudyFile):
+        return file.model_copy(update={"name": new})
+    return study_file.load(file, [f"name={new!r}"])
+
+
+def _whole(source: StoredStudy, new: str) -> WholeStudy:
+    if is_running(source):
+        help = f"nas stop {source.in_commands} --now   ends the search; the copy can then be continued elsewhere"
+        raise Conflict(f"study '{source.name}' is being searched", code="locked", help=help)
+    file, attributes = source.file, source.store.attributes()
+    settings = {**attributes["settings"], "name": new}
+    budget = attributes.get("budget", file.search.trials)
+    jobs = whole_study.jobs_of(source.store)
+    return WholeStudy(file.objective_list(), attributes | {"settings": settings}, source.store.rows(), budget, jobs)
+
+
+def _changed(
+    source: StoredStudy, file: StudyFile, observer: Callable[[dict[str, Any]], None]
+) -> tuple[WholeStudy, tuple[int, ...], Mapping[str, int], int]:
+    """Returns the new study, the former numbers of its trials, why others were left, and how many were measured."""
+    stored, before = source.file, source.store.attributes()
+    file = with_absolute_corpus(with_stored_recipe(file, before))
+    require_recipe(source.name, file.train.recipe)
+    task = None if file.trial else open_task(file.task)
+    described = task.describe() if task else None
+    if reason := trained_otherwise(stored, before.get("data", {}), file, described):
+        text = f"no trial of study '{source.name}' is valid in the new one: all were {reason}"
+        raise Conflict(text, code="nothing-to-take", help=FROM_NOTHING)
+    now = environment()
+    anew = measured_otherwise(stored, before.get("environment", {}), file, now)
+    if anew and task is None and any(not each.means.exact for each in file.judged()):
+        text = f"study '{source.name}' has a training of your own, whose times nas cannot measure on other hardware"
+        raise Conflict(text, code="hardware-changed", help=FROM_NOTHING)
+    with borrowed_torch():
+        found = carried(source, file, _measurer(task, file, observer) if anew and task else None)
+    if not found.rows:
+        detail = "\n".join(f"{count} {why}" for why, count in found.left.items())
+        text = f"study '{source.name}' has no trial that is valid in the new one"
+        raise Conflict(text, code="nothing-to-take", detail=detail, help=FROM_NOTHING)
+    attributes = {
+        **({"data": before["data"]} if "data" in before else {}),
+        "environment": now | {"seed": file.search.seed, "command": f"nas fork {source.address} {file.name}"},
+        "created": time.time(),
+        "budget": max(file.search.trials, len(found.rows)),
+        "settings": file.resolved(),
+    }
+    content = WholeStudy(file.objective_list(), attributes, found.rows, attributes["budget"])
+    return content, found.numbers, found.left, found.measured
+
+
+def _measurer(
+    task: Task, file: StudyFile, observer: Callable[[dict[str, Any]], None]
+) -> Callable[[TrialResult], Mapping[str, float]]:
+    device = resolve_device(file, None)[0]
+    lock = DeviceLock(device)
+
+    def measure(trial: TrialResult) -> Mapping[str, float]:
+        measurement = LoneMeasurement.of(trial.model, task, file, device, lock, MEMBER_SECONDS)
+        while isinstance(found := measurement.step(), Waiting):
+            observer({"type": "waiting", "for": found.what, "trial": trial.number, "since": found.since})
+        observer({"type": "measured", "trial": trial.number, "metrics": dict(found), "uncertain": []})
+        return found
+
+    return measure
+
+
+def _make(
+    source: StoredStudy,
+    content: WholeStudy,
+    numbers: tuple[int, ...] | None,
+    new: str,
+    folder: Path,
+    place: DatabasePlace | None,
+) -> None:
+    """Makes folder and rows: first all beside its place, then at once."""
+    text = study_file.StudyFile.model_validate(content.attributes["settings"]).to_toml()
+    with files.folder_beside(folder) as temporary:
+        _copy_files(source, numbers, temporary)
+        creation.write_descriptions(temporary, text, content.attributes.get("environment", {}), anew=True)
+        if place is None:
+            with closing(Database(file_url(temporary / DATABASE))) as database:
+                whole_study.write(database, new, content)
+        temporary.rename(folder)
+    if place is not None:
+        try:
+            with closing(Database(place)) as database:
+                database.check()
+                whole_study.write(database, new, content)
+        except BaseException:
+            files.delete_folder(folder)
+            raise
+
+
+def _copy_files(source: StoredStudy, numbers: tuple[int, ...] | None, target: Path) -> None:
+    """Copies the folders of trials that this machine has. With `numbers`, trial i gets that of trial numbers[i]."""
+    if source.missing_files:
+        return
+    if numbers is None:
+        for name in ("trials", "trained"):
+            files.copy_folder(files.refuse_links(source.folder, name), target / name)
+        return
+    for new, old in enumerate(numbers):
+        files.copy_folder(source.trial_folder(old), target / "trials" / str(new))
