@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nas import files
 from nas.api.study import Study
@@ -23,7 +23,7 @@ from nas.running.placement import resolve_device
 from nas.running.same_study import require_recipe, with_stored_recipe
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
-from nas.study import creation, stored_study, whole_study
+from nas.study import checked, creation, stored_study, whole_study
 from nas.study.database import DATABASE, file_url
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
 from nas.study.stored_study import StoredStudy, runs_folder
@@ -43,11 +43,11 @@ class Fork:
 
     study: Study
     taken: int
-    """How many trials the new study holds."""
+    """The number of trials that the new study holds."""
     measured: int
-    """How many of them were measured anew on this machine."""
+    """The number of them that were measured anew on this machine."""
     left: Mapping[str, int]
-    """How many were not taken, by the reason."""
+    """The numbers of those that were not taken, by the reason."""
 
 
 def fork(
@@ -76,11 +76,8 @@ def fork(
         folder = runs_folder() / new
         if os.path.lexists(folder):
             raise Conflict(f"'{folder}' exists", code="study-exists", help="choose another name for the new study")
-        if file is None:
-            content, numbers, left, measured = _whole(source, new), None, dict[str, int](), 0
-        else:
-            changed = _read(file, new)
-            content, numbers, left, measured = _changed(source, changed, observer)
+        found = _whole(source, new) if file is None else _changed(source, _read(file, new), observer)
+        content, numbers, left, measured = found
         _make(source, content, numbers, new, folder, place)
     made = Study(stored_study.open_study(folder, place or LOCAL))
     return Fork(made, len(content.rows), measured, left)
@@ -92,7 +89,11 @@ def _read(file: StudyFile | Path | str, new: str) -> StudyFile:
     return study_file.load(file, [f"name={new!r}"])
 
 
-def _whole(source: StoredStudy, new: str) -> WholeStudy:
+Content: TypeAlias = tuple[WholeStudy, tuple[int, ...] | None, Mapping[str, int], int]
+"""A new study; the former numbers of its trials where these change; why others were left; how many were measured."""
+
+
+def _whole(source: StoredStudy, new: str) -> Content:
     if is_running(source):
         help = f"nas stop {source.in_commands} --now   ends the search; the copy can then be continued elsewhere"
         raise Conflict(f"study '{source.name}' is being searched", code="locked", help=help)
@@ -100,13 +101,11 @@ def _whole(source: StoredStudy, new: str) -> WholeStudy:
     settings = {**attributes["settings"], "name": new}
     budget = attributes.get("budget", file.search.trials)
     jobs = whole_study.jobs_of(source.store)
-    return WholeStudy(file.objective_list(), attributes | {"settings": settings}, source.store.rows(), budget, jobs)
+    attributes |= {"settings": settings}
+    return WholeStudy(file.objective_list(), attributes, source.store.rows(), budget, jobs), None, {}, 0
 
 
-def _changed(
-    source: StoredStudy, file: StudyFile, observer: Callable[[dict[str, Any]], None]
-) -> tuple[WholeStudy, tuple[int, ...], Mapping[str, int], int]:
-    """Returns the new study, the former numbers of its trials, why others were left, and how many were measured."""
+def _changed(source: StoredStudy, file: StudyFile, observer: Callable[[dict[str, Any]], None]) -> Content:
     stored, before = source.file, source.store.attributes()
     file = with_absolute_corpus(with_stored_recipe(file, before))
     require_recipe(source.name, file.train.recipe)
@@ -162,7 +161,7 @@ def _make(
     place: DatabasePlace | None,
 ) -> None:
     """Makes folder and rows: first all beside its place, then at once."""
-    text = study_file.StudyFile.model_validate(content.attributes["settings"]).to_toml()
+    text = checked.settings(content.attributes).to_toml()
     with files.folder_beside(folder) as temporary:
         _copy_files(source, numbers, temporary)
         creation.write_descriptions(temporary, text, content.attributes.get("environment", {}), anew=True)

@@ -44,7 +44,7 @@ class Carried:
     """The numbers that the trials had."""
     left: Mapping[str, int]
     measured: int
-    """How many were measured anew."""
+    """The number of those measured anew."""
 
 
 def trained_otherwise(

@@ -34,7 +34,7 @@ from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
 from nas.running.placed import placed
 from nas.running.placement import Placement, refuse_network
-from nas.running.same_study import refuse_another, with_stored_recipe
+from nas.running.same_study import refuse_another, with_search_rules, with_stored_recipe
 from nas.running.stop_control import Level, StopControl
 from nas.running.trial import TrialRun, end_team
 from nas.running.work_log import WorkLog
@@ -265,6 +265,8 @@ def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Ta
     file = with_stored_recipe(file, stored)
     trained = sum(trial.trained for trial in trials)
     refuse_another(stored, file, launch.source, task.describe() if task else None, _environment(file, launch), trained)
+    if (settings := with_search_rules(stored["settings"], file)) != stored["settings"]:
+        store.set_attribute("settings", settings)
     asked_first = stored["settings"]["search"]["trials"]
     known = stored.get("budget", asked_first)
     budget = launch.trials or (known if file.search.trials == asked_first else max(file.search.trials, known))

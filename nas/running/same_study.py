@@ -13,7 +13,10 @@ from nas.space.settings import difference
 from nas.study import checked
 
 # The corpus and the tokenizer are compared by their hashes, so that their files may move.
-FREE_TO_CHANGE = ("name", "search.trials", "resources.", "train.time_limit", "task.corpus", "task.tokenizer")
+FREE_TO_CHANGE = (
+    *("name", "search.trials", "search.sampler", "search.stopping", "search.skip"),
+    *("resources.", "train.time_limit", "task.corpus", "task.tokenizer"),
+)
 
 CHANGED = {
     "family": "other families",
@@ -24,11 +27,24 @@ CHANGED = {
     "trial": "another body",
 }
 """Names in words the parts that are not tables of settings."""
+FORKED = ("family", "space", "objectives", "constraints", "baselines", "measure")
+"""A study that differs in these alone can take over trials of the stored one."""
 
 
 def new_study(name: str) -> str:
     """Returns the help of a study that cannot go on."""
     return f"nas search ... --study {name}_2   starts a new study"
+
+
+def forked_study(name: str) -> str:
+    """Returns the help of a study whose trials may be valid in another study."""
+    return f"nas fork {name} {name}_2 FILE   takes over the trials that remain valid\n{new_study(name)}"
+
+
+def with_search_rules(stored: Mapping[str, Any], file: StudyFile) -> dict[str, Any]:
+    """Returns the stored settings with the file's sampler, stopping and skipping, which later launches then keep."""
+    search = file.search.model_dump(mode="json")
+    return {**stored, "search": {**stored["search"], **{key: search[key] for key in ("sampler", "stopping", "skip")}}}
 
 
 def require_recipe(study: str, version: int) -> None:
@@ -72,7 +88,7 @@ def refuse_another(
             code=f"{part}-changed",
             where=f"{source}  {path}",
             detail=f"stored {old}   now {new}   ({trained} trials remain valid)",
-            help=help,
+            help=forked_study(file.name) if part in FORKED else help,
         )
     sha256 = stored.get("data", {}).get("sha256", "")
     if described and sha256 != described["sha256"]:
@@ -90,4 +106,4 @@ def refuse_another(
         keys = ("cpu", "logical_cores", "gpus")
         detail = "\n".join(f"{key}: stored {before.get(key)}   now {now[key]}" for key in keys)
         text = f"study '{file.name}' measured {timed[0]} on other hardware"
-        raise Conflict(text, code="hardware-changed", detail=detail, help=help)
+        raise Conflict(text, code="hardware-changed", detail=detail, help=forked_study(file.name))

@@ -21,6 +21,8 @@ from nas.study.study_drivers import is_running
 from nas.study.transactions import Database
 
 FOLDERS = ("trials", "trained")
+MARKS = ("stop", "stop-now")
+"""Requests to stop are empty files of these names."""
 OF_A_MODEL = re.compile(
     r"(model|checkpoint|rung[\w.-]*)\.safetensors|(architecture|vocabulary|metrics|attention_maps)\.json|nas\.log"
 )
@@ -74,5 +76,7 @@ def _delete_files(folder: Path, whole: bool) -> list[Path]:
             elif inner.is_dir():
                 files.delete_own(inner, [path.name for path in inner.iterdir() if OF_A_MODEL.fullmatch(path.name)])
         files.delete_own(folder / name, ())
+    for mark in MARKS:
+        files.drop_mark(folder / mark)
     files.delete_own(folder, own)
     return sorted(folder.iterdir()) if os.path.lexists(folder) else []

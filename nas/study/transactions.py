@@ -12,6 +12,7 @@ import logging
 import random
 import sqlite3
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -82,6 +83,11 @@ class Database:
     def __repr__(self) -> str:
         return f"<Database {self.place}>"
 
+    @property
+    def _shown(self) -> str:
+        """Returns the address without a password; of a file, its path."""
+        return str(self.place) if isinstance(self.place, DatabasePlace) else str(self.place.database)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a database stays with its driver: workers need none, and its address may hold a password")
 
@@ -95,7 +101,9 @@ class Database:
         if not isinstance(self.place, DatabasePlace):
             return writing_storage(self.place.render_as_string())
         how = {"creator": self.place.connect, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
-        return RDBStorage(f"{DRIVER}://", engine_kwargs=how)
+        storage = RDBStorage(f"{DRIVER}://", engine_kwargs=how)
+        weakref.finalize(storage, storage.engine.dispose)  # a study that is read after its search connects once more
+        return storage
 
     def check(self) -> None:
         """Raises OutOfReach at once where the database does not answer."""
@@ -158,7 +166,7 @@ class Database:
         damaged = getattr(origin, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         on_disk = self.engine.dialect.name == "sqlite"
         help = DAMAGED if damaged else NO_ANSWER if on_disk else SERVER_HELP
-        return OutOfReach(f"the study's database does not answer: {said}", where=str(self.place), help=help)
+        return OutOfReach(f"the study's database does not answer: {said}", where=self._shown, help=help)
 
 
 def retryable(error: SQLAlchemyError) -> bool:

@@ -64,14 +64,15 @@ def write(database: Database, name: str, study: WholeStudy) -> None:
         make_tables(database)
     known = sql.MetaData()
     known.reflect(database.engine, only=HEAD)
-    StoredRows(database.engine, 0).tables  # noqa: B018  read before the transaction, which may hold the only connection
+    rows = StoredRows(database.engine, 0)
+    rows.tables  # noqa: B018  read before the transaction, which locks others out of a SQLite file
     nonce = uuid4().hex
-    database.write(lambda connection: _write(connection, database, known.tables, name, study, nonce))
+    database.write(lambda connection: _write(connection, rows, known.tables, name, study, nonce))
 
 
 def _write(
     connection: sql.Connection,
-    database: Database,
+    rows: StoredRows,
     tables: Mapping[str, sql.Table],
     name: str,
     study: WholeStudy,
@@ -95,7 +96,8 @@ def _write(
     for table, attributes in ((user, study.attributes), (system, marks)):
         records = [{"study_id": study_id, "key": k, "value_json": json.dumps(v)} for k, v in attributes.items()]
         connection.execute(table.insert(), records)
-    numbered = StoredRows(database.engine, study_id).write_in(connection, [_resting(row) for row in study.rows])
+    rows.study_id = study_id
+    numbered = rows.write_in(connection, [_resting(row) for row in study.rows])
     if study.jobs is not None:
         _write_jobs(connection, study_id, study, {number: trial_id for trial_id, number in numbered})
 

@@ -252,12 +252,12 @@ def test_a_copy_is_whole_and_unchanged(stored, url):
 EXACT = """
 name = "exact"
 task = {{ corpus = "{corpus}", context = 8 }}
-train = {{ steps = 2, batch = 2, rungs = [1.0], evaluation_tokens = 32 }}
+train = {{ steps = 6, batch = 4, rungs = [1.0], evaluation_tokens = 64 }}
 objectives = [{{ metric = "val_loss" }}, {{ metric = "params" }}]
 search = {{ trials = 2, sampler = "random" }}
 resources = {{ device = "cpu" }}
 [space]
-depth = 1
+depth = [1, 2]
 hidden = [16, 24]
 attention = [{{ kind = "softmax", heads = [2, 4] }}]
 """
