@@ -7,6 +7,7 @@ import re
 import weakref
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sql
 from optuna.storages import RDBStorage
@@ -90,9 +91,21 @@ def refuse_name(name: str, place: DatabasePlace) -> None:
 def reading_storage(place: DatabasePlace) -> RDBStorage:
     """Opens Optuna's storage with read-only sessions. The caller has made sure that the tables exist."""
     require_psycopg()
-    options = {"creator": partial(place.connect, True), "hide_parameters": True}
+    made: list[weakref.ref[Any]] = []
+
+    def connect() -> Any:
+        connection = place.connect(read_only=True)
+        made.append(weakref.ref(connection))
+        return connection
+
+    options = {"creator": connect, "hide_parameters": True}
     opened = partial(RDBStorage, f"{DRIVER}://", engine_kwargs=options, skip_table_creation=True)
-    storage = of_newest_version(opened)
+    try:
+        storage = of_newest_version(opened)
+    except BaseException:
+        for connection in filter(None, (each() for each in made)):
+            connection.close()
+        raise
     guard(storage.engine, HANG_SECONDS)
     weakref.finalize(storage, storage.engine.dispose)  # commands and notebooks let their studies go unclosed
     return storage
