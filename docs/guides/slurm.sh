@@ -12,7 +12,7 @@ set -euo pipefail
 
 FILE=${1:?the study file}
 shift
-port=$((10000 + ${SLURM_JOB_ID:?run this by sbatch} % 20000))
+port=$((20000 + ${SLURM_JOB_ID:?run this by sbatch} % 10000)) # above the ports of workers, which are 10002 to 19999
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address=${hosts[0]}:$port
 
@@ -32,6 +32,7 @@ for _ in $(seq 60); do
     ray health-check --address "$address" > /dev/null 2>&1 && break
     sleep 1
 done
+ray health-check --address "$address" # ends the job where there is no head
 for host in "${hosts[@]:1}"; do
     start_node "$host" --address="$address"
 done

@@ -293,7 +293,6 @@ class Cluster:
                 self._tell(node, "joined", "")
 
     def _tell(self, node: Node, state: str, why: str) -> None:
-        log.info("node %s %s %s", node.host, state, why)
         self.changes.append(node_event(node, state, why))
 
     def _count(self) -> None:

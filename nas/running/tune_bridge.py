@@ -1,5 +1,6 @@
 """Presents the coordinator to Ray Tune's hooks: jobs by Tune's trial ids, each on a node, and errors for the caller."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ from nas.running.stop_control import Level, StopControl
 
 if TYPE_CHECKING:
     from nas.running.coordinator import Coordinator
+
+log = logging.getLogger("nas")
 
 FINISHED, CONTINUE, STOP = "FINISHED", "CONTINUE", "STOP"
 """Ray Tune's words: there is no further trial; a trial goes on; a trial ends."""
@@ -148,7 +151,9 @@ class Bridge:
         if not self.cluster:
             return
         while self.cluster.changes:
-            self.coordinator.observer(self.cluster.changes.pop(0))
+            event = self.cluster.changes.pop(0)
+            log.info("node %s: %s %s", event["host"], event["state"], event["why"])
+            self.coordinator.observer(event)
         for trial_id, flight in [(id, flight) for id, flight in self.flights.items() if flight.lost]:
             gone = self.cluster.is_gone(flight.node, flight.lost)
             if gone:
