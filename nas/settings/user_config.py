@@ -4,6 +4,7 @@ The file belongs to a user and a machine, not to a study, so it may hold what no
 database, and the name of the file with its password.
 """
 
+import os
 import stat
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,8 @@ def user_config() -> UserConfig:
     except ValidationError as error:
         raise _explained(error, text, path) from None
     except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError) and not os.path.lexists(path):
+            return UserConfig()  # a home that is closed to this user, such as that of whoever called sudo
         raise _unusable(str(path), str(error)) from None
 
 
