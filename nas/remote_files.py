@@ -115,6 +115,13 @@ def write(url: str, name: str, content: bytes) -> None:
         again(lambda: _replace(system, base, name, fill))
 
 
+def delete(url: str, name: str) -> None:
+    """Deletes a file, if it is there. Raises OutOfReach."""
+    system, base = _opened(url)
+    with _told(joined(url, name)):
+        again(lambda: _delete(system, f"{base}/{name}"))
+
+
 def again(call: Callable[[], T]) -> T:
     """Calls until the place answers, a few times."""
     for pause in PAUSES:

@@ -119,6 +119,14 @@ class RunFolder:
         else:
             files.create(files.refuse_links(Path(self.place), MARK), lambda path: path.write_text(text))
 
+    def drop_mark(self) -> None:
+        """Deletes the mark, and the folder where nothing else is in it. Raises OutOfReach."""
+        if self.remote:
+            remote_files.delete(self.place, MARK)
+        else:
+            files.delete_own(Path(self.place, "trials"), ())
+            files.delete_own(Path(self.place), [MARK])
+
     def require(self) -> None:
         """Raises OutOfReach where a shared folder is not there any more, also after some seconds.
 

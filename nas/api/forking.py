@@ -19,11 +19,12 @@ from nas.running.carried_trials import carried, measured_otherwise, trained_othe
 from nas.running.events import Waiting
 from nas.running.front_measurement import MEMBER_SECONDS
 from nas.running.measuring import LoneMeasurement
+from nas.running.own_files import OwnFiles
 from nas.running.placement import resolve_device
 from nas.running.same_study import require_recipe, with_stored_recipe
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
-from nas.study import checked, creation, stored_study, whole_study
+from nas.study import checked, creation, run_folders, stored_study, whole_study
 from nas.study.database import DATABASE, file_url
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
 from nas.study.stored_study import StoredStudy, runs_folder
@@ -102,6 +103,7 @@ def _whole(source: StoredStudy, new: str) -> Content:
     budget = attributes.get("budget", file.search.trials)
     jobs = whole_study.jobs_of(source.store)
     attributes |= {"settings": settings}
+    attributes.pop(run_folders.ATTRIBUTE, None)  # the copy has its files in its own folder
     return WholeStudy(file.objective_list(), attributes, source.store.rows(), budget, jobs), None, {}, 0
 
 
@@ -180,12 +182,16 @@ def _make(
 
 
 def _copy_files(source: StoredStudy, numbers: tuple[int, ...] | None, target: Path) -> None:
-    """Copies the folders of trials that this machine has. With `numbers`, trial i gets that of trial numbers[i]."""
-    if source.missing_files:
+    """Copies the folders of trials that can be reached from here. With `numbers`, trial i gets that of numbers[i]."""
+    if numbers is None and not source.missing_files:
+        files.copy_folder(files.refuse_links(source.folder, "trained"), target / "trained")
+    if source.files_elsewhere:
         return
-    if numbers is None:
-        for name in ("trials", "trained"):
-            files.copy_folder(files.refuse_links(source.folder, name), target / name)
-        return
-    for new, old in enumerate(numbers):
-        files.copy_folder(source.trial_folder(old), target / "trials" / str(new))
+    kept = source.run_folder
+    there = kept.numbers()
+    for new, old in enumerate(numbers) if numbers is not None else ((number, number) for number in there):
+        if old in there:
+            trial = kept.trial(old)
+            if kept.remote:
+                OwnFiles(trial).bring()
+            files.copy_folder(trial.path, target / "trials" / str(new))

@@ -24,6 +24,7 @@ from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.database_place import LOCAL, SECRET_VARIABLES, DatabasePlace, database_place
+from nas.study.run_folders import FolderPlace, folder_place
 from nas.study.stored_study import refuse_folder_of_another, runs_folder
 from nas.study.transactions import Database
 from nas.surroundings import without_variables
@@ -38,6 +39,7 @@ def search(
     *,
     study: str | None = None,
     storage: str | DatabasePlace | None = None,
+    folder: str | Path | FolderPlace | None = None,
     trials: int | None = None,
     time: str | float | None = None,
     cpus: float | None = None,
@@ -51,12 +53,13 @@ def search(
     """Searches the space of a study file, or continues the study that it made, and returns the study.
 
     `study` gives the study another name. `storage` is the address of the PostgreSQL database that holds the study, or
-    "local"; see `open_study`. `trials` is how many trials are trained in all, earlier launches included. `time` is the
-    longest duration ("30m", or seconds). `ray_address` joins a Ray cluster, "HOST:PORT" or "auto"
-    (docs/guides/ray_cluster.md); without it, trials run on this machine. `observer` is called with every event, a plain
-    dict with a `type`, in the thread that searches. `body` is a training of your own, a function or "module:function"
-    (docs/own_training.md); by default it is the one that the file names, if any. Nothing is printed and no report is
-    written: `Study.write_report()` writes one.
+    "local"; see `open_study`. `folder` is a shared path or a URL where its trials keep checkpoints and weights
+    (docs/python_api.md); by default, NAS_FOLDER says so. `trials` is how many trials are trained in all, earlier
+    launches included. `time` is the longest duration ("30m", or seconds). `ray_address` joins a Ray cluster,
+    "HOST:PORT" or "auto" (docs/guides/ray_cluster.md); without it, trials run on this machine. `observer` is called
+    with every event, a plain dict with a `type`, in the thread that searches. `body` is a training of your own, a
+    function or "module:function" (docs/own_training.md); by default it is the one that the file names, if any. Nothing
+    is printed and no report is written: `Study.write_report()` writes one.
 
     Ctrl-C, or an interrupted notebook cell, saves the running trials. Then KeyboardInterrupt is raised, and `resume`
     continues. Outside the main thread, signals are left alone: `Study.stop()` ends the search.
@@ -85,6 +88,7 @@ def search(
         source=source,
         command="nas.search(...)",
         hosted=True,
+        folder=folder,
     )
     return _search(settings, runs_folder() / settings.name, launch, observer, body, place)
 
@@ -93,6 +97,7 @@ def resume(
     study: str | Path | Study,
     *,
     storage: str | DatabasePlace | None = None,
+    folder: str | Path | FolderPlace | None = None,
     trials: int | None = None,
     retry_failed: bool = False,
     time: str | float | None = None,
@@ -110,7 +115,9 @@ def resume(
     of `trials` above the stored one extends the study. `retry_failed` first runs the failed trials once more.
     """
     where = (study.folder, study.storage or LOCAL) if isinstance(study, Study) else (study, storage)
-    file, folder, place = stored_settings(*where)
+    if folder is None and isinstance(study, Study):
+        folder = study.named_folder
+    file, own, place = stored_settings(*where)
     launch = checked(
         trials,
         time,
@@ -120,11 +127,12 @@ def resume(
         max_fail_rate,
         ray_address=ray_address,
         retry_failed=retry_failed,
-        source=str(folder / "study.toml"),
+        source=str(own / "study.toml"),
         command="nas.resume(...)",
         hosted=True,
+        folder=folder,
     )
-    return _search(file, folder, launch, observer, body, place)
+    return _search(file, own, launch, observer, body, place)
 
 
 def stored_settings(
@@ -151,6 +159,7 @@ def checked(
     source: str,
     command: str,
     hosted: bool = False,
+    folder: str | Path | FolderPlace | None = None,
 ) -> Launch:
     """Returns the options as a Launch. Raises UsageError whose `where` is the option's name."""
     if trials is not None and not 0 < trials <= bounds.TRIALS:
@@ -178,6 +187,7 @@ def checked(
         source=source,
         command=command,
         hosted=hosted,
+        folder=folder_place(folder),
     )
 
 
@@ -227,7 +237,7 @@ def _search(
     if outcome.signal is not None and threading.current_thread() is threading.main_thread():
         _deliver(outcome)
     refuse_bad_end(outcome)
-    found = stored_study.open_study(folder, place or LOCAL)
+    found = stored_study.open_study(folder, place or LOCAL, run_folder=launch.folder)
     return Study(found, str(outcome.end) if outcome.end else None)
 
 

@@ -19,6 +19,7 @@ from nas.study.drivers import StopRequest
 from nas.study.limits import within
 from nas.study.listing import listing
 from nas.study.lock import is_running as is_locked
+from nas.study.run_folders import FolderPlace
 from nas.study.server_studies import refuse_name, studies_in
 from nas.study.standing import standing
 from nas.study.stored_study import StoredStudy, runs_folder, study_names
@@ -56,6 +57,16 @@ class Study:
     def storage(self) -> DatabasePlace | None:
         """Returns the database on a server that holds the study; None for a study in its folder."""
         return self._stored.place
+
+    @property
+    def named_folder(self) -> FolderPlace | None:
+        """Returns where the trials keep their files, as it was named; None for the study's own folder."""
+        return self._stored.named
+
+    @property
+    def files_elsewhere(self) -> str:
+        """Tells where the files of trials are, if they cannot be reached from here; empty where they can."""
+        return self._stored.files_elsewhere
 
     @property
     def file(self) -> StudyFile:
@@ -150,7 +161,8 @@ class Study:
         from nas.api.model import load_model
         from nas.study.trained_weights import weights_of
 
-        return load_model(weights_of(self._stored, number))
+        with weights_of(self._stored, number) as folder:
+            return load_model(folder)
 
     def write_report(self, out: Path | str | None = None) -> Path:
         """Writes the report, by default into `reports/NAME/`, and returns the path of its page.
@@ -175,15 +187,21 @@ class Study:
         self._stored.store.close()
 
 
-def open_study(name_or_path: str | Path, storage: str | DatabasePlace | None = None, source: str = "storage") -> Study:
+def open_study(
+    name_or_path: str | Path,
+    storage: str | DatabasePlace | None = None,
+    source: str = "storage",
+    *,
+    folder: str | Path | FolderPlace | None = None,
+) -> Study:
     """Opens a stored study by its name, or by the path of its folder, to read it.
 
     `storage` is the address of the PostgreSQL database that holds it, or "local" for studies under `runs/`. By default,
-    NAS_STORAGE and the user's configuration say so (docs/commands.md). `source` names `storage` in errors. Raises
-    UsageError when there is no such study, Conflict when its creation was cut short, and OutOfReach when it cannot be
-    read.
+    NAS_STORAGE and the user's configuration say so (docs/commands.md). `source` names `storage` in errors. `folder` is
+    the shared path or URL where its trials keep their files; by default, NAS_FOLDER says so. Raises UsageError when
+    there is no such study, Conflict when its creation was cut short, and OutOfReach when it cannot be read.
     """
-    return Study(stored_study.open_study(name_or_path, storage, source))
+    return Study(stored_study.open_study(name_or_path, storage, source, run_folder=folder))
 
 
 def studies(storage: str | DatabasePlace | None = None, source: str = "storage") -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import STORAGE, Storage, StudyName
+from nas.cli.options import FOLDER, STORAGE, Folder, Storage, StudyName
 from nas.errors import UsageError
 
 
@@ -12,6 +12,7 @@ def delete(
     study: StudyName,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     storage: Storage = None,
+    folder: Folder = None,
 ) -> None:
     """Delete a study, with its trials and their weights.
 
@@ -23,8 +24,10 @@ def delete(
 
     from nas.api.study import open_study
     from nas.cli.output import people
+    from nas.study.run_folders import folder_place
 
-    found = open_study(study, storage, STORAGE)
+    found = open_study(study, storage, STORAGE, folder=folder_place(folder, FOLDER))
+    elsewhere = found.files_elsewhere
     where = f" in {found.storage}" if found.storage else ""
     if not yes:
         if not sys.stdin.isatty():
@@ -33,6 +36,8 @@ def delete(
         typer.confirm(f"Delete study {found.name}{where}, {trials} trials, with {found.folder}?", abort=True, err=True)
     left = found.delete()
     people().print(f"Study {found.name}{where} is deleted.", soft_wrap=True)
+    if elsewhere:
+        people().print(f"Files stay: {elsewhere}", soft_wrap=True)
     if left:
         names = ", ".join(path.name for path in left[:5])
         people().print(f"{found.folder} stays, as nas did not write: {names}", soft_wrap=True)

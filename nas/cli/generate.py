@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import MOST_SEED, STORAGE, Storage, StudyName, TrialNumber, naming_options
+from nas.cli.options import FOLDER, MOST_SEED, STORAGE, Folder, Storage, StudyName, TrialNumber, naming_options
 from nas.errors import UsageError
 
 
@@ -22,6 +22,7 @@ def generate(
     ] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Another seed gives another text.")] = 0,
     storage: Storage = None,
+    folder: Folder = None,
 ) -> None:
     """Write text with a trained trial.
 
@@ -32,8 +33,9 @@ def generate(
     """
     from nas.api.study import open_study
     from nas.cli.output import tell
+    from nas.study.run_folders import folder_place
 
-    stored = open_study(study, storage, STORAGE)
+    stored = open_study(study, storage, STORAGE, folder=folder_place(folder, FOLDER))
     if stored.file.trial is None and stored.trial(trial).model.family == "encoder":
         raise UsageError(f"trial {trial} is an encoder, which does not generate", code="no-generation")
     with naming_options():

@@ -42,6 +42,11 @@ Storage = Annotated[
     str | None,
     typer.Option(STORAGE, metavar="URL", help="The database of the study (postgresql://USER@HOST/DATABASE), or local."),
 ]
+FOLDER = "--folder"
+Folder = Annotated[
+    str | None,
+    typer.Option(FOLDER, metavar="PATH|URL", help="Where trials keep their files, if not in the study's own folder."),
+]
 TrialNumber = Annotated[
     int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number, as `nas front` lists it.")
 ]

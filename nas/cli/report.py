@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import STORAGE, Storage, StudyName, out_folder
+from nas.cli.options import FOLDER, STORAGE, Folder, Storage, StudyName, out_folder
 
 
 def report(
@@ -15,6 +15,7 @@ def report(
         typer.Option("--out", metavar="DIR", parser=out_folder, help="The folder to write; default: reports/STUDY."),
     ] = None,
     storage: Storage = None,
+    folder: Folder = None,
     open: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write the report of a study.
@@ -31,10 +32,11 @@ def report(
     from nas.cli.output import people, tell
     from nas.report.folder import report_folder
     from nas.study import open_study
+    from nas.study.run_folders import folder_place
 
-    stored = open_study(study, storage, STORAGE)
-    if stored.missing_files:
-        people().print(f"The report has no attention maps: {stored.missing_files}", soft_wrap=True)
+    stored = open_study(study, storage, STORAGE, run_folder=folder_place(folder, FOLDER))
+    if stored.files_elsewhere:
+        people().print(f"The report has no attention maps: {stored.files_elsewhere}", soft_wrap=True)
     page = reports.write(stored.record_for_report(), out or report_folder(stored.name))
     tell(str(page))
     if open:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import STORAGE, Json, Storage, StudyName, Verbose
+from nas.cli.options import STORAGE, Folder, Json, Storage, StudyName, Verbose
 from nas.cli.search import (
     Cpus,
     Executor,
@@ -24,6 +24,7 @@ from nas.folders import require_current_folder
 def resume(
     study: StudyName,
     storage: Storage = None,
+    folder: Folder = None,
     trials: Trials = None,
     retry: Annotated[
         str | None, typer.Option("--retry", metavar="failed", help="First run the failed trials once more.")
@@ -49,9 +50,18 @@ def resume(
 
     if retry not in (None, "failed"):
         raise UsageError(f"unknown kind of trial '{retry}'", where="--retry", help="the only one is: failed")
-    file, folder, place = stored_settings(study, storage, STORAGE)
-    source = str(folder / "study.toml")
+    file, own, place = stored_settings(study, storage, STORAGE)
+    source = str(own / "study.toml")
     launch = launch_of(
-        source, trials, time, cpus, gpus, executor, max_fail_rate, ray_address, retry_failed=retry is not None
+        source,
+        trials,
+        time,
+        cpus,
+        gpus,
+        executor,
+        max_fail_rate,
+        ray_address,
+        retry_failed=retry is not None,
+        folder=folder,
     )
-    run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=folder, place=place)
+    run_and_report(file, launch, json=json, live=not no_progress, verbose=verbose, folder=own, place=place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import STORAGE, Json, Overrides, Preset, Storage, Verbose, naming_options
+from nas.cli.options import FOLDER, STORAGE, Folder, Json, Overrides, Preset, Storage, Verbose, naming_options
 from nas.folders import require_current_folder
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def search(
     overrides: Overrides = None,
     study: Annotated[str | None, typer.Option("--study", metavar="NAME", help="Another name for the study.")] = None,
     storage: Storage = None,
+    folder: Folder = None,
     trials: Trials = None,
     time: Time = None,
     cpus: Cpus = None,
@@ -70,7 +71,7 @@ def search(
     place = database_place(storage, STORAGE)
     name = [] if study is None else [f"name={study!r}"]
     settings = study_file.load(file, [*(overrides or []), *name], preset)
-    launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate, ray_address)
+    launch = launch_of(str(file), trials, time, cpus, gpus, executor, max_fail_rate, ray_address, folder=folder)
     if dry_run:
         _dry_run(settings, launch, json)
     else:
@@ -87,9 +88,12 @@ def launch_of(
     max_fail_rate: float,
     ray_address: str | None = None,
     retry_failed: bool = False,
+    *,
+    folder: str | None = None,
 ) -> "Launch":
     """Returns the options as a Launch. Raises UsageError with the option's name."""
     from nas.api.searching import checked
+    from nas.study.run_folders import folder_place
 
     command = shlex.join(["nas", *sys.argv[1:]])
     with naming_options():
@@ -104,6 +108,7 @@ def launch_of(
             retry_failed=retry_failed,
             source=source,
             command=command,
+            folder=folder_place(folder, FOLDER),
         )
 
 

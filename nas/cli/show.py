@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.options import STORAGE, Json, Storage, StudyName, TrialNumber
+from nas.cli.options import FOLDER, STORAGE, Folder, Json, Storage, StudyName, TrialNumber
 from nas.formatting import duration, fixed, number, spread
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ MOST_COLUMNS = 6
 """The most metrics of the user's own body that are shown at each rung."""
 
 
-def show(study: StudyName, trial: TrialNumber, storage: Storage = None, json: Json = False) -> None:
+def show(
+    study: StudyName, trial: TrialNumber, storage: Storage = None, folder: Folder = None, json: Json = False
+) -> None:
     """Show everything about one trial.
 
     Shows its architecture block by block, its metrics and rungs, how it ended, its trained models, and the commands
@@ -27,10 +29,11 @@ def show(study: StudyName, trial: TrialNumber, storage: Storage = None, json: Js
     """
     from nas import pareto
     from nas.cli.output import emit, people
+    from nas.study.run_folders import folder_place
     from nas.study.stored_study import open_study, trial_of
     from nas.study.trained_models import trained_models
 
-    stored = open_study(study, storage, STORAGE)
+    stored = open_study(study, storage, STORAGE, run_folder=folder_place(folder, FOLDER))
     record = stored.record()
     found = trial_of(record, trial)
     front = found.number in {member.number for member in pareto.front_of(record)}
@@ -43,6 +46,8 @@ def show(study: StudyName, trial: TrialNumber, storage: Storage = None, json: Js
         emit("result", study=stored.name, on_front=front, commands=commands, models=models, **asdict(found))
     else:
         _print(found, front, proposals, models, record)
+    if front and stored.files_elsewhere:
+        people().print(f"Its weights are not shown: {stored.files_elsewhere}", soft_wrap=True)
 
 
 def _proposals(

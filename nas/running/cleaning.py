@@ -4,18 +4,19 @@ from nas.results import ATTENTION_MAPS, State
 from nas.running.front_measurement import undecided
 from nas.study.stored_study import StoredStudy
 from nas.training.folder_names import MODEL_FILES
-from nas.trial_files import RunFolder, is_checkpoint, written_as
+from nas.trial_files import is_checkpoint, written_as
 
 KEPT = (*MODEL_FILES, ATTENTION_MAPS)
 """Beside checkpoints, no other files are ever written into a trial's folder."""
 
 
-def clean(study: StoredStudy, run_folder: RunFolder) -> None:
+def clean(study: StoredStudy) -> None:
     """Keeps the weights of the front and of what may still get there, and deletes all others and every checkpoint.
 
     For bodies of the user's own, it keeps the whole folders of these: what a body left in the others is deleted, as
     docs/own_training.md says. Raises OutOfReach where the folder cannot be reached.
     """
+    run_folder = study.run_folder
     run_folder.require()
     record = study.record()
     front = {trial.number for trial in (*study.front(), *undecided(record))}

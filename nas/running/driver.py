@@ -40,16 +40,16 @@ from nas.running.trial import TrialRun, end_team
 from nas.running.work_log import WorkLog
 from nas.settings import recipe_versions
 from nas.settings.study_file import StudyFile
-from nas.study import creation
+from nas.study import creation, run_folders
 from nas.study.database import DATABASE
 from nas.study.lock import driver_lock
+from nas.study.run_folders import FolderPlace
 from nas.study.store import Store
 from nas.study.stored_study import StoredStudy
 from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
 from nas.tasks import Task, floors_of, open_task
 from nas.training.torch_state import borrowed_torch
-from nas.trial_files import RunFolder
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Launch:
     """The hardware on which trials are measured, where it is a cluster's; see nas.measure.environment."""
     hosted: bool = False
     """True where the search runs within another program, and not as a command; see StopControl."""
+    folder: FolderPlace | None = None
+    """The place for the files of trials; None for the study's own folder."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,16 @@ def _run(
                 hosted=launch.hosted,
             )
             control.on_look = work.beat
-            study = StoredStudy(folder, store, database.server if database else None)
+            kept = run_folders.to_run(store, folder, launch.folder)
+            study = StoredStudy(
+                folder, store, database.server if database else None, run_folder=kept, named=launch.folder
+            )
             with control.signals():
                 end = _search(study, file, launch, placement, control, observer, task, own, clock)
                 if end is not None and task and placement.measures_here():
                     _measure_front(study, task, placement.device, control, observer)
             if end is not None:
-                clean(study, RunFolder(str(folder)))
+                clean(study)
         finally:
             work.close()
             store.close()
@@ -169,7 +174,8 @@ def _search(
         describe=Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics if task else None,
     )
     kind = partial(OwnTrial, body=own) if own else TrialRun
-    factory = partial(kind, file=file, folder=study.folder.absolute(), device=placement.device)
+    folder, device = study.folder.absolute(), placement.device
+    factory = partial(kind, file=file, folder=folder, device=device, run_folder=study.run_folder)
     try:
         _enqueue(coordinator, file, launch.retry_failed)
         observer(_introduction(study, coordinator))

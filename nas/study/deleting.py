@@ -19,6 +19,7 @@ from nas.study.store import quietly
 from nas.study.stored_study import StoredStudy
 from nas.study.study_drivers import is_running
 from nas.study.transactions import Database
+from nas.trial_files import RunFolder, written_as
 
 FOLDERS = ("trials", "trained")
 MARKS = ("stop", "stop-now")
@@ -32,12 +33,23 @@ OF_A_MODEL = re.compile(
 def delete(study: StoredStudy) -> list[Path]:
     """Deletes the study, and returns what was left in its folder since nas did not write it.
 
+    What its trials keep elsewhere goes too, where this user names that place; see `StoredStudy.files_elsewhere`.
+
     Raises Conflict while a driver searches it or where a link stands in the folder, and OutOfReach.
     """
     whole = study.file.trial is not None  # a body of the user's own wrote what it wanted, for its trial alone
     if is_running(study):
         text = f"study '{study.name}' is being searched"
         raise Conflict(text, code="locked", help=f"nas stop {study.in_commands} --now   ends the search")
+    elsewhere = None if study.files_elsewhere else study.run_folder
+    left = _delete_here(study, whole)
+    if elsewhere and elsewhere.identity:
+        _delete_elsewhere(elsewhere, whole)
+    return left
+
+
+def _delete_here(study: StoredStudy, whole: bool) -> list[Path]:
+    """Deletes rows and the study's own folder; the rows go first."""
     if study.place is not None:
         _delete_rows(study.place, study.name)
         study.store.close()
@@ -61,6 +73,17 @@ def _delete_rows(place: DatabasePlace, name: str) -> None:
             storage.engine.dispose()
     finally:
         database.close()
+
+
+def _delete_elsewhere(kept: RunFolder, whole: bool) -> None:
+    """Deletes what trials keep in a shared folder or at a URL: the mark in it comes last, as it proves whose it is."""
+    for number in kept.numbers():
+        trial = kept.trial(number)
+        if whole:
+            trial.delete_all()
+        else:
+            trial.delete([name for name in map(written_as, trial.names()) if OF_A_MODEL.fullmatch(name)])
+    kept.drop_mark()
 
 
 def _delete_files(folder: Path, whole: bool) -> list[Path]:

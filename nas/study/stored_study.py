@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial
 
 from nas import files, intervals, pareto
-from nas.errors import Conflict, UsageError, nearest
+from nas.errors import Conflict, OutOfReach, UsageError, nearest
 from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
@@ -23,7 +23,9 @@ from nas.study import checked, server_studies
 from nas.study.checked import CONFIRMED, REMEASURED, WORKED
 from nas.study.database import DATABASE, UNMADE
 from nas.study.database_place import DatabasePlace, database_place
+from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, to_read
 from nas.study.store import Store, to_result
+from nas.trial_files import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,19 +49,25 @@ def study_names() -> list[str]:
 
 
 def open_study(
-    name_or_path: str | Path, storage: str | DatabasePlace | None = None, source: str = "storage"
+    name_or_path: str | Path,
+    storage: str | DatabasePlace | None = None,
+    source: str = "storage",
+    *,
+    run_folder: str | Path | FolderPlace | None = None,
 ) -> "StoredStudy":
     """Opens a study for reading, by its name or by the path of its folder.
 
     The study is in the database that `storage`, NAS_STORAGE or the user's configuration names, else under `runs/`. A
     path to a folder with a database of its own means that one, unless `storage` is given. `source` names `storage` in
-    errors. Raises UsageError when there is none, Conflict when it is not ours or is damaged, and OutOfReach.
+    errors. `run_folder` is where its trials keep their files, if not in its own folder; by default, NAS_FOLDER says so.
+    Raises UsageError when there is none, Conflict when it is not ours or is damaged, and OutOfReach.
     """
+    named = folder_place(run_folder)
     folder = Path(name_or_path)
     place = database_place(storage, source)
     if place is not None and (place.chosen or len(folder.parts) < 2 or not _stands(folder)):
         folder = folder_of(name_or_path)
-        return StoredStudy(folder, server_studies.opened(place, folder.name), place)
+        return StoredStudy(folder, server_studies.opened(place, folder.name), place, named=named)
     if not _stands(folder):
         folder = runs_folder() / str(name_or_path)
     if not _stands(folder):
@@ -67,7 +75,7 @@ def open_study(
         names = study_names()
         help = nearest(str(name_or_path), names) if names else "no study yet: nas search search_spaces/tiny_lm.toml"
         raise UsageError(f"no study '{name_or_path}'", code="no-such-study", where=f"{folder}/{DATABASE}", help=help)
-    return StoredStudy(folder, Store.read(absolute(folder) / DATABASE))
+    return StoredStudy(folder, Store.read(absolute(folder) / DATABASE), named=named)
 
 
 def folder_of(name_or_path: str | Path) -> Path:
@@ -99,9 +107,20 @@ def _stands(folder: Path) -> bool:
 class StoredStudy:
     """Reads a stored study; every call reads the rows again, so it shows a running search too."""
 
-    def __init__(self, folder: Path, store: Store, place: DatabasePlace | None = None) -> None:
-        """`place` is the server's database that holds the study, where `store` is not of the folder's own."""
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        place: DatabasePlace | None = None,
+        *,
+        run_folder: RunFolder | None = None,
+        named: FolderPlace | None = None,
+    ) -> None:
+        """`place` is the server's database that holds the study, where `store` is not of the folder's own. `run_folder`
+        is where the trials keep their files, if a driver found it; `named` is what the user says.
+        """
         self.folder, self.store, self.name, self.place = folder, store, folder.name, place
+        self.named, self._known = named, run_folder
 
     @property
     def address(self) -> str:
@@ -110,9 +129,11 @@ class StoredStudy:
 
     @property
     def in_commands(self) -> str:
-        """Returns what a command line needs to name the study: its address, and --storage where that was given."""
+        """Returns what a command line needs to name the study: its address, with --storage and --folder if given."""
         storage = f" --storage {shlex.quote(str(self.place))}" if self.place is not None and self.place.chosen else ""
-        return shlex.quote(self.address) + storage
+        named = self.named
+        folder = f" {OPTION} {shlex.quote(named.text or LOCAL)}" if named is not None and named.chosen else ""
+        return shlex.quote(self.address) + storage + folder
 
     @property
     def missing_files(self) -> str:
@@ -125,6 +146,26 @@ class StoredStudy:
         if _stands(self.folder):
             return of_another(self.folder)
         return "" if self.folder.is_dir() else f"this machine has no folder {self.folder}"
+
+    @property
+    def run_folder(self) -> RunFolder:
+        """Returns where the trials keep their files. Raises OutOfReach where that cannot be reached from here."""
+        if (found := self._found[0]) is None:
+            raise OutOfReach(self.files_elsewhere, code="folder")
+        return found
+
+    @property
+    def files_elsewhere(self) -> str:
+        """Tells where the files of trials are, if they cannot be reached from here; empty where they can."""
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[RunFolder | None, str]:
+        if self._known:
+            return self._known, ""
+        found, why = to_read(self.store, self.folder, self.named)
+        here = found is not None and not found.identity
+        return (None, self.missing_files) if here and self.missing_files else (found, why)
 
     @cached_property
     def file(self) -> StudyFile:
@@ -140,7 +181,8 @@ class StoredStudy:
             raise UsageError(
                 f"`{command}` supports only the built-in training; study '{self.name}' has its own, '{trial.body}'",
                 code="own-training",
-                help=f"the folders of its front hold what that function saved: {self.folder}/trials/NUMBER",
+                help="the folders of its front hold what that function saved: "
+                + (self.files_elsewhere or f"{self.run_folder.place}/trials/NUMBER"),
             )
 
     def require_own_folder(self) -> None:
@@ -181,23 +223,23 @@ class StoredStudy:
     def record_for_report(self) -> StudyRecord:
         """Returns the record with the attention maps of the front. Only the report reads these larger files."""
         record = self.record()
+        if self.files_elsewhere:
+            return record
         found = {t.number: self._attention_maps(t.number) for t in pareto.front_of(record)}
         return replace(record, attention_maps={number: maps for number, maps in found.items() if maps is not None})
 
     def _attention_maps(self, number: int) -> dict[str, Any] | None:
         """Reads the stored attention maps of a trial, checked; None where there are none."""
-        if self.missing_files:
-            return None
-        path = files.refuse_links(self.trial_folder(number), ATTENTION_MAPS)
+        kept = self.run_folder.trial(number)
+        place = f"{kept.place}/{ATTENTION_MAPS}"
         try:
-            stored = files.read_json(path, MOST_MAPS_BYTES)
+            stored = files.read_json(kept.fetch(ATTENTION_MAPS, MOST_MAPS_BYTES), MOST_MAPS_BYTES)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            checked.damaged(
-                str(path), "attention maps", str(error), "JSON", "delete the file; the report does not need it"
-            )
-        return checked.attention_maps(stored, str(path))
+            help = "delete the file; the report does not need it"
+            checked.damaged(place, "attention maps", str(error), "JSON", help)
+        return checked.attention_maps(stored, place)
 
     def trials(self) -> tuple[TrialResult, ...]:
         return self.record().trials
@@ -211,7 +253,7 @@ class StoredStudy:
         return trial_of(self.record(), number)
 
     def trial_folder(self, number: int) -> Path:
-        """Returns a trial's folder. Raises Conflict where a link would lead out of the study's folder."""
+        """Returns a trial's folder in the study's own. Raises Conflict where a link would lead out of it."""
         return files.refuse_links(self.folder, "trials", str(number))
 
     def to_frame(self) -> "pd.DataFrame":

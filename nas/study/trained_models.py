@@ -20,12 +20,19 @@ def trained_models(study: StoredStudy, number: int) -> list[dict[str, Any]]:
 
     What a folder does not tell is None.
     """
+    told = [_told(folder) for folder in trained_folders(study, number)]
+    kept = None if study.files_elsewhere else study.run_folder.trial(number)
+    if kept is None or WEIGHTS not in kept.names():
+        return told
+    return [*told, {"folder": kept.place, "steps": None, "seed": None, "test_loss": None}]
+
+
+def trained_folders(study: StoredStudy, number: int) -> list[Path]:
+    """Returns the folders with weights that `nas train` wrote for the trial, newest first."""
     if study.missing_files:
         return []
     weights = [path for path in (study.folder / "trained").glob(f"{number}-s*/{WEIGHTS}") if path.is_file()]
-    newest = [path.parent for path in sorted(weights, key=lambda path: path.stat().st_mtime, reverse=True)]
-    kept = study.trial_folder(number)
-    return [_told(folder) for folder in (*newest, *([kept] if (kept / WEIGHTS).is_file() else []))]
+    return [path.parent for path in sorted(weights, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def prompt_for(folder: Path) -> str:
