@@ -9,9 +9,12 @@ from itertools import accumulate
 Span = tuple[float, float]
 
 
-def steady_clock() -> Callable[[], float]:
-    """Returns a clock of Unix seconds, set once: setting the machine's clock meanwhile changes no duration."""
-    start, base = time.time(), time.monotonic()
+def steady_clock(now: float | None = None) -> Callable[[], float]:
+    """Returns a clock of Unix seconds, set once: setting the machine's clock meanwhile changes no duration.
+
+    It starts at `now`, by default the machine's own time.
+    """
+    start, base = time.time() if now is None else now, time.monotonic()
     return lambda: start + time.monotonic() - base
 
 

@@ -17,8 +17,8 @@ from nas.reasons import cause_of
 from nas.results import StudyRecord, TrialResult
 from nas.running import driver
 from nas.running.budget import End
-from nas.running.driver import Launch, Outcome
-from nas.running.stop_control import request_stop
+from nas.running.driver import Outcome
+from nas.running.launch import Launch
 from nas.running.study_log import keep_log
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
@@ -208,16 +208,17 @@ def run(
     observer: Observer,
     body: BodyFunction | str | None = None,
     place: DatabasePlace | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Runs a launch over the study in `place`, or else over that in the folder. Raises as `driver.run`.
 
     Workers get neither the address nor a password.
     """
     if place is None:
-        return driver.run(file, folder, launch, observer, body)
+        return driver.run(file, folder, launch, observer, body, should_stop=should_stop)
     refuse_folder_of_another(folder)
     with closing(Database(place)) as database, without_variables(SECRET_VARIABLES):
-        return driver.run(file, folder, launch, observer, body, database)
+        return driver.run(file, folder, launch, observer, body, database, should_stop)
 
 
 def _search(
@@ -229,9 +230,9 @@ def _search(
     place: DatabasePlace | None,
 ) -> Study:
     """Runs the search, then passes a signal that arrived meanwhile on to the host program."""
-    watched = _Watched(observer, folder)
+    watched = _Watched(observer)
     with keep_log(folder):
-        outcome = run(file, folder, launch, watched, body, place)
+        outcome = run(file, folder, launch, watched, body, place, lambda: watched.error is not None)
     if watched.error is not None:
         raise watched.error
     if outcome.signal is not None and threading.current_thread() is threading.main_thread():
@@ -246,8 +247,8 @@ class _Watched:
     kept.
     """
 
-    def __init__(self, observer: Observer | None, folder: Path) -> None:
-        self.observer, self.folder = observer, folder
+    def __init__(self, observer: Observer | None) -> None:
+        self.observer = observer
         self.error: Exception | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -258,7 +259,6 @@ class _Watched:
         except Exception as error:  # noqa: BLE001  running trials are saved before any error is raised
             logging.getLogger("nas").warning("the observer raised %r: the search stops", error)
             self.error = error
-            request_stop(self.folder, now=True)
 
 
 def _deliver(outcome: Outcome) -> None:

@@ -19,6 +19,7 @@ from ray import tune
 
 from nas.body import Finished, Job, Measured, Said
 from nas.running import driver
+from nas.running.launch import Launch
 from nas.settings.study_file import parse
 
 STUDY = """
@@ -70,7 +71,7 @@ def ours(trials: int, folder: Path) -> Ends:
         if event["type"] == "finished" and event["state"] == "COMPLETE":
             noted.note()
 
-    driver.run(parse(STUDY), folder / "bench_driver", driver.Launch(trials=trials), observer, trivial)
+    driver.run(parse(STUDY), folder / "bench_driver", Launch(trials=trials), observer, trivial)
     return noted
 
 

@@ -80,6 +80,7 @@ def sigterm_raises() -> Iterator[None]:
 def ours(file: StudyFile, folder: Path, started: float, until: float, trials: int | None) -> list[dict[str, Any]]:
     """Returns the finished trials of our own driver."""
     from nas.running import driver
+    from nas.running.launch import Launch
 
     told: dict[int, tuple[float, dict[str, float]]] = {}
 
@@ -88,7 +89,7 @@ def ours(file: StudyFile, folder: Path, started: float, until: float, trials: in
             told[event["trial"]] = time.time() - started, event["metrics"]
 
     left = max(1.0, until - time.time())
-    launch = driver.Launch("ray", trials=trials or UNBOUNDED, seconds=left, max_fail_rate=1.0)
+    launch = Launch("ray", trials=trials or UNBOUNDED, seconds=left, max_fail_rate=1.0)
     rows = driver.run(file, folder / "study", launch, observe).study.trials()
     return [
         {

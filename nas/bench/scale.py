@@ -19,6 +19,7 @@ from nas.bench.formulas import FormulaBody, Formulas
 from nas.bench.workers import SimulatedThread, Workers
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Job, Measured, Reached
+from nas.study.leases import join
 from nas.study.store import Store, sqlite_url
 from nas.surroundings import one_blas_thread
 
@@ -159,4 +160,5 @@ def served(folder: Path, formulas: Formulas, count: int, ended: int) -> dict[str
 
 
 def coordinator(store: Store, formulas: Formulas, ahead: bool | Executor) -> Coordinator:
-    return Coordinator(store, formulas.file, owner="bench", budget=NO_END, prefetch=ahead, describe=formulas.describe)
+    leases = join(store.database, store.name, NO_END)
+    return Coordinator(leases, formulas.file, prefetch=ahead, describe=formulas.describe)

@@ -11,7 +11,8 @@ from nas.cli.options import FOLDER, STORAGE, Folder, Json, Overrides, Preset, St
 from nas.folders import require_current_folder
 
 if TYPE_CHECKING:
-    from nas.running.driver import Launch, Outcome
+    from nas.running.driver import Outcome
+    from nas.running.launch import Launch
     from nas.settings.study_file import StudyFile
     from nas.study.database_place import DatabasePlace
 
@@ -149,7 +150,8 @@ def _finish(outcome: "Outcome", json: bool) -> None:
 
     record, console = outcome.study.record_for_report(), people()
     front = pareto.front_of(record)
-    page = reports.write(record, report_folder(record.name)) if record.trained_count() else None
+    writes = outcome.closed and record.trained_count()  # of drivers that end together, one writes the report
+    page = reports.write(record, report_folder(record.name)) if writes else None
     ended = str(
         outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; running trials are saved"
     )
@@ -164,6 +166,8 @@ def _finish(outcome: "Outcome", json: bool) -> None:
         console.print(f"Continue with: {record.go_on(outcome.study.in_commands)}", soft_wrap=True)
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
+    elif not outcome.closed:
+        console.print("Another driver of the study writes the report.")
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
     refuse_bad_end(outcome)

@@ -1,19 +1,18 @@
 """Decides which trial runs next and what becomes of it. It uses neither Ray nor torch, and keeps all state in the
-store.
+database.
 
-    coordinator = Coordinator(store, file, owner=..., budget=...)
-    while (job := coordinator.next_job()) is not None:     # claims a WAITING row, else writes a proposal as a new one
+    coordinator = Coordinator(leases, file)
+    while (job := coordinator.next_job()) is not None:     # one that waits, or of a dead driver, or a new one
         ... coordinator.report(job, event) ...             # True: go on with this trial
 
 A budget of N means N *trained* trials (COMPLETE, or PRUNED at a rung), however many were killed, failed, infeasible or
-skipped: a job is handed out only while trained + running < N. Rows of a dead owner are put back before anything else
-happens, and are claimed first.
+skipped: a job is handed out only while trained + running < N. Several drivers may share the study: before each job it
+takes in what the others have stored, so their results teach its sampler and its stopping rule too.
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,22 +21,37 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError, OutOfReach
-from nas.reasons import Reason, over_limit
-from nas.results import Rung
+from nas.reasons import Reason
 from nas.running.architecture_features import Describe
-from nas.running.budget import ASKS_PER_TRIAL, WORKER_CRASHES, End, Failures, OutcomeCounts
+from nas.running.budget import WORKER_CRASHES, End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
-from nas.running.events import Blocked, Completed, Event, Failed, Interrupted, Job, Measured, Notice, Reached, notice
-from nas.running.events import Observer as Observer
+from nas.running.events import (
+    Blocked,
+    Completed,
+    Event,
+    Failed,
+    Interrupted,
+    Job,
+    Measured,
+    Notice,
+    Observer,
+    Reached,
+    notice,
+    waiting,
+)
 from nas.running.proposer import Proposer, seed_of
 from nas.running.proposer_thread import ProposerThread
-from nas.running.running_trial import RunningTrial, unmeasured
+from nas.running.running_trial import RunningTrial
+from nas.running.study_changes import StudyChanges
 from nas.running.trial_queue import TrialQueue
+from nas.running.trial_reports import TrialReports
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_space import Design
-from nas.study.checked import remeasured
-from nas.study.later_measurement import with_later
-from nas.study.store import Store
+from nas.study.job_answers import Lease, Lost, Origin
+from nas.study.leases import Leases
+
+WAIT_SECONDS = 1.0
+"""A driver without work asks the study so often, while other drivers run what is left."""
 
 log = logging.getLogger("nas")
 
@@ -45,26 +59,27 @@ log = logging.getLogger("nas")
 class Coordinator:
     """Keeps one driver's view of one study.
 
-    `prefetch`: see `nas.running.proposer_thread`; `describe`: see `nas.running.architecture_features`.
+    `prefetch`: see `nas.running.proposer_thread`; `describe`: see `nas.running.architecture_features`. `expired` tells
+    whether others may have taken over this driver's trials by now: it then drops them.
     """
 
     def __init__(
         self,
-        store: Store,
+        leases: Leases,
         file: StudyFile,
         *,
-        owner: str,
-        budget: int,
         prefetch: bool | Executor = False,
         max_fail_rate: float = 0.5,
         clock: Callable[[], float] = time.time,
         observer: Observer = lambda event: None,
         describe: Describe | None = None,
+        expired: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.store, self.file, self.budget, self.observer = store, file, budget, observer
+        self.leases, self.file, self.observer, self.expired = leases, file, observer, expired
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
-        self.counts, self.failures, self.running = OutcomeCounts(), Failures(max_fail_rate), dict[int, RunningTrial]()
+        self.failures, self.running = Failures(max_fail_rate), dict[int, RunningTrial]()
         self.end: End | None = None
+        self._ask_again, self._waits_since = 0.0, 0.0
         self._space = space = file.search_space()
         proposer = Proposer(
             space,
@@ -75,28 +90,50 @@ class Coordinator:
             self.constraints,
             describe,
             file.train.steps,
+            leases.driver.ordinal,
         )
         self._proposals = ProposerThread(proposer, prefetch)
-        self._queue = TrialQueue(store, space, self._proposals, owner, clock)
-        self._early_endings = EarlyEndings(store, file, self._proposals)
-        self._recover()
+        self._early_endings = EarlyEndings(file, self._proposals)
+        self._reports = TrialReports(leases, file, self._proposals, self._early_endings, self._notify, self._ended)
+        self._study = StudyChanges(leases, self.objectives, self.constraints, self._update)
+        self._queue = TrialQueue(leases, space, self._proposals, self._study, self._look, clock)
+        self._study.look(besides_own=False)
+        self._budget_is_out()
+
+    @property
+    def budget(self) -> int:
+        """The newest budget that is known; any driver may raise it."""
+        return self._study.budget
+
+    @property
+    def counts(self) -> OutcomeCounts:
+        """The outcomes of all drivers' trials, as far as they are known."""
+        return self._study.counts
+
+    @property
+    def others_run(self) -> bool:
+        """True while other drivers run trials, as far as is known."""
+        return bool(self._study.others)
 
     def next_job(self) -> Job | None:
-        """Claims or creates the next row.
+        """Returns the next trial of this driver.
 
-        None while the running trials fill the budget, and for good once `end` is set.
+        None once `end` is set, for good. Without an end, trials that run, here or at other drivers, may still fill the
+        budget: ask again later.
         """
-        if self._budget_is_out():
+        self._drop_if_expired()
+        if time.monotonic() < self._ask_again:
             return None
-        slot = self._free_slot()
-        row = self._queue.claim(slot)
-        if row is None and self.end is None:
-            if self._queue.rows >= ASKS_PER_TRIAL * self.budget:
-                self.end = End.ASKS
-                return None
-            row = self._queue.create(slot, self.counts.trained + len(self.running) + 1 < self.budget)
-            self.end = None if row else End.EXHAUSTED
-        return self._start(*row, slot) if row else None
+        self._look()
+        if not self._budget_is_out():
+            slot = self._free_slot()
+            found = self._queue.next(slot, len(self.running), may_propose=self.end is None)
+            if isinstance(found, Lease):
+                return self._start(found, slot)
+            self.end = self.end or found
+        if self.end is None:
+            self._wait()
+        return None
 
     def stop(self) -> None:
         """Hands out no more jobs; running trials may finish."""
@@ -112,7 +149,10 @@ class Coordinator:
     ) -> int:
         """Writes a WAITING row that runs before anything new. The architecture may be one that the space lacks."""
         marks = ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
-        return self._queue.enqueue(architecture, learning_rate, marks)
+        again = "" if retry_of is None else str(retry_of)
+        number = self._queue.enqueue(architecture, learning_rate, marks, again)
+        self._look()
+        return number
 
     def enqueue_again(self, row: FrozenTrial) -> int:
         """Enqueues a failed trial as a new row that runs before anything new."""
@@ -131,48 +171,56 @@ class Coordinator:
             return False
         try:
             return self._handle(trial, event)
+        except Lost:
+            self._drop(trial)
+            return False
         except NasError:
             self._give_up(trial)
             raise
 
     def placed(self, job: Job, hardware: str) -> None:
         """Stores on which hardware (nas.measure.hardware_id) of a cluster the attempt runs."""
-        if self._current(job):
-            self.store.note(job.number, "hardware", hardware)
+        if trial := self._current(job):
+            self.leases.note(trial.lease, {"hardware": hardware}, hardware)
 
     def crashed(self, job: Job, detail: str) -> None:
-        """Handles a worker that died: the trial runs again from its last checkpoint, at most three times.
-
-        Raises as `report`.
-        """
+        """Handles a worker that died: its trial goes on from its checkpoint, at most twice. Raises as `report`."""
         if trial := self._current(job):
             try:
                 self._crashed(trial, detail)
+            except Lost:
+                self._drop(trial)
             except NasError:
                 self._give_up(trial)
                 raise
 
     def close(self) -> None:
-        """Puts back the running trials, so that no row stays RUNNING."""
+        """Puts back the running trials of this driver, so that none of its rows stays RUNNING."""
+        if self.running:
+            self.stop()
+        with suppress(OutOfReach):  # what the database refuses now, others take over when this driver counts as dead
+            for trial in list(self.running.values()):
+                self._release(trial)
         for trial in list(self.running.values()):
-            self._give_up(trial)
+            self._drop(trial)
         self._proposals.close()
 
-    def _recover(self) -> None:
-        """Rebuilds the state from the rows. The caller holds the study's lock, so any other owner of a row is dead."""
-        for row in self.store.rows():
-            if row.state is TrialState.RUNNING:
-                self.store.release(row.number)
-        later = remeasured(self.store.attributes())
-        for row in self.store.rows():
-            self._update(with_later(row, later.get(row.number, {}), self.objectives, self.constraints))
-        self._budget_is_out()
+    def _look(self, *, besides_own: bool = True) -> None:
+        """Takes in what others have stored, and drops trials that they have taken over."""
+        for number in self._study.look(self.running, besides_own=besides_own):
+            log.warning("trial %d was taken over by another driver, as this one gave no sign of life for long", number)
+            self._drop(self.running[number])
 
     def _update(self, row: FrozenTrial) -> None:
         self._queue.update(row)
         self._early_endings.update(row)
-        if row.state.is_finished():
-            self.counts.add(row.state, bool(row.user_attrs.get("rungs")), row.user_attrs.get("reason", ""))
+
+    def _wait(self) -> None:
+        """Lets a moment pass before the study is asked again, and tells the observer who waits for other drivers."""
+        self._ask_again = time.monotonic() + WAIT_SECONDS
+        if not self.running:
+            self._waits_since = self._waits_since or time.time()
+            self.observer(waiting("drivers", since=self._waits_since))
 
     def _budget_is_out(self) -> bool:
         if self.counts.trained >= self.budget:
@@ -183,16 +231,21 @@ class Coordinator:
         return over or self.counts.trained + len(self.running) >= self.budget
 
     def _current(self, job: Job) -> RunningTrial | None:
+        self._drop_if_expired()
         trial = self.running.get(job.number)
         return trial if trial and trial.job.attempt == job.attempt else None
 
-    def _start(self, number: int, attributes: Mapping[str, Any], slot: int) -> Job:
-        seed = seed_of(self.file.search.seed, number)
-        trial = self.running[number] = RunningTrial.of_row(number, attributes, seed, slot)
+    def _start(self, lease: Lease, slot: int) -> Job:
+        if lease.origin is not Origin.NEW:  # others may have changed the trial since the last look
+            self._look(besides_own=False)
+        attributes, number, self._waits_since = lease.attributes, lease.number or 0, 0.0
+        if lease.origin is Origin.TAKEN_OVER:
+            log.warning("%s: its driver is gone; it goes on here", lease)
+        trial = self.running[number] = RunningTrial.of_lease(lease, seed_of(self.file.search.seed, number), slot)
         job = trial.job
         kind = "parameters" if job.parameters else "architecture"
-        architecture = {"architecture_id": attributes["architecture_id"], kind: attributes[kind]}
-        self._notify("started", number, attempt=job.attempt, slot=job.slot, **architecture)
+        told = {"architecture_id": attributes["architecture_id"], kind: attributes[kind]}
+        self._notify("started", number, attempt=job.attempt, slot=job.slot, **told)
         return job
 
     def _free_slot(self) -> int:
@@ -208,14 +261,13 @@ class Coordinator:
             return True
         match event:
             case Measured(metrics):
-                return self._measured(trial, metrics)
-            case Reached(rung):
-                return self._rung(trial, rung)
+                return self._reports.measured(trial, metrics)
+            case Reached(rung, checkpoint):
+                return self._reports.rung(trial, rung, checkpoint)
             case Completed(rung, metrics):
-                self._rung(trial, rung, last=True)
-                self._complete(trial, metrics)
+                self._reports.complete(trial, rung, metrics)
             case Failed(reason, detail):
-                self._finish(trial, TrialState.FAIL, None, reason, detail)
+                self._reports.failed(trial, reason, detail)
             case Interrupted():
                 self._release(trial)
             case Blocked(message, where, detail, help):
@@ -224,93 +276,40 @@ class Coordinator:
 
     def _crashed(self, trial: RunningTrial, detail: str) -> None:
         trial.crashes += 1
-        self.store.note(trial.job.number, "crashes", trial.crashes)
+        self.leases.note(trial.lease, {"crashes": trial.crashes})
         if trial.crashes >= WORKER_CRASHES:
-            self._finish(trial, TrialState.FAIL, reason=Reason.STALE, detail=detail)
+            self._reports.failed(trial, Reason.STALE, detail)
         else:
             self._release(trial)
 
-    def _measured(self, trial: RunningTrial, metrics: Mapping[str, float]) -> bool:
-        number, passed, trial.measured = trial.job.number, trial.measured, True
-        trial.metrics |= metrics
-        for wanted in self.file.judged():
-            if wanted.means.cheap and wanted.metric not in trial.metrics:
-                raise unmeasured(wanted.metric, self.file.trial is not None)
-        self._proposals.measured(number, trial.metrics)
-        # The cheap limits alone: a row whose driver died just before its end holds the trained metrics too.
-        cheap = [constraint for constraint in self.constraints if constraint.means.cheap]
-        over = {name for name, violation in trial.violations(cheap).items() if violation > 0}
-        unsure = {c.metric for c in cheap if c.metric in over and trial.uncertain(c)}
-        over -= unsure
-        if not over and not passed:
-            self._early_endings.before_training(trial)
-        self.store.note(number, "metrics", trial.metrics)
-        self._notify("measured", number, metrics=dict(metrics), uncertain=sorted(unsure))
-        if over:
-            first = next(c.metric for c in cheap if c.metric in over)
-            self._finish(trial, TrialState.PRUNED, reason=over_limit(first))
-        goes_on = not over and not self._ends(trial, step=0)
-        self._proposals.prepare()
-        return goes_on
-
-    def _rung(self, trial: RunningTrial, rung: Rung, last: bool = False) -> bool:
-        if trial.keep(rung):
-            if not last:
-                self._early_endings.at_rung(trial)
-            self.store.note(trial.job.number, "rungs", [asdict(known) for known in trial.rungs])
-            self._proposals.reached(trial.job.number, rung)
-            self._notify("rung", trial.job.number, **asdict(rung))
-        return not self._ends(trial, rung.step)
-
-    def _ends(self, trial: RunningTrial, step: int) -> bool:
-        """Tells whether a stored verdict ends the trial at that step, and then finishes it."""
-        if not trial.verdict or trial.verdict.step != step:
-            return False
-        self._finish(trial, TrialState.PRUNED, reason=trial.verdict.reason)
-        return True
-
-    def _complete(self, trial: RunningTrial, metrics: Mapping[str, float]) -> None:
-        merged = {**trial.metrics, **metrics}
-        values = [merged.get(o.metric, math.nan) for o in self.objectives]
-        if not all(math.isfinite(value) for value in values):
-            names = [o.metric for o, v in zip(self.objectives, values, strict=True) if not math.isfinite(v)]
-            self._finish(trial, TrialState.FAIL, reason=Reason.NAN, detail=f"not finite: {', '.join(names)}")
-            return
-        trial.metrics = merged
-        self.store.note(trial.job.number, "metrics", trial.metrics)
-        self._finish(trial, TrialState.COMPLETE, values=values)
-
-    def _finish(
-        self,
-        trial: RunningTrial,
-        state: TrialState,
-        values: list[float] | None = None,
-        reason: str = "",
-        detail: str = "",
-    ) -> None:
-        number, violations = trial.job.number, trial.violations(self.constraints)
-        if trial.verdict:
-            violations |= trial.verdict.violations
-        for key, value in (("reason", reason), ("detail", detail[-2000:])):
-            if value:
-                self.store.note(number, key, value)
-        self.store.tell(number, state, values, violations)
-        self._proposals.finished(number, state, values, violations)
-        self.counts.add(state, bool(trial.rungs), reason)
+    def _ended(self, trial: RunningTrial, state: TrialState, reason: str, outcome: dict[str, Any]) -> None:
+        """Takes in that the result of a trial is stored."""
+        number = trial.job.number
+        self._study.count(number, state, bool(trial.rungs), reason)
         if reason != Reason.SKIPPED:
             self.failures.add(state)
-        self._early_endings.ended(trial, state, all(violation <= 0 for violation in violations.values()))
-        del self.running[number]
-        outcome: dict[str, Any] = {"state": state.name, "reason": reason, "detail": detail[-2000:]}
-        outcome |= {"metrics": trial.metrics, "violations": violations}
+        self._forget(trial)
         self._notify("finished", number, **outcome, counts=asdict(self.counts))
 
     def _release(self, trial: RunningTrial) -> None:
-        number = trial.job.number
-        del self.running[number]
-        self.store.release(number)
-        self._notify("released", number)
-        self._queue.put_back(number)
+        self._drop(trial)
+        self.leases.release(trial.lease)
+
+    def _drop(self, trial: RunningTrial) -> None:
+        """Runs a trial no longer: another driver has it, or will get it."""
+        self._forget(trial)
+        self._notify("released", trial.job.number)
+
+    def _forget(self, trial: RunningTrial) -> None:
+        self._ask_again = 0.0
+        del self.running[trial.job.number]
+
+    def _drop_if_expired(self) -> None:
+        """Drops all trials of a driver that could not say for long that it lives: others may have taken them over."""
+        if self.running and self.expired():
+            log.warning("no heartbeat could be written for long: running trials start again from their last rung")
+            for trial in list(self.running.values()):
+                self._release(trial)
 
     def _give_up(self, trial: RunningTrial) -> None:
         """Hands out no more jobs. The next driver puts back a row that the database refuses now."""

@@ -1,10 +1,11 @@
 """Decides which trials end before their whole training: skipped before it, or stopped at a rung.
 
-Each verdict is made once, from what the study holds at that moment. It is stored before the event that led to it. So a
+Each verdict is made once, from what the study holds at that moment. It is stored with the event that led to it. So a
 row that holds a rung has passed it or holds its verdict, and a resumed trial is never judged again by later results.
 """
 
 from dataclasses import asdict
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,7 +16,6 @@ from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
 from nas.running.stopping_rule import StoppingRule, TrialProgress
 from nas.settings.study_file import StudyFile
-from nas.study.store import Store
 
 
 class EarlyEndings:
@@ -24,35 +24,42 @@ class EarlyEndings:
     Baselines never end early, and trials that are tried again are never skipped.
     """
 
-    def __init__(self, store: Store, file: StudyFile, proposals: ProposerThread) -> None:
-        self.store, self.settings, self.proposals = store, file.search, proposals
+    def __init__(self, file: StudyFile, proposals: ProposerThread) -> None:
+        self.settings, self.proposals = file.search, proposals
         self.stopping = StoppingRule(file.objective_list(), file.constraint_list())
 
     def update(self, row: FrozenTrial) -> None:
         """Takes in a row of the database as it now stands."""
         rungs = rungs_of(row.user_attrs)
-        if rungs and row.state is not TrialState.FAIL:
+        if row.state is TrialState.FAIL:
+            self.stopping.forget(row.number)
+        elif rungs:
             feasible = all(violation <= 0 for violation in row.constraints.values())
             metrics, complete = row.user_attrs.get("metrics", {}), row.state is TrialState.COMPLETE
             known = metrics if complete else at_best_pace(metrics)
             self.stopping.update(row.number, TrialProgress(known, rungs, complete, feasible))
 
-    def before_training(self, trial: RunningTrial) -> None:
-        """Judges a trial after its first measurement: it is skipped when even its optimistic forecast is dominated."""
+    def before_training(self, trial: RunningTrial) -> dict[str, Any]:
+        """Judges a trial after its first measurement: it is skipped when even its optimistic forecast is dominated.
+
+        Returns what its row stores of that.
+        """
         if not self.settings.skip or trial.verdict:
-            return
+            return {}
         bound = self.proposals.optimistic(trial.job.number, at_best_pace(trial.metrics))
         if bound is None:
-            return
-        self.store.note(trial.job.number, "bound", bound)
+            return {}
         if not trial.baseline and not trial.retry and self.stopping.dominated(bound):
-            self._decide(trial, Verdict(0, Reason.SKIPPED))
+            trial.verdict = Verdict(0, Reason.SKIPPED)
+        return {"bound": bound} | _stored(trial.verdict)
 
-    def at_rung(self, trial: RunningTrial) -> None:
-        """Judges a trial that has reached a rung other than the last."""
+    def at_rung(self, trial: RunningTrial) -> dict[str, Any]:
+        """Judges a trial that has reached a rung other than the last. Returns what its row stores of that."""
         self.stopping.update(trial.job.number, trial.progress())
-        if self.settings.stopping and not trial.baseline and not trial.verdict:
-            self._decide(trial, self.stopping.verdict(trial.job.number))
+        if not self.settings.stopping or trial.baseline or trial.verdict:
+            return {}
+        trial.verdict = self.stopping.verdict(trial.job.number)
+        return _stored(trial.verdict)
 
     def ended(self, trial: RunningTrial, state: TrialState, feasible: bool) -> None:
         """Takes in a result. A failed trial tells nothing, and a stopped one stays as it was at its last rung."""
@@ -61,7 +68,6 @@ class EarlyEndings:
         elif state is TrialState.COMPLETE:
             self.stopping.update(trial.job.number, trial.progress(complete=True, feasible=feasible))
 
-    def _decide(self, trial: RunningTrial, verdict: Verdict | None) -> None:
-        trial.verdict = verdict
-        if verdict:
-            self.store.note(trial.job.number, "verdict", asdict(verdict))
+
+def _stored(verdict: Verdict | None) -> dict[str, Any]:
+    return {"verdict": asdict(verdict)} if verdict else {}

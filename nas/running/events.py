@@ -95,6 +95,8 @@ WAITS = {
     "data": "the data is read, and its baselines are worked out",
     "test": "the model is tested on the whole test split",
     "front": "the front is measured once more, now that nothing trains",
+    "drivers": "other drivers run what is left of the budget",
+    "closing": "another driver measures the front once more and cleans up",
 }
 """The things that a search may wait for, in words."""
 

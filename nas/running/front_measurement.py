@@ -14,8 +14,7 @@ from nas import pareto
 from nas.measure.latency import MeasuringStopped
 from nas.measurement import at_best_pace
 from nas.results import METRICS, State, StudyRecord, TrialResult
-from nas.running.coordinator import Observer
-from nas.running.events import Waiting, waiting
+from nas.running.events import Observer, Waiting, waiting
 from nas.running.measuring import LoneMeasurement
 from nas.study.checked import REMEASURED
 from nas.study.stored_study import StoredStudy
@@ -35,11 +34,14 @@ COUNTED = (
 """These metrics were counted before the training, and are not counted again: they would be the same."""
 
 Measurer = Callable[[TrialResult], LoneMeasurement]
+Keep = Callable[[int, Mapping[str, float]], None]
+"""It stores a later measurement of the trial of that number."""
 
 
 def measure_again(
     study: StoredStudy,
     measurer: Measurer,
+    keep: Keep,
     observer: Observer,
     should_stop: Callable[[], bool],
     clock: Callable[[], float] = time.time,
@@ -59,7 +61,7 @@ def measure_again(
                 continue
             kept = _is_better(metrics, trial)
             if kept:
-                study.remeasured(trial.number, metrics)
+                keep(trial.number, metrics)
             told = {"trial": trial.number, "metrics": dict(metrics), "kept": kept, "left": len(left) - i - 1}
             observer({"type": "remeasured", **told})
 

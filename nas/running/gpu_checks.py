@@ -157,6 +157,7 @@ def measuring(device: str) -> Figures:
 def two_trials(device: str) -> Figures:
     """Checks that a search with half a GPU for each trial runs two at once, and that all end well."""
     from nas.running import driver
+    from nas.running.launch import Launch
 
     now, most, ended = set[int](), 0, list[str]()
 
@@ -171,7 +172,7 @@ def two_trials(device: str) -> Figures:
 
     study = study_on("cpu" if device == "cpu" else "cuda")
     with tempfile.TemporaryDirectory(prefix="nas-doctor-", ignore_cleanup_errors=True) as folder:
-        launch = driver.Launch(executor="ray", cpus=2, gpus=1)
+        launch = Launch(executor="ray", cpus=2, gpus=1)
         outcome = driver.run(study, Path(folder) / "doctor", launch, observe)
     if ended.count("COMPLETE") < study.search.trials:
         raise CheckFailed(f"of {study.search.trials} trials ended {', '.join(ended) or 'none'}")

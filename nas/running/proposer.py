@@ -96,12 +96,15 @@ class Proposer:
         constraints: Sequence[Constraint] = (),
         describe: Describe | None = None,
         steps: int = 1,
+        ordinal: int = 0,
     ) -> None:
         """`steps` is the length of a full training.
 
-        `describe` computes what is known of an architecture without measuring it.
+        `describe` computes what is known of an architecture without measuring it. `ordinal` tells apart the draws of
+        drivers that search together; 0 draws what a single driver draws.
         """
         self.space, self.seed, self.objectives, self.steps = space, seed, objectives, steps
+        self._who = (f"driver {ordinal}",) if ordinal else ()
         self.learning_rates = list(learning_rates) if len(learning_rates) > 1 else []
         name = BEST if sampler == "auto" else sampler
         self._pareto: ParetoSampler | None = None
@@ -119,11 +122,11 @@ class Proposer:
             proposal = self._draw(partial(self._sampler, number, draw), draw)
             if proposal.key not in taken:
                 return proposal
-            self._mirror.tell(self._trial(proposal.mirror_id).number, state=TrialState.FAIL)
+            self.drop(proposal)
         left = [params for params, key in self._walk() if key not in taken]
         if not left:
             return None
-        last = self.fixed(random.Random(seed_of(self.seed, number, "left")).choice(left))
+        last = self.fixed(random.Random(seed_of(self.seed, number, "left", *self._who)).choice(left))
         return replace(last, redraws=MODEL_DRAWS + RANDOM_DRAWS)
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
@@ -135,8 +138,12 @@ class Proposer:
         """Records that the proposal has become the row of that number."""
         self._ids[number] = proposal.mirror_id
 
+    def drop(self, proposal: Proposal) -> None:
+        """Records that the proposal becomes no row, since the study has one with its key."""
+        self._mirror.tell(self._trial(proposal.mirror_id).number, state=TrialState.FAIL)
+
     def absorb(self, row: FrozenTrial) -> None:
-        """Takes in a row as it now stands in the database."""
+        """Takes in a row as it now stands in the database, once more where it is known."""
         state = row.state if row.state.is_finished() else TrialState.RUNNING
         rungs = rungs_of(row.user_attrs)
         known = self._known(row.user_attrs.get("metrics", {})) | self._at_rungs(rungs)
@@ -152,15 +159,18 @@ class Proposer:
             # Samplers take trials in the order in which they ended, which is not that of their numbers.
             copy.datetime_complete = row.datetime_complete
             self._ids[row.number] = self._mirror._storage.create_new_trial(self._mirror._study_id, copy)
-        elif state.is_finished():
+        elif not self._trial(self._ids[row.number]).state.is_finished():
             self._note(row.number, known)
-            self.finished(row.number, state, row.values, row.constraints)
+            if state.is_finished():
+                self.finished(row.number, state, row.values, row.constraints)
 
     def finished(
         self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> None:
-        """Takes in the result of a row."""
+        """Takes in the result of a row. The first one stays."""
         mirror_id = self._ids[number]
+        if self._trial(mirror_id).state.is_finished():
+            return
         for name, violation in violations.items():
             self._mirror._storage.set_trial_system_attr(mirror_id, f"constraints:{name}", violation)
         self._mirror._storage.set_trial_state_values(mirror_id, state, values)
@@ -206,10 +216,10 @@ class Proposer:
     def _sampler(self, number: int, draw: int) -> BaseSampler:
         """Makes the sampler for one draw. It keeps no earlier state, so a resumed study proposes the same."""
         if draw >= MODEL_DRAWS:
-            return STOCK["random"](seed_of(self.seed, number, draw))
+            return STOCK["random"](seed_of(self.seed, number, draw, *self._who))
         if self._pareto is None:
-            return self._stock(seed_of(self.seed, number, draw))
-        self._pareto.stream = f"{number}:{draw}"
+            return self._stock(seed_of(self.seed, number, draw, *self._who))
+        self._pareto.stream = ":".join(map(str, (number, draw, *self._who)))
         return self._pareto
 
     def _suggest(self, chooser: Any) -> Choice:

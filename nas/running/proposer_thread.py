@@ -50,7 +50,10 @@ class ProposerThread:
         self._raise_what_failed()
         if self._ahead is not None:
             proposal, self._ahead = self._ahead.result(), None
-        if proposal is None or proposal.key in taken:
+        if proposal is not None and proposal.key in taken:
+            self.drop(proposal)
+            proposal = None
+        if proposal is None:
             proposal = self._answer(self._propose, number, taken)
         self._wanted = (number + 1, taken | {proposal.key}) if proposal and another else None
         return proposal
@@ -62,6 +65,10 @@ class ProposerThread:
         """
         if self._pool and self._wanted and self._ahead is None:
             self._ahead, self._wanted = self._pool.submit(self._propose, *self._wanted), None
+
+    def drop(self, proposal: Proposal) -> None:
+        """Records that the proposal becomes no row."""
+        self._post(self._proposer.drop, proposal)
 
     def fixed(self, params: Mapping[str, Any]) -> Proposal:
         """Returns the proposal with exactly these parameters."""

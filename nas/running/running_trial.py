@@ -1,7 +1,7 @@
 """Keeps a running trial: its job, and what its row holds so far."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from nas.errors import UsageError
@@ -10,6 +10,7 @@ from nas.reasons import Verdict
 from nas.results import Constraint, Rung, rungs_of
 from nas.running.events import Job
 from nas.running.stopping_rule import TrialProgress
+from nas.study.job_answers import Lease
 
 
 @dataclass
@@ -20,6 +21,7 @@ class RunningTrial:
     """
 
     job: Job
+    lease: Lease
     metrics: dict[str, float] = field(default_factory=dict)
     rungs: list[Rung] = field(default_factory=list)
     crashes: int = 0
@@ -29,10 +31,11 @@ class RunningTrial:
     measured: bool = False
 
     @classmethod
-    def of_row(cls, number: int, attributes: Mapping[str, Any], seed: int, slot: int) -> Self:
-        """Makes the next attempt of a row with these attributes."""
+    def of_lease(cls, lease: Lease, seed: int, slot: int) -> Self:
+        """Makes the attempt of a trial that the lease is for."""
+        attributes = lease.attributes
         job = Job(
-            number=number,
+            number=lease.number or 0,
             attempt=attributes["attempt"],
             seed=seed,
             architecture=attributes.get("architecture", {}),
@@ -41,9 +44,11 @@ class RunningTrial:
             metrics=attributes.get("metrics", {}),
             slot=slot,
             rungs=rungs_of(attributes),
+            before=lease.before,
         )
         return cls(
             job,
+            lease,
             dict(job.metrics),
             list(rungs_of(attributes)),
             attributes.get("crashes", 0),
@@ -64,6 +69,15 @@ class RunningTrial:
         if new:
             self.rungs.append(rung)
         return new
+
+    def stored_rungs(self) -> list[dict[str, Any]]:
+        """Returns the rungs as the row stores them."""
+        return [asdict(rung) for rung in self.rungs]
+
+    def attributes(self) -> dict[str, Any]:
+        """Returns what the row stores of its metrics and rungs, where there are any."""
+        metrics = {"metrics": self.metrics} if self.measured else {}
+        return metrics | ({"rungs": self.stored_rungs()} if self.rungs else {})
 
     def violations(self, constraints: Sequence[Constraint]) -> dict[str, float]:
         """Returns the violation of each limit whose metric is known."""

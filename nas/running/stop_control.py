@@ -6,7 +6,8 @@
             --time)
     a third Ctrl-C kills the driver at once; its rows are put back by the next one
 
-NOW reaches trials in other processes as a file in the study's folder, which they look for before every step.
+NOW reaches the driver's trials in other processes as a file in the study's folder, which they look for before every
+step.
 """
 
 import os
@@ -34,13 +35,18 @@ class Level(IntEnum):
     NOW = 2
 
 
-def told_to_stop(folder: Path) -> bool:
-    """Tells whether trials of the study in this folder are to save and stop."""
-    return files.is_mark(folder / NOW_FILE)
+def told_to_stop(folder: Path, driver: str = "") -> bool:
+    """Tells whether trials of the study in this folder are to save and stop; with `driver`, those of that driver."""
+    return files.is_mark(folder / _mark(driver))
+
+
+def _mark(driver: str) -> str:
+    """Returns the name of the file that tells a driver's trials to stop; without a driver, those of all."""
+    return f"{NOW_FILE}.{driver}" if driver else NOW_FILE
 
 
 def request_stop(folder: Path, now: bool) -> None:
-    """Leaves a request in the folder. The study's driver finds it, on any machine that shares the folder."""
+    """Leaves a request in the folder. The study's drivers find it, on any machine that shares the folder."""
     files.leave_mark(folder / (NOW_FILE if now else FINISH_FILE))
 
 
@@ -54,7 +60,8 @@ class StopControl:
     """Keeps the stop state of one launch. `seconds` is the time budget. `on_change` is called with each new level.
 
     `hosted` means that the search runs within another program. There the first Ctrl-C asks for NOW, and the host
-    program handles a second one.
+    program handles a second one. `driver` is this driver's id, `requested` what others ask of it in the database, and
+    `alone` tells whether no other driver works on the study.
     """
 
     def __init__(
@@ -64,8 +71,12 @@ class StopControl:
         on_change: Callable[[Level], None] = lambda level: None,
         *,
         hosted: bool = False,
+        driver: str = "",
+        requested: Callable[[], Level] = lambda: Level.GO,
+        alone: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.folder, self.on_change, self.hosted = folder, on_change, hosted
+        self.folder, self.on_change, self.hosted, self.driver = folder, on_change, hosted, driver
+        self._requested, self._alone = requested, alone
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.signal: int | None = None
         """The signal that ended the search, if one did. The exit code is 128 + this number."""
@@ -74,8 +85,7 @@ class StopControl:
         self._asked: float | None = None
         self._handling = False
         self._level = Level.GO
-        for name in (NOW_FILE, FINISH_FILE):
-            files.drop_mark(folder / name)
+        self._drop_marks()
 
     def level(self) -> Level:
         """Returns the current level.
@@ -87,6 +97,7 @@ class StopControl:
             self.raise_to(Level.NOW)
         elif self._level < Level.FINISH and files.is_mark(self.folder / FINISH_FILE):
             self.raise_to(Level.FINISH)
+        self.raise_to(self._requested())
         return self._level
 
     def raise_to(self, level: Level) -> None:
@@ -94,7 +105,7 @@ class StopControl:
             self._level = level
             if level is Level.NOW:
                 with suppress(OSError):  # on a full disk, trials in other processes stop at their next rung instead
-                    request_stop(self.folder, now=True)
+                    files.leave_mark(self.folder / _mark(self.driver))
             self.on_change(level)
 
     @contextmanager
@@ -111,8 +122,7 @@ class StopControl:
             yield
         finally:
             self._give_back()
-            for name in (NOW_FILE, FINISH_FILE):
-                files.drop_mark(self.folder / name)
+            self._drop_marks()
 
     def install_handlers(self) -> None:
         """Installs the handlers, within `signals()` and again when Ray has started: Ray's own handler for SIGTERM
@@ -121,6 +131,12 @@ class StopControl:
         if self._handling:
             for number in own_signals():
                 signal.signal(number, self._handle)
+
+    def _drop_marks(self) -> None:
+        """Takes this driver's mark away, and the requests to all drivers where no other one is left to see them."""
+        shared = (NOW_FILE, FINISH_FILE) if self._alone() else ()
+        for name in (_mark(self.driver), *shared):
+            files.drop_mark(self.folder / name)
 
     def _give_back(self) -> None:
         """Restores the former handlers."""

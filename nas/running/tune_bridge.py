@@ -88,7 +88,7 @@ class Bridge:
         self._nodeless = 0.0
         job = self._guard(self.coordinator.next_job)
         if job is None:
-            return None if flying else FINISHED
+            return FINISHED if (self.error or self.coordinator.end) and not flying else None
         self.flights[trial_id] = Flight(job, node)
         return {"job": job, "node": node}
 

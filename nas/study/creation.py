@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sql
-
 from nas import files
 from nas.errors import Conflict
 from nas.results import Objective
+from nas.study import study_rows
 from nas.study.database import (
     DATABASE,
     ENVIRONMENT,
@@ -21,7 +20,6 @@ from nas.study.database import (
 )
 from nas.study.lock import LOCK
 from nas.study.store import Store
-from nas.study.study_jobs import OPTUNA
 from nas.study.transactions import Database
 
 SETTINGS = "study.toml"
@@ -70,7 +68,7 @@ def open_to_write(
     if "settings" not in store.attributes():
         store.close()
         raise Conflict("the study has no settings", code="half-created", where=str(folder / DATABASE))
-    if len(store.study.directions) == len(objectives):
+    if store.goals() == len(objectives):
         store.name_metrics(objectives)  # version 0.1 did not
     return store
 
@@ -78,12 +76,7 @@ def open_to_write(
 def _has_study(database: Database, name: str) -> bool:
     """Tells whether the database has a study of that name. Raises OutOfReach at once."""
     database.check()
-    wanted = sql.select(OPTUNA.c.study_id).where(OPTUNA.c.study_name == name)
-
-    def body(connection: sql.Connection) -> bool:
-        return sql.inspect(connection).has_table(OPTUNA.name) and connection.execute(wanted).first() is not None
-
-    return database.read(body)
+    return database.read(lambda c: study_rows.has_tables(c) and bool(study_rows.find(c, name)))
 
 
 def create(
@@ -99,19 +92,11 @@ def create(
     nothing that looks like a study. The caller holds the folder's lock, and `open_to_write` found no study.
     """
     if database is not None:
-        store = Store.create(database, name, objectives)
-        for key, value in attributes.items():
-            store.set_attribute(key, value)
-        return store
+        return Store.create(database, name, objectives, attributes)
     path = folder / DATABASE
     with files.beside(path) as temporary:
         try:
-            store = Store.create(file_url(temporary), name, objectives)
-            try:
-                for key, value in attributes.items():
-                    store.set_attribute(key, value)
-            finally:
-                store.close()
+            Store.create(file_url(temporary), name, objectives, attributes).close()
             if os.path.lexists(path):
                 _take_the_place(temporary, path)
             else:

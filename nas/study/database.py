@@ -65,10 +65,12 @@ def writing_storage(url: str) -> RDBStorage:
 
 
 def reading_storage(path: Path) -> RDBStorage:
-    """Opens the SQLite file with read-only connections. Raises Conflict when `nas` has not made it."""
-    refuse_foreign(path)
-    readers = {"creator": lambda: read_only(path), "poolclass": NullPool}
-    return of_newest_version(partial(RDBStorage, "sqlite://", engine_kwargs=readers, skip_table_creation=True))
+    """Opens the SQLite file with read-only connections."""
+    return RDBStorage(
+        "sqlite://",
+        engine_kwargs={"creator": lambda: read_only(path), "poolclass": NullPool},
+        skip_table_creation=True,
+    )
 
 
 def of_newest_version(opened: Callable[..., RDBStorage]) -> RDBStorage:
@@ -161,6 +163,9 @@ def _looked_into(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except (sqlite3.Error, OSError) as error:
         raise out_of_reach(error, path) from error
+    except UnicodeDecodeError as error:
+        text = "the study's database does not answer: it holds text that is none"
+        raise OutOfReach(text, where=os.fspath(path), help=DAMAGED) from error
 
 
 def _foreign(path: Path, detail: str) -> Conflict:

@@ -3,11 +3,17 @@
 PostgreSQL's `now()` stands still while a transaction waits for a lock; `clock_timestamp()` goes on.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from nas.intervals import steady_clock
+
+if TYPE_CHECKING:
+    from nas.study.transactions import Database
 
 
 class Moment(FunctionElement[float]):
@@ -43,3 +49,8 @@ def _now_on_postgresql(element: UtcNow, compiler: Any, **_: Any) -> str:
 def _now_on_sqlite(element: UtcNow, compiler: Any, **_: Any) -> str:
     # SQLAlchemy reads six digits after the point, and SQLite gives three.
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+def database_clock(database: "Database") -> Callable[[], float]:
+    """Returns a clock of Unix seconds that was set once, by the database's time. Raises OutOfReach."""
+    return steady_clock(database.read(lambda connection: connection.execute(sql.select(Moment())).scalar_one()))

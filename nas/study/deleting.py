@@ -56,7 +56,7 @@ def _delete_here(study: StoredStudy, whole: bool) -> list[Path]:
         return [] if study.missing_files else _delete_files(study.folder, whole)
     creation.refuse_foreign(study.folder)
     study.store.close()
-    with driver_lock(study.folder):
+    with driver_lock(study.folder, alone=True):
         return _delete_files(study.folder, whole)
 
 

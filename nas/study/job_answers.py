@@ -71,6 +71,8 @@ class Lease:
     step: int
     origin: Origin
     attributes: Mapping[str, Any]
+    before: str = ""
+    """The machine that ran the attempt before this one, where there was one."""
 
     def __str__(self) -> str:
         name = f"trial {self.number}" if self.kind is Kind.TRIAL else f"{self.kind} of trial {self.parent}"

@@ -5,13 +5,15 @@ snapshot, so a driver that asks for what came after the newest number it knows n
 again that it has seen before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
 from optuna.trial import FrozenTrial
 
-from nas.study import checked
+from nas.study import checked, study_rows
 from nas.study.job_tables import JOBS, STUDIES, Kind, Phase
 from nas.study.study_jobs import StudyJobs
 
@@ -40,7 +42,8 @@ class Job:
 class Changes:
     """Holds everything that changed after a version, and the version to ask for next.
 
-    `rows` are the whole trials among the changed `jobs`, as they now stand, by id.
+    `rows` are the whole trials among the changed `jobs`, as they now stand, in the order in which they ended, those
+    that have not ended last. `later` holds the later measurements of trials, by number.
     """
 
     version: int
@@ -48,6 +51,7 @@ class Changes:
     trained: int
     jobs: tuple[Job, ...]
     rows: tuple[FrozenTrial, ...]
+    later: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 OF_JOB = [J[name] for name in Job.__dataclass_fields__]
@@ -72,8 +76,11 @@ def changes(jobs: StudyJobs, since: int = 0, *, besides: str | None = None) -> C
         if study.version <= since:
             return Changes(since, study.budget, study.trained, (), ())
         found = tuple(map(_job, connection.execute(sql.select(*OF_JOB).where(after).order_by(J.version, J.job_id))))
-        rows = jobs.rows.read_in(connection, which) if found else []
-        return Changes(study.version, study.budget, study.trained, found, tuple(map(checked.row, rows)))
+        rows = map(checked.row, jobs.rows.read_where(connection, which)) if found else ()
+        ended = tuple(sorted(rows, key=lambda row: (row.datetime_complete or datetime.max, row.number)))
+        later = study_rows.attributes(connection, jobs.study_id, prefix=checked.REMEASURED) if ended else {}
+        told = checked.remeasured(checked.study(later))
+        return Changes(study.version, study.budget, study.trained, found, ended, told)
 
     return jobs.database.read(body)
 

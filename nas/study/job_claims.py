@@ -171,7 +171,7 @@ class JobClaims:
         if row.trial_id is not None and origin is Origin.WAITING:
             self.jobs.trials.set_state(connection, row.trial_id, TrialState.RUNNING)
         self.jobs.change(connection, {job_id: {**change, **self._owner(request.nonce), "attempt": attempt}})
-        return _lease(row, attempt, origin, {**before, **anew})
+        return _lease(row, attempt, origin, {**before, **anew}, str(before.get("owner", "")).rpartition(":")[0])
 
     def _begin(self, connection: sql.Connection, job: NewJob, number: int, request: Request, moment: float) -> Lease:
         """Adds the proposed trial, which is running from its first moment."""
@@ -233,7 +233,7 @@ class JobClaims:
         return {"attempt": attempt, "attempts": [*earlier, [moment, None]], "owner": self.driver.label}
 
 
-def _lease(row: Any, attempt: int, origin: Origin, attributes: Mapping[str, Any]) -> Lease:
+def _lease(row: Any, attempt: int, origin: Origin, attributes: Mapping[str, Any], before: str = "") -> Lease:
     """Returns the lease on a job. Raises Conflict where the stored kind is none."""
     kind = checked.call(lambda: Kind(row.kind), f"job {row.job_id}")
     return Lease(
@@ -248,4 +248,5 @@ def _lease(row: Any, attempt: int, origin: Origin, attributes: Mapping[str, Any]
         step=row.step,
         origin=origin,
         attributes=attributes,
+        before=before,
     )

@@ -18,11 +18,15 @@ NAME, LONG_NAME = sql.String(64), sql.String(255)
 
 
 class Kind(StrEnum):
-    """Names what a job does: a trial, its repetition with another seed, or the making of a compressed form of it."""
+    """Names what a job does: a trial, its repetition with another seed, or the making of a compressed form of it.
+
+    `CLOSING` is what one driver does for all of them once a search has ended: see `nas.study.closing_job`.
+    """
 
     TRIAL = "trial"
     CONFIRMATION = "confirmation"
     FORM = "form"
+    CLOSING = "closing"
 
 
 class Phase(StrEnum):

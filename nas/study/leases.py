@@ -19,13 +19,15 @@ from uuid import uuid4
 import sqlalchemy as sql
 from optuna.trial import TrialState
 
+from nas.study import checked, study_rows
 from nas.study.database_time import Moment
-from nas.study.drivers import GRACE_SECONDS, Driver
+from nas.study.drivers import GRACE_SECONDS, Driver, Drivers, dead
 from nas.study.job_answers import Acquired, Lease, Lost, NewJob
 from nas.study.job_claims import JobClaims, Request
+from nas.study.job_preparation import prepare
 from nas.study.job_tables import DRIVERS, FINISHED, JOBS, STUDIES, Kind, Phase
 from nas.study.study_jobs import StudyJobs
-from nas.study.trial_rows import set_of_study
+from nas.study.transactions import Database
 
 TRIALS = (Kind.TRIAL,)
 BUDGET = "budget"
@@ -50,7 +52,7 @@ class Leases:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`grace` is the age in seconds at which a heartbeat says that a driver is dead; `clock`: see JobClaims."""
-        self.jobs, self.driver, self.late_writes = jobs, driver, 0
+        self.jobs, self.driver, self.grace, self.late_writes = jobs, driver, grace, 0
         self._claims = JobClaims(jobs, driver, grace, clock)
 
     def acquire(
@@ -140,21 +142,53 @@ class Leases:
 
         self.jobs.database.write(body)
 
-    def raise_budget(self, budget: int) -> int:
-        """Raises the budget for every driver of the study; a smaller one changes nothing. Returns what holds now."""
+    def set_budget(self, budget: int) -> int:
+        """Raises the budget for every driver of the study, or lowers it while no other driver lives.
+
+        Returns what holds now: beside other drivers, a smaller one changes nothing.
+        """
 
         def body(connection: sql.Connection) -> int:
             self.jobs.lock(connection)
             row = STUDIES.c.study_id == self.jobs.study_id
-            known: int | None = connection.execute(sql.select(STUDIES.c.budget).where(row)).scalar()
+            known = connection.execute(sql.select(STUDIES.c.budget, self._others().label("others")).where(row)).first()
             if known is None:
                 self.jobs.deleted()
-            if budget > known:
-                connection.execute(STUDIES.update().where(row).values(budget=budget))
-                set_of_study(connection, self.jobs.study_id, BUDGET, budget)
-            return max(budget, known)
+            if budget < known.budget and known.others:
+                return int(known.budget)
+            connection.execute(STUDIES.update().where(row).values(budget=budget))
+            study_rows.set_attribute(connection, self.jobs.study_id, BUDGET, budget)
+            return budget
 
         return self.jobs.database.write(body)
+
+    def attributes(self, connection: sql.Connection, job_id: int) -> dict[str, Any]:
+        """Returns the attributes of a job that is no trial, in a transaction of the caller."""
+        return self._claims.attributes(connection, job_id, None)
+
+    def others(self) -> int:
+        """Returns how many other drivers of the study live."""
+        wanted = sql.select(self._others())
+        return int(self.jobs.database.read(lambda connection: connection.execute(wanted).scalar_one()))
+
+    def remeasured(self, lease: Lease, number: int, metrics: Mapping[str, float]) -> None:
+        """Stores a later measurement of a finished trial, for the driver that holds the lease on the closing job.
+
+        Raises Lost where another driver has it by now.
+        """
+
+        def body(connection: sql.Connection) -> None:
+            self._owns(connection, lease)
+            found = self.jobs.held(connection, J.number == number)
+            study_rows.set_attribute(connection, self.jobs.study_id, f"{checked.REMEASURED}{number}", dict(metrics))
+            self.jobs.change(connection, {row.job_id: {"driver": self.driver.id} for row in found})
+
+        self._write(lease, body)
+
+    def _others(self) -> sql.ScalarSelect[Any]:
+        alive = sql.and_(DRIVERS.c.driver != self.driver.id, sql.not_(dead(self.grace)))
+        ours = DRIVERS.c.study_id == self.jobs.study_id
+        return sql.select(sql.func.count()).where(ours, alive).scalar_subquery()
 
     def _while_running(self, lease: Lease, attributes: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         def body(connection: sql.Connection) -> None:
@@ -201,3 +235,21 @@ class Leases:
             self.late_writes += 1
             log.warning("%s", lost)
             raise
+
+
+def join(
+    database: Database,
+    name: str,
+    budget: int,
+    *,
+    hardware: str = "",
+    grace: float = GRACE_SECONDS,
+    clock: Callable[[], float] | None = None,
+) -> Leases:
+    """Makes this process a driver of the study of that name, and prepares the study for several of them.
+
+    `budget` holds where the study has none yet; see `Leases.set_budget`. Raises Conflict where there is no such study.
+    """
+    jobs = StudyJobs.of_name(database, name)
+    prepare(jobs, budget)
+    return Leases(jobs, Drivers(jobs, grace).register(hardware), grace, clock)

@@ -1,7 +1,9 @@
-"""Locks a study's folder: only one driver at a time. Reading commands create nothing and disturb no process.
+"""Locks a study's folder: it tells who works there. Reading commands create nothing and disturb no process.
 
-The lock is flock(2) on `driver.lock`. The driver holds it alone, and a reader takes it shared for a moment. The kernel
-frees the lock of a process that dies. The file's content is never touched.
+The lock is flock(2) on `driver.lock`. Drivers share it, since leases in the database keep them apart
+(nas.study.leases). Drivers of versions before that held it alone: they and ours exclude each other. A reader asks for
+it alone for a moment, to see whether anybody has it. The kernel frees the lock of a process that dies. The file's
+content is never touched.
 """
 
 import fcntl
@@ -22,12 +24,16 @@ LOOKING_SECONDS = 0.5
 millisecond.
 """
 
+OTHER_READERS_SECONDS = 0.01
+"""The seconds for which a reader retries, since another one may be looking."""
+
 
 @contextmanager
-def driver_lock(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock.
+def driver_lock(folder: Path, *, alone: bool = False) -> Iterator[None]:
+    """Holds the folder's lock, beside other drivers of the study, or `alone`.
 
-    Raises Conflict when another driver runs, and OutOfReach when the folder cannot hold a study.
+    Raises Conflict when a driver of an earlier version runs (alone: any driver), and OutOfReach when the folder cannot
+    hold a study.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,10 +47,11 @@ def driver_lock(folder: Path) -> Iterator[None]:
             f"cannot be written: {error.strerror}", code="disk", where=os.fspath(folder), help=help
         ) from error
     try:
-        if not _taken(descriptor):
+        if not _taken(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
             name = folder.name
-            help = f"nas status {name}   shows it\nnas stop {name}   ends it"
-            raise Conflict(f"study '{name}' is being searched by another driver", code="locked", help=help)
+            by = "" if alone else " by a driver of an earlier version, which shares it with no other"
+            text = f"study '{name}' is being searched{by}"
+            raise Conflict(text, code="locked", help=f"nas status {name}   shows it\nnas stop {name}   ends it")
         yield
     finally:
         os.close(descriptor)
@@ -57,14 +64,22 @@ def is_running(folder: Path) -> bool:
     except OSError:  # no driver has been there, or none that this user may know of
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _taken(descriptor, fcntl.LOCK_EX, OTHER_READERS_SECONDS)
     except OSError:  # a file system without locks, which no driver accepts
         return False
     finally:
         os.close(descriptor)
-    return False
+
+
+@contextmanager
+def creation_lock(folder: Path) -> Iterator[None]:
+    """Holds the folder while a study is opened or made in it: of drivers that start at once, the second one waits."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def refuse_broken_locks(folder: Path) -> None:
@@ -93,7 +108,7 @@ def _fault(first: int, second: int) -> str:
     """Says what is wrong with the locks of a file that is open twice; empty when nothing is."""
     try:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _taken(second, seconds=0):
+        if _taken(second, fcntl.LOCK_EX, seconds=0):
             return "flock: two holders at once"
         fcntl.flock(first, fcntl.LOCK_UN)
     except OSError as error:
@@ -120,15 +135,15 @@ def _byte_lock_fault(first: int, second: int) -> str:
     return "fcntl: two holders at once"
 
 
-def _taken(descriptor: int, seconds: float = LOOKING_SECONDS) -> bool:
-    """Tells whether this process now has the lock alone."""
+def _taken(descriptor: int, kind: int, seconds: float = LOOKING_SECONDS) -> bool:
+    """Tells whether this process now has the lock, shared (LOCK_SH) or alone (LOCK_EX)."""
     last = time.monotonic() + seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= last:
                 return False
-            time.sleep(0.02)  # for somebody who looks on to be gone
+            time.sleep(0.005)  # for somebody who looks on to be gone
         else:
             return True

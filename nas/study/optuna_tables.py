@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import sqlalchemy as sql
@@ -39,10 +38,24 @@ _reflected: dict[tuple[str, str], Mapping[str, sql.Table]] = {}
 INFINITE: Mapping[str | None, Any] = {"INF_POS": math.inf, "INF_NEG": -math.inf}
 
 
-def schema_of(engine: sql.Engine) -> str:
+def schema_of(connection: sql.Connection) -> str:
     """Returns the version of Optuna's tables. Raises what SQLAlchemy raises."""
-    with engine.connect() as connection:
-        return str(connection.execute(sql.text("SELECT version_num FROM alembic_version")).scalar())
+    return str(connection.execute(sql.text("SELECT version_num FROM alembic_version")).scalar())
+
+
+def tables_of(connection: sql.Connection) -> Mapping[str, sql.Table] | None:
+    """Reads the tables as they are in the database, so that its own types are used; None where nas does not know them.
+
+    Tables of one version are alike in all databases of a kind, so a process reads them once.
+    """
+    kind, version = of = (connection.dialect.name, schema_of(connection))
+    if version not in KNOWN_SCHEMAS:
+        return None
+    if of not in _reflected:
+        known = sql.MetaData()
+        known.reflect(connection, only=["studies", "trials", *PARTS])
+        _reflected[kind, version] = known.tables
+    return _reflected[of]
 
 
 @dataclass(frozen=True)
@@ -63,23 +76,24 @@ class StoredOutcome:
 
 
 class StoredRows:
-    """Reads and writes the rows of one study. Raises what SQLAlchemy raises, and ValueError for damaged rows."""
+    """Reads and writes the rows of one study, in transactions of the caller.
 
-    def __init__(self, engine: sql.Engine, study_id: int) -> None:
-        self.engine, self.study_id = engine, study_id
+    Raises what SQLAlchemy raises, and ValueError for damaged rows.
+    """
+
+    def __init__(self, tables: Mapping[str, sql.Table], study_id: int) -> None:
+        """`tables` are those that `tables_of` returns."""
+        self.tables, self.study_id = tables, study_id
         self._distributions: dict[str, BaseDistribution] = {}
 
-    def read(self, ids: Collection[int], after: float = math.inf) -> list[FrozenTrial]:
+    def read(self, connection: sql.Connection, ids: Collection[int], after: float = math.inf) -> list[FrozenTrial]:
         """Reads the rows with one of these trial ids, or with one greater than `after`, by id."""
         trials = self.tables["trials"]
         which = [trials.c.trial_id.in_(sorted(ids))] + ([trials.c.trial_id > after] if after < math.inf else [])
-        with self.engine.connect() as connection:
-            return self.read_in(connection, sql.or_(*which))
+        return self.read_where(connection, sql.or_(*which))
 
-    def read_in(self, connection: sql.Connection, which: sql.ColumnElement[bool]) -> list[FrozenTrial]:
-        """Reads the rows of the study for which that holds of the table of trials, by id, in the caller's
-        transaction.
-        """
+    def read_where(self, connection: sql.Connection, which: sql.ColumnElement[bool]) -> list[FrozenTrial]:
+        """Reads the rows of the study for which that holds of the table of trials, by id."""
         trials = self.tables["trials"]
         wanted = sql.and_(trials.c.study_id == self.study_id, which)
         head = sql.select(*(trials.c[name] for name in HEAD)).where(wanted).order_by(trials.c.trial_id)
@@ -87,27 +101,21 @@ class StoredRows:
         parts = [self._parts(connection, name, wanted) for name in PARTS] if heads else []
         return [self._checked(head, *(part.get(head[0], ()) for part in parts)) for head in heads]
 
-    def outcomes(self) -> list[StoredOutcome]:
+    def outcomes(self, connection: sql.Connection) -> list[StoredOutcome]:
         """Reads how each trial ended, by number: a few columns, in a tenth of the time that whole rows take."""
         trials, user, system = (self.tables[name] for name in ("trials", USER, SYSTEM))
         ours = trials.c.study_id == self.study_id
         head = sql.select(trials.c.trial_id, trials.c.number, trials.c.state).where(ours).order_by(trials.c.number)
-        with self.engine.connect() as connection:
-            heads = connection.execute(head).all()
-            values = self._parts(connection, "trial_values", ours)
-            rungs = self._parts(connection, USER, sql.and_(ours, user.c.key == "rungs"))
-            limits = self._parts(connection, SYSTEM, sql.and_(ours, system.c.key.startswith(LIMIT)))
+        heads = connection.execute(head).all()
+        values = self._parts(connection, "trial_values", ours)
+        rungs = self._parts(connection, USER, sql.and_(ours, user.c.key == "rungs"))
+        limits = self._parts(connection, SYSTEM, sql.and_(ours, system.c.key.startswith(LIMIT)))
         return [
             _outcome(*head, values.get(head[0], ()), rungs.get(head[0], ()), limits.get(head[0], ())) for head in heads
         ]
 
-    def write(self, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
-        """Writes new rows in one transaction, whatever their state. Returns the trial ids and numbers that they get."""
-        with self.engine.begin() as connection:
-            return self.write_in(connection, rows)
-
-    def write_in(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
-        """Writes new rows in the caller's transaction. Returns the trial ids and numbers that they get."""
+    def write(self, connection: sql.Connection, rows: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
+        """Writes new rows, whatever their state. Returns the trial ids and numbers that they get."""
         if not rows:
             return []
         studies = self.tables["studies"]
@@ -133,19 +141,6 @@ class StoredRows:
         change = trials.update().where(trials.c.trial_id == sql.bindparam("of")).values(number=sql.bindparam("given"))
         connection.execute(change, [{"of": i, "given": number} for i, number in numbered])
         return numbered
-
-    @cached_property
-    def tables(self) -> Mapping[str, sql.Table]:
-        """Reads the tables as they are in the database, so that its own types are used.
-
-        Tables of one version are alike in all databases of a kind, so a process reads them once.
-        """
-        of = (self.engine.dialect.name, schema_of(self.engine))
-        if of not in _reflected:
-            known = sql.MetaData()
-            known.reflect(self.engine, only=["studies", "trials", *PARTS])
-            _reflected[of] = known.tables
-        return _reflected[of]
 
     def _parts(
         self, connection: sql.Connection, name: str, wanted: sql.ColumnElement[bool]

@@ -4,22 +4,18 @@ Sessions are read-only, so a user who may only read the tables can use every rea
 """
 
 import re
-import weakref
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sql
-from optuna.storages import RDBStorage
 
 from nas.errors import Conflict, UsageError, nearest
 from nas.printable import on_one_line
 from nas.study import checked
-from nas.study.database import FOREIGN_STUDY, MARK, of_newest_version
-from nas.study.database_place import DRIVER, DatabasePlace, require_psycopg
-from nas.study.store import Store, of_this_version
-from nas.study.transactions import HANG_SECONDS, Database
-from nas.study.watchdog import guard
+from nas.study.database import FOREIGN_STUDY, MARK
+from nas.study.database_place import DatabasePlace
+from nas.study.store import Store
+from nas.study.transactions import Database
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """The names that a study file may give; others may lead out of `runs/`."""
@@ -78,7 +74,7 @@ def check_readable(place: DatabasePlace, name: str) -> None:
 def opened(place: DatabasePlace, name: str) -> Store:
     """Opens the study of that name for reading. Raises as `check_readable`, and Conflict for another version."""
     check_readable(place, name)
-    return Store(of_this_version(partial(reading_storage, place)), name)
+    return Store(Database(place, patience=PATIENCE_SECONDS, read_only=True), name)
 
 
 def refuse_name(name: str, place: DatabasePlace) -> None:
@@ -86,29 +82,6 @@ def refuse_name(name: str, place: DatabasePlace) -> None:
     if not NAME.fullmatch(name):
         text = f"a study of this database has a name that nas gives to none: '{on_one_line(name)[: checked.SHOWN]}'"
         raise Conflict(text, code="damaged", where=str(place), help="a name is letters, digits, '_', '-' and '.'")
-
-
-def reading_storage(place: DatabasePlace) -> RDBStorage:
-    """Opens Optuna's storage with read-only sessions. The caller has made sure that the tables exist."""
-    require_psycopg()
-    made: list[weakref.ref[Any]] = []
-
-    def connect() -> Any:
-        connection = place.connect(read_only=True)
-        made.append(weakref.ref(connection))
-        return connection
-
-    options = {"creator": connect, "hide_parameters": True}
-    opened = partial(RDBStorage, f"{DRIVER}://", engine_kwargs=options, skip_table_creation=True)
-    try:
-        storage = of_newest_version(opened)
-    except BaseException:
-        for connection in filter(None, (each() for each in made)):
-            connection.close()
-        raise
-    guard(storage.engine, HANG_SECONDS)
-    weakref.finalize(storage, storage.engine.dispose)  # commands and notebooks let their studies go unclosed
-    return storage
 
 
 def _reader(place: DatabasePlace) -> Database:

@@ -1,38 +1,30 @@
-"""Stores one study's rows in an Optuna storage. It is the only code that writes them, and holds the only truth about
-the study.
+"""Reads one study's rows and attributes out of Optuna's tables, and writes its attributes: the only truth about it.
 
-A trial is one row, whatever happens to its driver. RUNNING becomes WAITING when its owner is dead or releases it, and
-the row is claimed again under the same number. Finished rows never change: later results (`remeasured:NUMBER`,
-`confirmed:NUMBER:SEED`) are attributes of the study.
+A trial is one row, whatever happens to its driver. Drivers change rows under leases (nas.study.leases). Finished rows
+never change: later results (`remeasured:NUMBER`, `confirmed:NUMBER:SEED`) are attributes of the study.
 """
 
-import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy
-from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, RDBStorage
+import sqlalchemy as sql
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas import intervals
 from nas.errors import Conflict
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
-from nas.study import checked, database
+from nas.study import checked, database, study_rows
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
 from nas.study.later_measurement import violations
-from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredOutcome, StoredRows, schema_of
-from nas.study.row_writes import DirectWrites, OptunaWrites, RowWrites
+from nas.study.optuna_tables import StoredOutcome, StoredRows, schema_of, tables_of
 from nas.study.transactions import Database
-from nas.study.trial_rows import template
 
 __all__ = ["Store", "directions", "quietly", "sqlite_url", "to_result"]
 
@@ -43,7 +35,10 @@ METRIC_NAMES = "study:metric_names"
 """The attribute in which Optuna's Study.set_metric_names keeps the names. That call is experimental and warns; a test
 reads the names through Optuna.
 """
-ATTEMPTS, FIRST_PAUSE_SECONDS = 4, 0.1
+READING_SECONDS = 1.5
+"""A read is repeated for so long when the database does not answer."""
+TURN = sql.text("SELECT pg_advisory_xact_lock(7235427)")
+"""Waits until no other driver makes tables in this database; the number is that of no one else."""
 
 
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
@@ -63,47 +58,53 @@ def quietly() -> Iterator[None]:
 
 
 class Store:
-    """Stores the rows of one study, addressed by trial number.
+    """Reads the rows of one study, addressed by trial number, and its attributes, which it writes too.
 
     Raises OutOfReach when the database does not answer after retries, and Conflict where a row is damaged.
     """
 
-    def __init__(self, storage: BaseStorage, name: str | None = None) -> None:
+    def __init__(self, database: Database, name: str | None = None) -> None:
         """Opens the study of that name, or the only one. Raises Conflict when there is none."""
-        self._storage = storage
-        try:
-            with quietly():
-                self.study = optuna.load_study(storage=storage, study_name=name)
-            self._study_id = storage.get_study_id_from_name(self.study.study_name)
-        except (json.JSONDecodeError, RecursionError, TypeError, AssertionError) as error:
-            checked.damaged("study", "attributes", str(error), "JSON, as Optuna writes it")
-        except (KeyError, ValueError):
+        self.database = database
+        found = self._read(partial(study_rows.find, name=name))
+        if not found:
             text = f"no study '{name}' in this database" if name else "this database holds no study"
             help = "nas list   shows the studies" if name else UNMADE
-            raise Conflict(text, code="no-such-study", help=help) from None
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise database.out_of_reach(error) from error
+            raise Conflict(text, code="no-such-study", help=help)
+        self.study_id, self.name = found[0]
+        tables = self._read(tables_of)
+        self._stored = None if tables is None else StoredRows(tables, self.study_id)
+        if self._stored is None:
+            self._optuna  # noqa: B018  fails here where Optuna cannot read the tables either
+            text = "the database has Optuna's tables of version %s, which nas does not know: slower reads"
+            log.warning(text, self._read(schema_of))
         self._ids: dict[int, int] = {}
-        self._stored = _tables(storage, self._study_id)
-        self._writes: RowWrites = OptunaWrites(storage) if self._stored is None else DirectWrites(self._stored)
         self._known: dict[int, FrozenTrial] = {}
         self._unfinished, self._newest = set[int](), -1
 
     @classmethod
-    def create(cls, place: str | Database, name: str, objectives: Sequence[Objective]) -> "Store":
-        """Creates a study in a database or at its address. Raises Conflict when one of that name exists."""
+    def create(
+        cls,
+        place: str | Database,
+        name: str,
+        objectives: Sequence[Objective],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> "Store":
+        """Creates a study with these attributes, as a whole or not at all, in a database or at its address.
+
+        Raises Conflict when one of that name exists.
+        """
+        made = _database(place)
         try:
-            storage = _database(place).optuna_storage()
-            with quietly():
-                study_id = storage.create_new_study(directions(objectives), name)
-            storage.set_study_system_attr(study_id, MARK, FORMAT)
-        except optuna.exceptions.DuplicatedStudyError:
-            raise Conflict(f"study '{name}' exists", code="study-exists", help=f"nas resume {name}") from None
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise database.out_of_reach(error) from error
-        store = cls(storage, name)
-        store.name_metrics(objectives)
-        return store
+            _make_tables(made)
+            system = {MARK: FORMAT, METRIC_NAMES: [objective.metric for objective in objectives]}
+            goals = directions(objectives)
+            if not made.write(lambda c: study_rows.insert(c, name, goals, attributes or {}, system)):
+                raise Conflict(f"study '{name}' exists", code="study-exists", help=f"nas resume {name}")
+            return cls(made, name)
+        except BaseException:
+            made.close()
+            raise
 
     @classmethod
     def open(cls, place: str | Database, name: str | None = None) -> "Store":
@@ -111,7 +112,7 @@ class Store:
 
         The caller has made sure that `nas` made the database.
         """
-        return cls(of_this_version(_database(place).optuna_storage), name)
+        return cls(_database(place), name)
 
     @classmethod
     def read(cls, path: Path) -> "Store":
@@ -119,21 +120,28 @@ class Store:
 
         Raises Conflict when the file is not ours or has another version, and OutOfReach when it cannot be read.
         """
-        return cls(of_this_version(partial(database.reading_storage, path)))
+        database.refuse_foreign(path)
+        return cls(Database(path, patience=READING_SECONDS))
 
     def name_metrics(self, objectives: Sequence[Objective]) -> None:
         """Tells Optuna's tools the names of the objectives, unless they are stored already."""
         names = [objective.metric for objective in objectives]
-        known = self._try(lambda: self._storage.get_study_system_attrs(self._study_id)).get(METRIC_NAMES)
+        known = self._read(lambda c: study_rows.attributes(c, self.study_id, study_rows.SYSTEM)).get(METRIC_NAMES)
         if known != names:
-            self._try(lambda: self._storage.set_study_system_attr(self._study_id, METRIC_NAMES, names))
+            self.database.write(
+                lambda c: study_rows.set_attribute(c, self.study_id, METRIC_NAMES, names, study_rows.SYSTEM)
+            )
+
+    def goals(self) -> int:
+        """Returns how many objectives the study has."""
+        return self._read(lambda c: study_rows.goals_of(c, self.study_id))
 
     def rows(self) -> list[FrozenTrial]:
         """Returns all rows by number. It reads those that are new since the last call, or were not finished then."""
         if self._stored is None:
-            self._keep(self._read(lambda: self.study.get_trials(deepcopy=False)))
+            self._keep(checked.call(lambda: self._optuna.get_all_trials(self.study_id, deepcopy=False), "the database"))
         else:
-            self._keep(self._read(partial(self._stored.read, self._unfinished, self._newest)))
+            self._keep(self._read(partial(self._stored.read, ids=self._unfinished, after=self._newest)))
         self._newest = max(self._ids.values(), default=-1)
         return [self._known[number] for number in sorted(self._known)]
 
@@ -146,79 +154,50 @@ class Store:
     def row(self, number: int) -> FrozenTrial:
         """Returns one row as it is now, out of those that were read, counted or written here."""
         if self._stored is None:
-            return checked.row(self._read(lambda: self._storage.get_trial(self._ids[number])))
+            return checked.row(self._optuna.get_trial(self._ids[number]))
         if number not in self._known or not self._known[number].state.is_finished():
-            self._keep(self._read(partial(self._stored.read, [self._ids[number]])))
+            self._keep(self._read(partial(self._stored.read, ids=[self._ids[number]])))
         return self._known[number]
 
-    def add(
-        self,
-        state: TrialState,
-        params: Mapping[str, Any],
-        distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[str, Any],
-        system: Mapping[str, Any],
-    ) -> int:
-        """Writes a whole new row, RUNNING or WAITING, in one transaction. Returns its number."""
-        row = template(state, params, distributions, attributes, system)
-        if state is TrialState.RUNNING:
-            row.datetime_start = datetime.now()
-        return self.add_rows([row])[0]
-
     def add_rows(self, rows: Sequence[FrozenTrial]) -> list[int]:
-        """Writes whole new rows, finished ones too, in one transaction where the storage has such.
+        """Writes whole new rows, whatever their state, in one transaction. Returns their numbers.
 
-        Returns their numbers.
+        Trials of other programs come so; those of a search come by nas.study.leases.
         """
         if self._stored is None:
-            ids = [self._try(partial(self._storage.create_new_trial, self._study_id, row)) for row in rows]
-            numbered = [(i, self._try(partial(self._storage.get_trial_number_from_id, i))) for i in ids]
-        else:
-            numbered = self._try(partial(self._stored.write, rows))
+            raise Conflict("the database has Optuna's tables of a version that nas cannot write", code="other-version")
+        stored = self._stored
+        numbered = self.database.write(lambda connection: stored.write(connection, rows))
         self._ids.update({number: trial_id for trial_id, number in numbered})
         return [number for _, number in numbered]
-
-    def claim(self, number: int) -> bool:
-        """Turns WAITING into RUNNING; False when another driver was first."""
-        return self._try(partial(self._writes.claim, self._ids[number]))
-
-    def release(self, number: int) -> None:
-        """Turns RUNNING into WAITING, so that the row can be claimed again.
-
-        The caller holds the study's lock, or owns the row.
-        """
-        self._try(partial(self._writes.release, self._ids[number]))
-
-    def note(self, number: int, key: str, value: Any) -> None:
-        """Sets an attribute of an unfinished row."""
-        self._try(partial(self._writes.note, self._ids[number], key, value))
-
-    def tell(
-        self, number: int, state: TrialState, values: Sequence[float] | None, violations: Mapping[str, float]
-    ) -> None:
-        """Finishes a row with its constraints (<= 0 is feasible). A row that is finished already stays as it is."""
-        try:
-            self._try(partial(self._writes.finish, self._ids[number], state, values, violations))
-        except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("trial %d was finished already; its first result stays", number)
 
     @property
     def tables(self) -> StoredRows | None:
         """Returns the tables, for questions of others; None where nas does not know their version."""
         return self._stored
 
+    def ask(self, question: Callable[[sql.Connection], T]) -> T:
+        """Answers a question of others, in one snapshot."""
+        return self._read(question)
+
     def attributes(self) -> dict[str, Any]:
         """Returns the study's own attributes, checked."""
-        return checked.study(self._read(lambda: dict(self.study.user_attrs)))
+        return checked.study(self._read(lambda c: study_rows.attributes(c, self.study_id)))
 
     def set_attribute(self, key: str, value: Any) -> None:
-        self._try(lambda: self.study.set_user_attr(key, value))
+        self.database.write(lambda connection: study_rows.set_attribute(connection, self.study_id, key, value))
 
     def close(self) -> None:
         """Closes every connection, so that SQLite joins its journal to the file."""
-        self._storage.remove_session()
-        if isinstance(self._storage, RDBStorage):
-            self._storage.engine.dispose()
+        if "_optuna" in vars(self):
+            self._optuna.remove_session()
+            self._optuna.engine.dispose()
+        self.database.close()
+
+    @cached_property
+    def _optuna(self) -> RDBStorage:
+        """Returns Optuna's own storage, which reads tables that nas does not know."""
+        return of_this_version(self.database.optuna_storage)
 
     def _keep(self, rows: Iterable[FrozenTrial]) -> None:
         for row in map(checked.row, rows):
@@ -226,22 +205,9 @@ class Store:
             change = self._unfinished.discard if row.state.is_finished() else self._unfinished.add
             change(row._trial_id)
 
-    def _read(self, call: Callable[[], T]) -> T:
-        """Reads as `_try` does. Raises Conflict where a value has a kind that Optuna never writes."""
-        return checked.call(partial(self._try, call), "the database")
-
-    def _try(self, call: Callable[[], T]) -> T:
-        """Repeats a call with a growing pause when the database does not answer."""
-        pause = FIRST_PAUSE_SECONDS
-        for left in reversed(range(ATTEMPTS)):
-            try:
-                return call()
-            except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-                if not left:
-                    raise database.out_of_reach(error) from error
-                time.sleep(pause)  # back-off of a retry, not a wait for work
-                pause *= 3
-        raise AssertionError("unreachable")
+    def _read(self, body: Callable[[sql.Connection], T]) -> T:
+        """Reads in one snapshot. Raises Conflict where a value has a kind that Optuna never writes."""
+        return checked.call(partial(self.database.read, body), "the database")
 
 
 def to_result(
@@ -289,29 +255,35 @@ def _database(place: str | Database) -> Database:
     return place if isinstance(place, Database) else Database(place)
 
 
+def _make_tables(made: Database) -> None:
+    """Makes Optuna's tables where there are none. On a server, one driver at a time does so."""
+
+    def body(connection: sql.Connection) -> None:
+        connection.execute(TURN)
+        if not study_rows.has_tables(connection):
+            _make_them(made)
+
+    if made.read(study_rows.has_tables):
+        return
+    if made.engine.dialect.name == "sqlite":
+        _make_them(made)
+    else:
+        made.write(body)
+
+
+def _make_them(made: Database) -> None:
+    storage = of_this_version(made.optuna_storage)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def of_this_version(open_storage: Callable[[], RDBStorage]) -> RDBStorage:
     """Raises Conflict when Optuna says that the tables are of another version, OutOfReach when they cannot be read."""
     try:
         return open_storage()
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (sql.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise database.out_of_reach(error) from error
     except (RuntimeError, AssertionError) as error:
         detail = (str(error).splitlines() or [""])[0][:500]
         text = "the database was written by another version of Optuna"
         raise Conflict(text, code="other-version", detail=detail, help="install the version that it names") from error
-
-
-def _tables(storage: BaseStorage, study_id: int) -> StoredRows | None:
-    """Returns the study's tables where their schema is known; None where Optuna itself is to read and write the
-    rows.
-    """
-    if not isinstance(storage, RDBStorage):
-        return None
-    try:
-        found = schema_of(storage.engine)
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise database.out_of_reach(error) from error
-    if found in KNOWN_SCHEMAS:
-        return StoredRows(storage.engine, study_id)
-    log.warning("the database has Optuna's tables of version %s, which nas does not know: slower reads", found)
-    return None

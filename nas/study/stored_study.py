@@ -20,7 +20,7 @@ from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
 from nas.study import checked, server_studies
-from nas.study.checked import CONFIRMED, REMEASURED, WORKED
+from nas.study.checked import CONFIRMED, WORKED
 from nas.study.database import DATABASE, UNMADE
 from nas.study.database_place import DatabasePlace, database_place
 from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, to_read
@@ -266,10 +266,6 @@ class StoredStudy:
             row |= {"architecture_id": trial.architecture_id, "architecture": trial.described}
             rows.append(row | {f"params.{k}": v for k, v in trial.params.items()} | dict(trial.metrics))
         return pd.DataFrame(rows)
-
-    def remeasured(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Stores a later measurement of a finished trial; front and report use the newest."""
-        self.store.set_attribute(f"{REMEASURED}{number}", dict(metrics))
 
 
 def first_number(row: FrozenTrial) -> int:

@@ -6,10 +6,8 @@ Asking drivers to stop is all that it writes. Ages of heartbeats are computed by
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from nas.errors import UsageError
-from nas.study.database import out_of_reach, sqlite_url
+from nas.study.database import sqlite_url
 from nas.study.drivers import GRACE_SECONDS, Drivers, DriverStatus, StopRequest, drivers_of
 from nas.study.lock import is_running as is_locked
 from nas.study.stored_study import StoredStudy
@@ -25,13 +23,9 @@ def current_drivers(study: StoredStudy, grace: float = GRACE_SECONDS) -> list[Dr
 
     Raises Conflict where a row is damaged, and OutOfReach.
     """
-    if (tables := study.store.tables) is None:
+    if study.store.tables is None:
         return []
-    try:
-        with tables.engine.connect() as connection:
-            found = drivers_of(connection, tables.study_id, grace)
-    except SQLAlchemyError as error:
-        raise out_of_reach(error) from error
+    found = study.store.ask(lambda connection: drivers_of(connection, study.store.study_id, grace))
     return [driver for driver in found if not driver.ended or driver.running]
 
 
@@ -56,7 +50,7 @@ def ask_to_stop(study: StoredStudy, request: StopRequest, driver: str | None = N
     if not named:
         return []
     with closing(Database(study.place or sqlite_url(study.folder))) as database:
-        drivers = Drivers(StudyJobs.of_name(database, study.store.study.study_name))
+        drivers = Drivers(StudyJobs.of_name(database, study.store.name))
         return [each for name in named for each in drivers.request_stop(request, name)]
 
 

@@ -13,12 +13,11 @@ from typing import Any, NoReturn
 import sqlalchemy as sql
 
 from nas.errors import Conflict
+from nas.study import study_rows
 from nas.study.job_tables import JOBS, STUDIES
-from nas.study.optuna_tables import KNOWN_SCHEMAS, StoredRows, schema_of
+from nas.study.optuna_tables import StoredRows, schema_of, tables_of
 from nas.study.transactions import Database
 from nas.study.trial_rows import TrialRows
-
-OPTUNA = sql.table("studies", sql.column("study_id"), sql.column("study_name"))
 
 
 class StudyJobs:
@@ -27,28 +26,28 @@ class StudyJobs:
     def __init__(self, database: Database, study_id: int) -> None:
         """The study exists in the database. Raises Conflict where Optuna's tables are of an unknown version."""
         self.database, self.study_id = database, study_id
-        if (found := database.read(lambda _: schema_of(database.engine))) not in KNOWN_SCHEMAS:
+        if (tables := database.read(tables_of)) is None:
+            found = database.read(schema_of)
             text = f"the database has Optuna's tables of version {found}, which nas cannot write"
             raise Conflict(text, code="other-version", help="install the version of Optuna that wrote them")
-        self.rows = StoredRows(database.engine, study_id)
-        database.read(lambda _: self.rows.tables)  # read once, here, where a failure is told as one
+        self.rows = StoredRows(tables, study_id)
         self.trials = TrialRows(self.rows)
 
     @classmethod
     def of_name(cls, database: Database, name: str) -> "StudyJobs":
         """Finds the study of that name. Raises Conflict where there is none, and OutOfReach at once."""
         database.check()
-        wanted = sql.select(OPTUNA.c.study_id).where(OPTUNA.c.study_name == name)
-        found = database.read(lambda connection: connection.execute(wanted).scalar())
-        if found is None:
+        found = database.read(lambda connection: study_rows.find(connection, name))
+        if not found:
             text = f"no study '{name}' in this database"
             raise Conflict(text, code="no-such-study", help="nas list   shows the studies")
-        return cls(database, found)
+        return cls(database, found[0][0])
 
     def lock(self, connection: sql.Connection) -> None:
         """Lets nobody else hand out, number or add jobs until the transaction ends. Raises Conflict."""
         # This excludes Optuna's own lock, and not the checks of foreign keys, for which nobody needs to wait.
-        row = sql.select(OPTUNA.c.study_id).where(OPTUNA.c.study_id == self.study_id).with_for_update(key_share=True)
+        study_id = study_rows.STUDIES.c.study_id
+        row = sql.select(study_id).where(study_id == self.study_id).with_for_update(key_share=True)
         if connection.execute(row).first() is None:
             self.deleted()
 

@@ -17,16 +17,19 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sql
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from nas.errors import OutOfReach
-from nas.study.database import DAMAGED, NO_ANSWER, SERVER_HELP, writing_storage
+from nas.study.database import DAMAGED, NO_ANSWER, SERVER_HELP, reading_storage, writing_storage
+from nas.study.database import read_only as opened_read_only
 from nas.study.database_place import DRIVER, DatabasePlace, database_place, require_psycopg
-from nas.study.watchdog import Watchdog
+from nas.study.watchdog import Watchdog, guard
 
 PATIENCE_SECONDS, FIRST_PATIENCE_SECONDS = 60.0, 0.0
 """A transaction is repeated for so long; the first one only once, since a wrong address is wrong for ever."""
@@ -60,25 +63,28 @@ class Database:
 
     def __init__(
         self,
-        url: str | DatabasePlace,
+        url: str | DatabasePlace | Path,
         *,
         patience: float = PATIENCE_SECONDS,
         hang: float = HANG_SECONDS,
         read_only: bool = False,
     ) -> None:
-        """`url` is a checked place, or an address as SQLAlchemy takes it. `read_only` holds for a server's sessions.
+        """`url` is a checked place, an address as SQLAlchemy takes it, or a SQLite file that is only read.
+
+        `read_only` holds for a server's sessions.
 
         Raises UsageError for another kind of database, and where the package for PostgreSQL is missing.
         """
-        self.patience, self.retries = patience, Counter[str]()
+        self.patience, self.retries, self._read_only = patience, Counter[str](), read_only
         self.watchdog = Watchdog(hang)
         self.place = place = _placed(url)
         if isinstance(place, DatabasePlace):
             self.engine = self._postgresql(place, read_only)
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         else:
-            self.engine = _sqlite(place)
+            self.engine = _sqlite(place) if isinstance(place, sql.URL) else _only_read(place)
             self._reading = self.engine.execution_options(**{READS: True})
+        weakref.finalize(self, self.engine.dispose)  # commands and notebooks let their studies go unclosed
 
     def __repr__(self) -> str:
         return f"<Database {self.place}>"
@@ -86,7 +92,7 @@ class Database:
     @property
     def _shown(self) -> str:
         """Returns the address without a password; of a file, its path."""
-        return str(self.place) if isinstance(self.place, DatabasePlace) else str(self.place.database)
+        return str(self.place.database) if isinstance(self.place, sql.URL) else str(self.place)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a database stays with its driver: workers need none, and its address may hold a password")
@@ -98,10 +104,28 @@ class Database:
 
     def optuna_storage(self) -> RDBStorage:
         """Opens Optuna's own storage over this database; it makes the tables that are missing."""
-        if not isinstance(self.place, DatabasePlace):
+        if isinstance(self.place, Path):
+            return reading_storage(self.place)
+        if isinstance(self.place, sql.URL):
             return writing_storage(self.place.render_as_string())
-        how = {"creator": self.place.connect, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
-        storage = RDBStorage(f"{DRIVER}://", engine_kwargs=how)
+        return self._storage_on(self.place)
+
+    def _storage_on(self, place: DatabasePlace) -> RDBStorage:
+        made: list[weakref.ref[Any]] = []
+
+        def connect() -> Any:
+            connection = place.connect(self._read_only)
+            made.append(weakref.ref(connection))
+            return connection
+
+        how = {"creator": connect, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+        try:
+            storage = RDBStorage(f"{DRIVER}://", engine_kwargs=how, skip_table_creation=self._read_only)
+        except BaseException:  # Optuna leaves its connections open where the tables are of another version
+            for connection in filter(None, (each() for each in made)):
+                connection.close()
+            raise
+        guard(storage.engine, self.watchdog.seconds)
         weakref.finalize(storage, storage.engine.dispose)  # a study that is read after its search connects once more
         return storage
 
@@ -140,6 +164,7 @@ class Database:
 
     def _postgresql(self, place: DatabasePlace, read_only: bool) -> sql.Engine:
         require_psycopg()
+        watchdog = self.watchdog
         engine = sql.create_engine(
             f"{DRIVER}://",
             creator=partial(place.connect, read_only),
@@ -150,11 +175,11 @@ class Database:
         # A new connection asks the server's version before SQLAlchemy hands it out, so both events are needed.
         @sql.event.listens_for(engine, "connect", insert=True)
         def _connected(connection: Any, _: Any) -> None:
-            self.watchdog.attach(connection)
+            watchdog.attach(connection)
 
         @sql.event.listens_for(engine, "checkout")
         def _taken(connection: Any, _: Any, __: Any) -> None:
-            self.watchdog.attach(connection)
+            watchdog.attach(connection)
 
         return engine
 
@@ -188,9 +213,9 @@ def _name(error: SQLAlchemyError) -> str:
     return f"{type(origin).__name__} {state}" if state else type(origin).__name__
 
 
-def _placed(url: str | DatabasePlace) -> sql.URL | DatabasePlace:
-    """Returns the address of a SQLite file, or a place on a server."""
-    if isinstance(url, DatabasePlace):
+def _placed(url: str | DatabasePlace | Path) -> sql.URL | DatabasePlace | Path:
+    """Returns the address of a SQLite file, its path, or a place on a server."""
+    if not isinstance(url, str):
         return url
     try:
         parsed = sql.make_url(url)
@@ -201,6 +226,23 @@ def _placed(url: str | DatabasePlace) -> sql.URL | DatabasePlace:
     place = database_place(url)
     assert place is not None
     return place
+
+
+def _only_read(path: Path) -> sql.Engine:
+    """Returns an engine that opens the file for each transaction, as a driver may come and go meanwhile."""
+    engine = sql.create_engine(
+        "sqlite://", creator=lambda: opened_read_only(path), poolclass=NullPool, hide_parameters=True
+    )
+
+    @sql.event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None
+
+    @sql.event.listens_for(engine, "begin")
+    def _begin(connection: sql.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
 
 
 def _sqlite(url: sql.URL) -> sql.Engine:

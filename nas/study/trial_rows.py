@@ -21,7 +21,6 @@ _SET = (
     "INSERT INTO {table} ({owner}, key, value_json) VALUES (:owner, :key, :value) "
     "ON CONFLICT ({owner}, key) DO UPDATE SET value_json = excluded.value_json"
 )
-SET_OF_STUDY = sql.text(_SET.format(table="study_user_attributes", owner="study_id"))
 SET_OF_TRIAL = {name: sql.text(_SET.format(table=name, owner="trial_id")) for name in (USER, SYSTEM)}
 
 
@@ -108,8 +107,3 @@ class TrialRows:
     def _change(self, connection: sql.Connection, trial_id: int, values: Mapping[str, Any]) -> None:
         trials = self._stored.tables["trials"]
         connection.execute(trials.update().where(trials.c.trial_id == trial_id).values(values))
-
-
-def set_of_study(connection: sql.Connection, study_id: int, key: str, value: Any) -> None:
-    """Sets an attribute of a study."""
-    connection.execute(SET_OF_STUDY, {"owner": study_id, "key": key, "value": json.dumps(value)})

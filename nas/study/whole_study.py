@@ -13,14 +13,13 @@ from uuid import uuid4
 
 import sqlalchemy as sql
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import Conflict
 from nas.results import Objective
-from nas.study.database import FORMAT, MARK, out_of_reach
+from nas.study.database import FORMAT, MARK
 from nas.study.job_preparation import make_tables
 from nas.study.job_tables import JOBS, STUDIES, Phase
-from nas.study.optuna_tables import StoredRows
+from nas.study.optuna_tables import StoredRows, tables_of
 from nas.study.store import METRIC_NAMES, Store, directions
 from nas.study.transactions import Database
 
@@ -45,16 +44,14 @@ class WholeStudy:
 
 def jobs_of(store: Store) -> list[Mapping[str, Any]] | None:
     """Reads the jobs of a study by id; None where it has no side tables."""
-    if (tables := store.tables) is None:
-        return None
-    wanted = sql.select(JOBS).where(JOBS.c.study_id == tables.study_id).order_by(JOBS.c.job_id)
-    try:
-        with tables.engine.connect() as connection:
-            if not sql.inspect(connection).has_table(JOBS.name):
-                return None
-            return [dict(row) for row in connection.execute(wanted).mappings()] or None
-    except SQLAlchemyError as error:
-        raise out_of_reach(error) from error
+    wanted = sql.select(JOBS).where(JOBS.c.study_id == store.study_id).order_by(JOBS.c.job_id)
+
+    def body(connection: sql.Connection) -> list[Mapping[str, Any]] | None:
+        if not sql.inspect(connection).has_table(JOBS.name):
+            return None
+        return [dict(row) for row in connection.execute(wanted).mappings()] or None
+
+    return None if store.tables is None else store.ask(body)
 
 
 def write(database: Database, name: str, study: WholeStudy) -> None:
@@ -64,8 +61,9 @@ def write(database: Database, name: str, study: WholeStudy) -> None:
         make_tables(database)
     known = sql.MetaData()
     known.reflect(database.engine, only=HEAD)
-    rows = StoredRows(database.engine, 0)
-    rows.tables  # noqa: B018  read before the transaction, which locks others out of a SQLite file
+    if (tables := database.read(tables_of)) is None:
+        raise Conflict("the database has Optuna's tables of a version that nas cannot write", code="other-version")
+    rows = StoredRows(tables, 0)
     nonce = uuid4().hex
     database.write(lambda connection: _write(connection, rows, known.tables, name, study, nonce))
 
@@ -97,7 +95,7 @@ def _write(
         records = [{"study_id": study_id, "key": k, "value_json": json.dumps(v)} for k, v in attributes.items()]
         connection.execute(table.insert(), records)
     rows.study_id = study_id
-    numbered = rows.write_in(connection, [_resting(row) for row in study.rows])
+    numbered = rows.write(connection, [_resting(row) for row in study.rows])
     if study.jobs is not None:
         _write_jobs(connection, study_id, study, {number: trial_id for trial_id, number in numbered})
 

@@ -24,6 +24,7 @@ from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import StopControl
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
+from nas.study.leases import join
 from nas.study.store import Store, sqlite_url
 from nas.tasks import floors_of, open_task
 from nas.tasks.language_modelling import LanguageModelling
@@ -113,10 +114,12 @@ def search_by_table(runs: Path, settings: StudyFile, trials: int = 6) -> None:
     store.set_attribute("created", time.time())
     store.set_attribute("settings", settings.resolved())
     store.set_attribute("budget", settings.search.trials)
-    coordinator = Coordinator(store, settings, owner="test", budget=trials)
+    leases = join(store.database, store.name, trials)
+    coordinator = Coordinator(leases, settings)
     coordinator.enqueue(settings.baselines[0].architecture("decoder"), baseline=True)
     serial.run(coordinator, TableBody, StopControl(folder))
     coordinator.close()
+    leases.leave()
     store.close()
     write_json(folder / "environment.json", environment())
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nas.study import open_study, store
+from nas.study import open_study, optuna_tables, store
 from nas.study.listing import listing
 from nas.study.standing import standing
 
@@ -55,7 +55,7 @@ def test_a_list_counts_in_the_database_and_shows_what_status_shows(runs, monkeyp
         writing.set_attribute(f"remeasured:{whole['front'][0]}", later)
         writing.close()
     if not known:
-        monkeypatch.setattr(store, "KNOWN_SCHEMAS", set())
+        monkeypatch.setattr(optuna_tables, "KNOWN_SCHEMAS", set())
     study = open_study(runs / "demo")
     if known:
         monkeypatch.setattr(study.store, "rows", lambda: pytest.fail("a row was read whole"))

@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 from nas import files
+from nas.study import study_rows
 from nas.study.creation import create
 from nas.study.database import sqlite_url
 from nas.study.store import Store
@@ -246,11 +247,11 @@ def test_a_driver_that_is_killed_while_it_makes_a_study_leaves_none(tmp_path, se
     class Killed(BaseException):
         pass
 
-    def kill(self, key, value):
+    def kill(*arguments):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "set_attribute", kill)
+        patched.setattr(study_rows, "set_attribute", kill)
         with pytest.raises(Killed):
             create(tmp_path, "demo", settings.objective_list(), {"settings": {}})
     assert list(tmp_path.iterdir()) == []

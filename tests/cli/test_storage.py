@@ -245,7 +245,7 @@ def test_a_copy_is_whole_and_unchanged(stored, url):
     with closing(there.store), closing(here.store):
         assert there.store.rows() == here.store.rows()
         assert there.store.attributes() == here.store.attributes()
-        assert there.store.study.directions == here.store.study.directions
+        assert there.store.goals() == here.store.goals()
         assert isinstance(there.store, Store)
 
 

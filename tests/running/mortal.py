@@ -1,35 +1,45 @@
-"""A driver that is killed at any write to its database."""
+"""Databases that fail their driver: one kills it at any of its transactions, one refuses them, as a full disk does."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-import optuna
+import sqlalchemy as sql
 
-WRITES = ("create_new_trial", "set_trial_state_values", "set_trial_user_attr", "set_trial_system_attr")
+from nas.errors import OutOfReach
+from nas.study.transactions import Database
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: no handler of ours catches it."""
 
 
-class MortalStorage(optuna.storages.InMemoryStorage):
-    """Dies at the n-th write from now, before or after the write is done."""
+class MortalDatabase(Database):
+    """Kills its driver at the n-th write from now, before or after that is done; half of one is never seen."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.after = None, False
+    left: int | None = None
+    after = False
 
-    def _live(self, name: str, *arguments: Any, **options: Any) -> Any:
-        write = getattr(super(), name)
+    def write(self, body: Callable[[sql.Connection], T]) -> T:
         if self.left is None:
-            return write(*arguments, **options)
+            return super().write(body)
         self.left -= 1
         if self.left:
-            return write(*arguments, **options)
+            return super().write(body)
         self.left = None
         if self.after:
-            write(*arguments, **options)
+            super().write(body)
         raise Killed
 
 
-for _name in WRITES:
-    setattr(MortalStorage, _name, lambda self, *a, _name=_name, **o: self._live(_name, *a, **o))
+class FullDatabase(Database):
+    """Takes so many writes, and refuses every other."""
+
+    left = 0
+
+    def write(self, body: Callable[[sql.Connection], T]) -> T:
+        self.left -= 1
+        if self.left < 0:
+            raise OutOfReach("the study's database does not answer: database or disk is full")
+        return super().write(body)

@@ -1,23 +1,29 @@
 """Closed-form "training" with simulated seconds: search logic is tested in milliseconds."""
 
+import atexit
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from nas.architecture import Architecture
-from nas.errors import OutOfReach
-from nas.results import Rung
+from nas.results import Objective, Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Event, Failed, Job, Measured, Reached
 from nas.running.stop_control import StopControl
 from nas.settings import study_file
 from nas.settings.study_file import StudyFile
-from nas.study.store import Store, directions
+from nas.study.leases import join
+from nas.study.store import Store, sqlite_url
+from nas.study.transactions import Database
+from tests.running.mortal import FullDatabase
 
 RUNGS = (50, 100, 200)
 
@@ -74,38 +80,40 @@ class TableBody:
         return Completed(rung, rung.metrics) if self.told == len(RUNGS) else Reached(rung)
 
 
-class FullDisk(Store):
-    """A database that takes so many writes, and refuses every other."""
-
-    left = 0
-
-    def _write(self, name: str, *arguments: Any) -> Any:
-        self.left -= 1
-        if self.left < 0:
-            raise OutOfReach("the study's database does not answer: database or disk is full")
-        return getattr(super(), name)(*arguments)
-
-
-for _name in ("add", "claim", "release", "note", "tell"):
-    setattr(FullDisk, _name, lambda self, *arguments, _name=_name: self._write(_name, *arguments))
+@cache
+def _made(objectives: tuple[Objective, ...]) -> Path:
+    """A database with an empty study of these objectives: to make Optuna's tables takes longer than many a test."""
+    folder = Path(tempfile.mkdtemp(prefix="nas-table-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Store.create(sqlite_url(folder), "study", objectives).close()
+    return folder / "study.db"
 
 
 class Launcher:
-    """Launches of one study over an in-memory storage that outlives each of them."""
+    """Launches of one study over a database that outlives each of them. A launch takes all earlier ones for dead."""
 
-    def __init__(self, folder: Path, file: StudyFile, storage: Any = None, fails: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        file: StudyFile,
+        fails: Mapping[str, str] | None = None,
+        database: Callable[[str], Database] = Database,
+    ):
         self.file, self.folder, self.disk, self.fails = file, folder, Disk(), fails or {}
-        self.storage = storage or optuna.storages.InMemoryStorage()
-        optuna.create_study(
-            storage=self.storage, study_name="study", directions=directions(file.objective_list()), load_if_exists=True
-        )
+        place = Path(tempfile.mkdtemp(prefix="launches-", dir=folder))
+        shutil.copyfile(_made(tuple(file.objective_list())), place / "study.db")
+        self.url = sqlite_url(place)
+        self.database = database(self.url)
 
     def coordinator(self, budget: int, writes: int | None = None, **options: Any) -> Coordinator:
         """`writes`: what the database takes before its disk is full."""
-        store = (Store if writes is None else FullDisk)(self.storage, "study")
-        if isinstance(store, FullDisk):
-            store.left = writes
-        return Coordinator(store, self.file, owner="test", budget=budget, **options)
+        database = self.database
+        leases = join(database, "study", budget, grace=0.0, clock=options.get("clock"))
+        leases.set_budget(budget)
+        if writes is not None:
+            leases.jobs.database = full = FullDatabase(self.url)
+            full.left = writes
+        return Coordinator(leases, self.file, **options)
 
     def body(self, job: Job) -> TableBody:
         return TableBody(job, self.disk, self.fails)
@@ -118,4 +126,4 @@ class Launcher:
         return coordinator
 
     def rows(self) -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(storage=self.storage, study_name="study").get_trials()
+        return Store(self.database, "study").rows()

@@ -15,6 +15,7 @@ from nas.running.measuring import TRIES, LoneMeasurement
 from nas.running.proposer import Proposer
 from nas.running.stop_control import StopControl
 from nas.running.trial import event_of
+from nas.study.leases import join
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
 from tests.running.tables import settings
@@ -76,7 +77,7 @@ def searched(folder, readings, *overrides, budget=None) -> tuple[StoredStudy, li
     file, events = settings(*LIMITED, *overrides), []
     store = Store.create(sqlite_url(folder), file.name, file.objective_list())
     store.set_attribute("settings", file.resolved())
-    coordinator = Coordinator(store, file, owner="test", budget=budget or len(readings), observer=events.append)
+    coordinator = Coordinator(join(store.database, file.name, budget or len(readings)), file, observer=events.append)
     serial.run(coordinator, Scripted(readings), StopControl(folder))
     coordinator.close()
     return StoredStudy(folder, store), events
@@ -90,7 +91,10 @@ def again(study, readings, machine=None, should_stop=lambda: False):
         script = iter(readings[trial.number])
         return LoneMeasurement(lambda: next(script), machine, MEMBER_SECONDS, machine)
 
-    measure_again(study, measurer, events.append, should_stop, machine)
+    def keep(number, metrics):
+        study.store.set_attribute(f"remeasured:{number}", dict(metrics))
+
+    measure_again(study, measurer, keep, events.append, should_stop, machine)
     return events
 
 
@@ -178,7 +182,7 @@ def test_a_signal_within_a_measurement_ends_it_and_nothing_is_kept(tmp_path):
     def measurer(trial):
         return LoneMeasurement(stopped, Machine(), MEMBER_SECONDS)
 
-    measure_again(study, measurer, events.append, lambda: bool(asked))
+    measure_again(study, measurer, lambda number, metrics: None, events.append, lambda: bool(asked))
     assert asked == [True]
     assert [e["type"] for e in events] == ["waiting"]
     study.store.close()
@@ -218,7 +222,7 @@ def test_a_wait_reaches_the_observer_with_its_trial(tmp_path):
 
     file, events = settings(*LIMITED), []
     store = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
-    coordinator = Coordinator(store, file, owner="test", budget=1, observer=events.append)
+    coordinator = Coordinator(join(store.database, file.name, 1), file, observer=events.append)
     serial.run(coordinator, Waits, StopControl(tmp_path))
     coordinator.close()
     store.close()
@@ -239,7 +243,7 @@ def test_a_resumed_search_goes_by_the_later_measurements(tmp_path, monkeypatch):
     shown = {trial.number: (trial.metrics["decode_ms_per_token"], dict(trial.violations)) for trial in study.trials()}
     seen = {}
     monkeypatch.setattr(Proposer, "absorb", lambda self, row: seen.update({row.number: row}))
-    Coordinator(study.store, study.file, owner="test", budget=8).close()
+    Coordinator(join(study.store.database, study.store.name, 8), study.file).close()
     assert {number: (row.values[1], row.constraints) for number, row in seen.items()} == shown
     assert [row.constraints["decode_ms_per_token"] <= 0 for row in seen.values()] == [True, True, False]
     # Optuna's own rows stay as they were first told.

@@ -1,5 +1,6 @@
 """A launch: what it refuses, what it stores, and a real search end to end."""
 
+import fcntl
 import json
 import os
 import stat
@@ -13,14 +14,14 @@ import torch
 
 from nas.errors import Conflict, OutOfReach, UsageError
 from nas.measure.costs import Costs
-from nas.running import driver, measuring
+from nas.running import driver, measuring, opening
 from nas.running import stop_control as control
 from nas.running.budget import End
 from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
+from nas.study import study_rows
 from nas.study.lock import is_running
-from nas.study.store import Store
 from nas.study.stored_study import StoredStudy, open_study
 from nas.tasks.coders import Subwords
 from nas.tasks.language_modelling import LanguageModelling
@@ -239,8 +240,10 @@ def test_a_study_that_cannot_be_made_whole_leaves_nothing_that_looks_like_one(tm
         if refused == "floors":
             patched.setattr(LanguageModelling, "floors", full)
         else:
-            write = Store.set_attribute
-            patched.setattr(Store, "set_attribute", lambda s, k, v: full() if k == "settings" else write(s, k, v))
+            write = study_rows.set_attribute
+            patched.setattr(
+                study_rows, "set_attribute", lambda c, i, k, *rest: full() if k == "settings" else write(c, i, k, *rest)
+            )
         with pytest.raises(OutOfReach, match="disk is full"):
             driver.run(tiny(corpus), tmp_path / "study", SERIAL)
     assert [path.name for path in (tmp_path / "study").iterdir()] == ["driver.lock"]
@@ -295,18 +298,25 @@ def test_another_tokenizer_in_the_same_file_is_refused(tmp_path, corpus):
 def test_other_hardware_is_refused_where_time_is_compared(tmp_path, corpus, monkeypatch):
     driver.run(tiny(corpus, "search.trials=1"), tmp_path / "timed", SERIAL)
     driver.run(tiny(corpus, "search.trials=1", *EXACT), tmp_path / "exact", SERIAL)
-    elsewhere = driver.environment() | {"cpu": "another processor"}
-    monkeypatch.setattr(driver, "environment", lambda: elsewhere)
+    elsewhere = opening.environment() | {"cpu": "another processor"}
+    monkeypatch.setattr(opening, "environment", lambda: elsewhere)
     with pytest.raises(Conflict, match="other hardware"):
         driver.run(tiny(corpus, "search.trials=1"), tmp_path / "timed", SERIAL)
     driver.run(tiny(corpus, "search.trials=1", *EXACT), tmp_path / "exact", SERIAL)
 
 
-def test_a_second_driver_is_refused(tmp_path, corpus):
-    with driver.driver_lock(tmp_path / "study"):
-        assert is_running(tmp_path / "study")
-        with pytest.raises(Conflict, match="another driver"):
-            driver.run(tiny(corpus), tmp_path / "study", SERIAL)
+@pytest.mark.usefixtures("unmeasured")
+def test_a_second_driver_shares_the_study_and_one_of_an_earlier_version_does_not(tmp_path, corpus):
+    folder, file = tmp_path / "study", tiny(corpus, *EXACT, "search.trials=1")
+    with driver.driver_lock(folder):
+        assert is_running(folder)
+        assert driver.run(file, folder, SERIAL).end is End.BUDGET
+        with (folder / "driver.lock").open() as earlier, pytest.raises(BlockingIOError):
+            fcntl.flock(earlier, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (folder / "driver.lock").open() as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="earlier version"):
+            driver.run(file, folder, SERIAL)
 
 
 def test_a_folder_that_cannot_be_made_is_out_of_reach(tmp_path, corpus):

@@ -14,7 +14,7 @@ from nas.running.events import Completed, Failed, Interrupted, Job, Measured, Re
 from nas.running.proposer import Proposer
 from nas.running.stop_control import StopControl
 from nas.study.store import to_result
-from tests.running.mortal import Killed, MortalStorage
+from tests.running.mortal import Killed, MortalDatabase
 from tests.running.tables import RUNGS, Launcher, cheap, settings
 
 pytestmark = pytest.mark.slow
@@ -182,9 +182,8 @@ def test_a_verdict_that_was_stored_holds_after_a_kill(tmp_path, rung_is_stored):
     coordinator.report(job, Measured(METRICS))
     verdict = {"step": RUNGS[0], "reason": "infeasible:val_loss", "violations": {"val_loss": 0.5}}
     rung = {"step": RUNGS[0], "seconds": 5.0, "metrics": {"val_loss": 9.0}}
-    coordinator.store.note(job.number, "verdict", verdict)
-    if rung_is_stored:
-        coordinator.store.note(job.number, "rungs", [rung])
+    stored = {"verdict": verdict} | ({"rungs": [rung]} if rung_is_stored else {})
+    coordinator.leases.note(coordinator.running[job.number].lease, stored)
     again = launcher.coordinator(budget=2)
     resumed = again.next_job()
     assert again.report(resumed, Measured(METRICS))
@@ -287,16 +286,16 @@ def test_kills_change_nothing_of_what_is_stopped_or_skipped(tmp_path, foreseen, 
     assert skipped(undisturbed)
     generator, kills = random.Random(0), 0
     while kills < most:
-        launcher = Launcher(tmp_path, settings(*PLAIN, *limit), MortalStorage())
+        launcher = Launcher(tmp_path, settings(*PLAIN, *limit), database=MortalDatabase)
         over = False
         while not over:
-            launcher.storage.left, launcher.storage.after = generator.randint(1, 9), generator.random() < 0.5
+            launcher.database.left, launcher.database.after = generator.randint(1, 9), generator.random() < 0.5
             try:
                 coordinator = launcher.coordinator(budget=24)
                 serial.run(coordinator, launcher.body, StopControl(tmp_path))
                 over = True
             except Killed:
                 kills += 1
-        launcher.storage.left = None
+        launcher.database.left = None
         assert outcome(launcher) == outcome(undisturbed)
         assert set(launcher.disk.trained.values()) == {1}

@@ -18,8 +18,10 @@ from nas.running.events import Completed, Failed, Job, Measured, Reached
 from nas.running.placement import place, slots_of
 from nas.running.stop_control import StopControl
 from nas.settings.study_file import StudyFile
+from nas.study.leases import join
 from nas.study.store import Store, sqlite_url
-from tests.running.tables import FullDisk, cheap, loss, settings
+from tests.running.mortal import FullDatabase
+from tests.running.tables import cheap, loss, settings
 
 # Ray closes its own sockets and files when its processes end, not when Python looks.
 pytestmark = [
@@ -32,7 +34,7 @@ pytestmark = [
 
 def search(folder: Path, file: StudyFile, factory, budget: int, **resources: float) -> tuple[Coordinator, list]:
     store = Store.create(sqlite_url(folder), file.name, file.objective_list())
-    coordinator = Coordinator(store, file, owner="test", budget=budget, prefetch=True)
+    coordinator = Coordinator(join(store.database, file.name, budget), file, prefetch=True)
     ray_tune.run(coordinator, factory, StopControl(folder), place(file, **resources))
     coordinator.close()
     rows = store.rows()
@@ -93,19 +95,20 @@ class Endless:
 def test_a_full_disk_ends_the_search_with_every_row_to_be_claimed_again(tmp_path):
     """As any error does that is raised where the coordinator takes a report."""
     file = settings("constraints.0.max=100")
-    store = FullDisk.create(sqlite_url(tmp_path), file.name, file.objective_list())
-    store.left = 6
-    coordinator = Coordinator(store, file, owner="test", budget=4, prefetch=True)
+    store = Store.create(sqlite_url(tmp_path), file.name, file.objective_list())
+    leases = join(store.database, file.name, 4)
+    leases.jobs.database = full = FullDatabase(sqlite_url(tmp_path))
+    full.left = 6
+    coordinator = Coordinator(leases, file, prefetch=True)
     # A folder that cannot hold the request to stop, as on a full disk.
     with pytest.raises(OutOfReach):
         ray_tune.run(coordinator, Endless, StopControl(tmp_path / "absent"), place(file, cpus=2))
     coordinator.close()
     assert not coordinator.running
-    made = Store.open(sqlite_url(tmp_path), file.name)
-    again = Coordinator(made, file, owner="test", budget=4)
+    again = Coordinator(join(store.database, file.name, 4, grace=0.0), file)
     assert [again.next_job().number for _ in range(2)] == [0, 1]
     again.close()
-    made.close()
+    full.close()
     store.close()
 
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import OutOfReach
 from nas.running import serial_executor as serial
 from nas.running.stop_control import StopControl
-from tests.running.mortal import Killed, MortalStorage
+from tests.running.mortal import Killed, MortalDatabase
 from tests.running.tables import Launcher, settings
 
 BUDGET = 24
@@ -44,10 +44,10 @@ def undisturbed(tmp_path_factory, quick_proposals):
 def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undisturbed, most):
     generator, kills = random.Random(0), 0
     while kills < most:
-        launcher = Launcher(tmp_path, settings("constraints.0.max=20"), MortalStorage())
+        launcher = Launcher(tmp_path, settings("constraints.0.max=20"), database=MortalDatabase)
         over = False
         while not over:
-            launcher.storage.left, launcher.storage.after = generator.randint(1, 9), generator.random() < 0.5
+            launcher.database.left, launcher.database.after = generator.randint(1, 9), generator.random() < 0.5
             coordinator = None
             try:
                 coordinator = launcher.coordinator(BUDGET)
@@ -55,7 +55,7 @@ def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undistur
                 over = True
             except Killed:
                 kills += 1
-        launcher.storage.left = None
+        launcher.database.left = None
         rows = launcher.rows()
         assert sum(map(is_trained, rows)) == BUDGET
         assert {row.state for row in rows} <= {TrialState.COMPLETE, TrialState.PRUNED}

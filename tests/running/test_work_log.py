@@ -7,6 +7,7 @@ from nas.errors import OutOfReach
 from nas.running.coordinator import Coordinator
 from nas.running.events import Measured
 from nas.running.work_log import BEAT_SECONDS, WorkLog
+from nas.study.leases import Leases, join
 from nas.study.standing import standing
 from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import StoredStudy
@@ -21,11 +22,16 @@ def created(folder) -> Store:
     return store
 
 
+def driver(store: Store, now: list[float]) -> Leases:
+    """A driver that takes every other one for dead."""
+    return join(store.database, store.name, 2, grace=0.0, clock=lambda: now[0])
+
+
 def test_a_night_between_a_kill_and_a_resume_is_no_time_of_the_search(tmp_path):
     store, now = created(tmp_path), [1000.0]
     file = settings("constraints=[]")
     log = WorkLog(store, lambda: now[0])
-    killed = Coordinator(store, file, owner="a", budget=2, clock=lambda: now[0])
+    killed = Coordinator(driver(store, now), file, clock=lambda: now[0])
     job = killed.next_job()
     killed.report(job, Measured(cheap(Architecture.model_validate(dict(job.architecture)))))
     for now[0] in (1005.0, 1015.0, 1019.0, 1040.0, 1043.0):
@@ -33,10 +39,12 @@ def test_a_night_between_a_kill_and_a_resume_is_no_time_of_the_search(tmp_path):
     # Killed at 1043: last seen at 1040. The next launch comes half an hour later.
     now[0] = 3000.0
     log = WorkLog(store, lambda: now[0])
-    again = Coordinator(store, file, owner="b", budget=2, clock=lambda: now[0])
+    again = Coordinator(driver(store, now), file, clock=lambda: now[0])
     assert again.next_job().number == 0
     now[0] = 3007.0
     again.close()
+    for each in (killed, again):  # both are this process, which lives on
+        each.leases.leave()
     log.close()
     study = StoredStudy(tmp_path, store)
     record = study.record()

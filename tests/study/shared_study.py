@@ -60,7 +60,7 @@ class SharedStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """Its trials by number; that Optuna reads the same is told by test_store."""
-        return self.jobs.database.read(lambda connection: self.jobs.rows.read_in(connection, sql.true()))
+        return self.jobs.database.read(lambda connection: self.jobs.rows.read_where(connection, sql.true()))
 
     def table(self, table: sql.Table = JOBS) -> list[Mapping[str, Any]]:
         """All rows of one of the side tables, by their first column."""

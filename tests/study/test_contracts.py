@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import optuna
 import psutil
 import pytest
-from optuna.trial import TrialState
 
-from nas.errors import OutOfReach
+from nas.errors import Conflict, OutOfReach
 from nas.results import Objective
 from nas.running.placement import network_file_system
-from nas.study import lock, store
+from nas.study import lock, optuna_tables
 from nas.study.database import sqlite_url
+from nas.study.leases import join
 from nas.study.store import Store
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("params", "min"))
@@ -20,21 +20,28 @@ ROW = {"architecture_id": "abc", "architecture": {"hidden": 8}, "attempt": 1}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["tables that are known", "tables of an unknown version"])
-def test_rows_are_the_same_by_our_tables_and_by_optuna(tmp_path, monkeypatch, caplog, known):
-    if not known:
-        monkeypatch.setattr(store, "KNOWN_SCHEMAS", set())
-    with caplog.at_level(logging.WARNING, "nas"):
-        made = Store.create(sqlite_url(tmp_path), "study", OBJECTIVES)
-    assert len([r for r in caplog.records if "slower" in r.message]) == (not known)
-    made.add(TrialState.WAITING, {}, {}, ROW, {})
-    assert made.claim(0)
-    made.note(0, "metrics", {"val_loss": 1.0, "params": 2.0})
-    made.tell(0, TrialState.COMPLETE, [1.0, 2.0], {"params": -1.0})
-    (row,) = made.rows()
-    assert (row.values, row.user_attrs["attempt"], row.constraints) == ([1.0, 2.0], 1, {"params": -1.0})
+def test_rows_are_read_alike_by_our_tables_and_by_optuna(tmp_path, monkeypatch, caplog, known):
+    made = Store.create(sqlite_url(tmp_path), "study", OBJECTIVES)
+    metrics = {"metrics": {"val_loss": 1.0, "params": 2.0}}
+    limit = {"constraints:params": -1.0}
+    made.add_rows([optuna.trial.create_trial(values=[1.0, 2.0], user_attrs=ROW | metrics, system_attrs=limit)])
     made.close()
-    (read,) = Store.read(tmp_path / "study.db").rows()
-    assert read == row
+    if not known:
+        monkeypatch.setattr(optuna_tables, "KNOWN_SCHEMAS", set())
+    with caplog.at_level(logging.WARNING, "nas"):
+        reader = Store.read(tmp_path / "study.db")
+    assert len([r for r in caplog.records if "slower" in r.message]) == (not known)
+    (row,) = reader.rows()
+    assert (row.values, row.user_attrs["attempt"], row.constraints) == ([1.0, 2.0], 1, {"params": -1.0})
+    reader.close()
+
+
+def test_a_driver_refuses_tables_that_it_does_not_know(tmp_path, monkeypatch):
+    made = Store.create(sqlite_url(tmp_path), "study", OBJECTIVES)
+    monkeypatch.setattr(optuna_tables, "KNOWN_SCHEMAS", set())
+    with pytest.raises(Conflict, match="cannot write"):
+        join(made.database, "study", 1)
+    made.close()
 
 
 def test_optuna_is_told_what_the_objectives_are_called(tmp_path):

@@ -27,5 +27,5 @@ def test_a_new_study_is_found_again_by_its_place_and_name(database, tmp_path):
     assert creation.open_to_write(folder, "a", OBJECTIVES, database) is None
     creation.create(folder, "a", OBJECTIVES, ATTRIBUTES, database).close()
     with closing(creation.open_to_write(folder, "a", OBJECTIVES, database)) as store:
-        assert (store.attributes(), store.study.study_name) == (ATTRIBUTES, "a")
+        assert (store.attributes(), store.name) == (ATTRIBUTES, "a")
     assert (folder / "study.db").exists() == (database is None)

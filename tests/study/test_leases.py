@@ -60,7 +60,7 @@ def test_the_budget_counts_what_runs_and_holds_for_all_drivers(study):
     c = begun(second, "c")
     told(second, c)
     assert first.acquire("more", new("d")) is Answer.END
-    assert (first.raise_budget(3), second.raise_budget(1)) == (3, 3)
+    assert (first.set_budget(3), second.set_budget(1)) == (3, 3)
     assert second.acquire("more") is Answer.PROPOSE
     assert study.loaded().user_attrs["budget"] == 3
 
@@ -198,7 +198,7 @@ def test_a_deleted_study_takes_its_jobs_along_and_ends_its_drivers(study):
     optuna.delete_study(study_name="study", storage=study.storage)
     assert [study.table(table) for table in (STUDIES, DRIVERS)] == [[], []]
     assert study.table() == []
-    for call in (lambda: driver.acquire("n"), lambda: driver.note(lease, {}), lambda: driver.raise_budget(200)):
+    for call in (lambda: driver.acquire("n"), lambda: driver.note(lease, {}), lambda: driver.set_budget(200)):
         with pytest.raises(Conflict, match="deleted"):
             call()
 

@@ -11,6 +11,8 @@ from optuna.trial import TrialState
 from nas.errors import Conflict, OutOfReach
 from nas.results import Constraint, Objective
 from nas.study.store import Store, sqlite_url, to_result
+from nas.study.study_jobs import StudyJobs
+from nas.study.trial_rows import template
 
 OBJECTIVES = (Objective("val_loss", "min"), Objective("val_accuracy", "max"))
 ROW = {"architecture_id": "abc", "architecture": {"hidden": 8}, "attempt": 1, "proposed": 5.0}
@@ -24,7 +26,21 @@ def store(tmp_path):
 
 
 def add(store: Store, state: TrialState = TrialState.RUNNING) -> int:
-    return store.add(state, {"x": 1}, {"x": optuna.distributions.CategoricalDistribution([1, 2])}, ROW, {})
+    row = template(state, {"x": 1}, {"x": optuna.distributions.CategoricalDistribution([1, 2])}, ROW, {})
+    row.datetime_start = datetime.now() if state is TrialState.RUNNING else None
+    return store.add_rows([row])[0]
+
+
+def note(store: Store, number: int, key: str, value: object) -> None:
+    """Sets an attribute of a row, as a driver does under its lease."""
+    jobs, trial_id = StudyJobs(store.database, store.study_id), store.rows()[number]._trial_id
+    store.database.write(lambda connection: jobs.trials.set_attributes(connection, trial_id, {key: value}))
+
+
+def tell(store: Store, number: int, state: TrialState, values: list[float] | None, limits: dict[str, float]) -> None:
+    """Ends a row, as a driver does under its lease."""
+    jobs, trial_id = StudyJobs(store.database, store.study_id), store.rows()[number]._trial_id
+    store.database.write(lambda connection: jobs.trials.finish(connection, trial_id, state, values, limits))
 
 
 def test_a_row_is_written_whole_and_numbered_in_order(store):
@@ -35,18 +51,9 @@ def test_a_row_is_written_whole_and_numbered_in_order(store):
     assert first.user_attrs == ROW
 
 
-def test_a_waiting_row_is_claimed_once(store):
-    number = add(store, TrialState.WAITING)
-    assert store.claim(number)
-    assert not store.claim(number)
-    store.release(number)
-    assert store.rows()[number].state is TrialState.WAITING
-
-
 def test_limits_are_read_back_by_optuna_and_values_stay_as_first_told(store, tmp_path):
     number = add(store)
-    store.tell(number, TrialState.COMPLETE, [2.0, 0.5], {"weights_mib": 0.25})
-    store.tell(number, TrialState.FAIL, None, {})
+    tell(store, number, TrialState.COMPLETE, [2.0, 0.5], {"weights_mib": 0.25})
     study = optuna.load_study(study_name="study", storage=sqlite_url(tmp_path))
     assert study.trials[0].values == [2.0, 0.5]
     assert study.trials[0].constraints == {"weights_mib": 0.25}
@@ -55,8 +62,8 @@ def test_limits_are_read_back_by_optuna_and_values_stay_as_first_told(store, tmp
 
 def test_a_result_shows_the_newest_measurement_held_against_the_limits(store):
     number = add(store)
-    store.note(number, "metrics", {"val_loss": 2.0, "weights_mib": 5.0})
-    store.tell(number, TrialState.COMPLETE, [2.0, 0.5], {"weights_mib": -0.5})
+    note(store, number, "metrics", {"val_loss": 2.0, "weights_mib": 5.0})
+    tell(store, number, TrialState.COMPLETE, [2.0, 0.5], {"weights_mib": -0.5})
     limits = [Constraint("weights_mib", max=10)]
     row = store.rows()[0]
     assert to_result(row, limits, {}).feasible
@@ -68,7 +75,7 @@ def test_a_result_tells_what_the_search_thought_of_the_trial_and_an_older_row_no
     old, new = add(store), add(store)
     told = {"predicted": {"val_loss": 2.5}, "bound": [2.1, 0.7], "redraws": 3}
     for key, value in told.items():
-        store.note(new, key, value)
+        note(store, new, key, value)
     results = [to_result(row, [], {}) for row in store.rows()]
     assert (results[new].predicted, results[new].bound, results[new].redraws) == ({"val_loss": 2.5}, (2.1, 0.7), 3)
     assert (results[old].predicted, results[old].bound, results[old].redraws) == ({}, (), None)
@@ -79,7 +86,7 @@ def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
         Store.create(sqlite_url(tmp_path), "study", OBJECTIVES)
     with pytest.raises(Conflict, match="no study 'other'"):
         Store.open(sqlite_url(tmp_path), "other")
-    assert Store.open(sqlite_url(tmp_path)).study.study_name == "study"
+    assert Store.open(sqlite_url(tmp_path)).name == "study"
 
 
 def test_a_file_that_is_no_database_is_out_of_reach(tmp_path):
@@ -101,9 +108,9 @@ def test_a_database_with_a_damaged_page_is_told_from_a_full_disk(tmp_path):
 
 def test_a_row_put_back_after_its_reason_was_written_does_not_keep_it(store):
     number = add(store)
-    store.note(number, "reason", "nan")
+    note(store, number, "reason", "nan")
     assert to_result(store.rows()[0], [], {}).reason == ""
-    store.tell(number, TrialState.FAIL, None, {})
+    tell(store, number, TrialState.FAIL, None, {})
     assert to_result(store.rows()[0], [], {}).reason == "nan"
 
 
@@ -174,7 +181,7 @@ def test_studies_of_one_database_are_apart(store, tmp_path):
     other = Store.create(sqlite_url(tmp_path), "other", OBJECTIVES)
     for writer in (store, other, store, other):
         add(writer)
-    store.tell(0, TrialState.COMPLETE, [1.0, 2.0], {})
+    tell(store, 0, TrialState.COMPLETE, [1.0, 2.0], {})
     assert [[row.number for row in s.rows()] for s in (store, other)] == [[0, 1], [0, 1]]
     assert [row.state.name for row in other.rows()] == ["RUNNING", "RUNNING"]
 
@@ -184,20 +191,20 @@ def test_what_another_process_writes_is_seen(store, tmp_path):
     assert [row.state.name for row in store.rows()] == ["RUNNING", "RUNNING"]
     other = Store.open(sqlite_url(tmp_path))
     other.rows()
-    other.note(first, "reason", "skipped")
-    other.tell(second, TrialState.COMPLETE, [1.0, 2.0], {"params": -1.0})
+    note(other, first, "reason", "skipped")
+    tell(other, second, TrialState.COMPLETE, [1.0, 2.0], {"params": -1.0})
     add(other)
     told = store.rows()
     assert [row.state.name for row in told] == ["RUNNING", "COMPLETE", "RUNNING"]
     assert (told[0].user_attrs["reason"], told[1].values) == ("skipped", [1.0, 2.0])
-    other.tell(first, TrialState.FAIL, None, {})
+    tell(other, first, TrialState.FAIL, None, {})
     assert store.row(first).state is TrialState.FAIL
     assert store.row(first) == store.rows()[first]
 
 
 def test_finished_rows_are_read_once(store, tmp_path):
     done, open_ = add(store), add(store)
-    store.tell(done, TrialState.COMPLETE, [1.0, 2.0], {})
+    tell(store, done, TrialState.COMPLETE, [1.0, 2.0], {})
     store.rows()
     with sqlite3.connect(tmp_path / "study.db") as database:
         database.execute("UPDATE trial_user_attributes SET value_json = '2' WHERE key = 'attempt'")
@@ -205,17 +212,12 @@ def test_finished_rows_are_read_once(store, tmp_path):
     assert [store.row(number).user_attrs["attempt"] for number in (done, open_)] == [1, 2]
 
 
-@pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage])
-def test_one_row_is_read_as_it_is_now(storage, store):
-    if storage:
-        storage = storage()
-        optuna.create_study(storage=storage, directions=["minimize", "maximize"])
-        store = Store(storage)
+def test_one_row_is_read_as_it_is_now(store):
     number = add(store, TrialState.WAITING)
     assert store.row(number).state is TrialState.WAITING
-    store.claim(number)
-    store.note(number, "owner", "me")
-    assert (store.row(number).state, store.row(number).user_attrs["owner"]) == (TrialState.RUNNING, "me")
+    note(store, number, "owner", "me")
+    tell(store, number, TrialState.FAIL, None, {})
+    assert (store.row(number).state, store.row(number).user_attrs["owner"]) == (TrialState.FAIL, "me")
 
 
 def test_a_closed_study_is_one_file_and_opens_again(store, tmp_path):
@@ -225,40 +227,8 @@ def test_a_closed_study_is_one_file_and_opens_again(store, tmp_path):
     assert add(store) == 1
 
 
-@pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage])
-def test_rows_change_alike_in_our_tables_and_by_optunas_calls(storage, store, caplog):
-    if storage:
-        storage = storage()
-        optuna.create_study(storage=storage, directions=["minimize", "maximize"])
-        store = Store(storage)
-    done, failed, over, back = (add(store, TrialState.WAITING) for _ in range(4))
-    for number in (done, failed, over, back):
-        assert store.claim(number)
-    store.note(done, "redraws", 1)
-    store.note(done, "redraws", 2)
-    store.tell(done, TrialState.COMPLETE, [1.5, -math.inf], {"weights_mib": -1.0, "params": 2.0})
-    store.tell(failed, TrialState.FAIL, None, {})
-    store.tell(over, TrialState.PRUNED, None, {"weights_mib": 3.0})
-    store.release(back)
-    store.tell(failed, TrialState.COMPLETE, [0.0, 0.0], {})
-    assert "finished already" in caplog.text
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        store.note(done, "redraws", 3)
-    rows = store.rows()
-    assert [row.state.name for row in rows] == ["COMPLETE", "FAIL", "PRUNED", "WAITING"]
-    assert [row.values for row in rows] == [[1.5, -math.inf], None, None, None]
-    assert [row.constraints for row in rows] == [{"weights_mib": -1.0, "params": 2.0}, {}, {"weights_mib": 3.0}, {}]
-    assert rows[done].user_attrs == ROW | {"redraws": 2}
-    for row in rows:
-        assert row.datetime_start is not None
-        assert (row.datetime_complete is not None) == row.state.is_finished()
-        assert not row.datetime_complete or timedelta(0) <= row.datetime_complete - row.datetime_start < timedelta(
-            hours=1
-        )
-
-
 def test_optuna_reads_what_was_told_here(store, tmp_path):
     number = add(store)
-    store.note(number, "metrics", {"val_loss": 1.0})
-    store.tell(number, TrialState.COMPLETE, [1.0, math.inf], {"weights_mib": 0.5})
+    note(store, number, "metrics", {"val_loss": 1.0})
+    tell(store, number, TrialState.COMPLETE, [1.0, math.inf], {"weights_mib": 0.5})
     assert stock(tmp_path).get_trials() == store.rows()

@@ -53,7 +53,7 @@ def test_a_lost_answer_changes_nothing_whatever_was_asked(postgres_study, behind
     losing(lambda: driver.rung(lease, 10, "rung-10.a1", {}))
     assert not losing(lambda: told(driver, lease))  # it was told already: the first time
     assert not losing(lambda: driver.release(waiting))
-    assert losing(lambda: driver.raise_budget(200)) == 200
+    assert losing(lambda: driver.set_budget(200)) == 200
     assert losing(lambda: Drivers(driver.jobs).beat(registered)) is StopRequest.GO
     assert losing(lambda: Drivers(driver.jobs).request_stop(StopRequest.NOW, registered.id)) == [registered.id]
     assert losing(lambda: prepare(driver.jobs, 5)) == 0
