@@ -47,7 +47,7 @@ from nas.running.trial_queue import TrialQueue
 from nas.running.trial_reports import TrialReports
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_space import Design
-from nas.study.job_answers import Lease, Lost, Origin
+from nas.study.job_answers import Kept, Lease, Lost, Origin
 from nas.study.leases import Leases
 
 WAIT_SECONDS = 1.0
@@ -121,8 +121,7 @@ class Coordinator:
         None once `end` is set, for good. Without an end, trials that run, here or at other drivers, may still fill the
         budget: ask again later.
         """
-        self._drop_if_expired()
-        if time.monotonic() < self._ask_again:
+        if self._is_expired() or time.monotonic() < self._ask_again:
             return None
         self._look()
         if not self._budget_is_out():
@@ -171,12 +170,9 @@ class Coordinator:
             return False
         try:
             return self._handle(trial, event)
-        except Lost:
-            self._drop(trial)
+        except NasError as error:
+            self._give_up(trial, error)
             return False
-        except NasError:
-            self._give_up(trial)
-            raise
 
     def placed(self, job: Job, hardware: str) -> None:
         """Stores on which hardware (nas.measure.hardware_id) of a cluster the attempt runs."""
@@ -188,11 +184,8 @@ class Coordinator:
         if trial := self._current(job):
             try:
                 self._crashed(trial, detail)
-            except Lost:
-                self._drop(trial)
-            except NasError:
-                self._give_up(trial)
-                raise
+            except NasError as error:
+                self._give_up(trial, error)
 
     def close(self) -> None:
         """Puts back the running trials of this driver, so that none of its rows stays RUNNING."""
@@ -231,7 +224,7 @@ class Coordinator:
         return over or self.counts.trained + len(self.running) >= self.budget
 
     def _current(self, job: Job) -> RunningTrial | None:
-        self._drop_if_expired()
+        self._is_expired()
         trial = self.running.get(job.number)
         return trial if trial and trial.job.attempt == job.attempt else None
 
@@ -304,16 +297,23 @@ class Coordinator:
         self._ask_again = 0.0
         del self.running[trial.job.number]
 
-    def _drop_if_expired(self) -> None:
-        """Drops all trials of a driver that could not say for long that it lives: others may have taken them over."""
-        if self.running and self.expired():
+    def _is_expired(self) -> bool:
+        """Drops all trials where this driver could not say for long that it lives. True until it says so again."""
+        expired = self.expired()
+        if expired and self.running:
             log.warning("no heartbeat could be written for long: running trials start again from their last rung")
             for trial in list(self.running.values()):
                 self._release(trial)
+        return expired
 
-    def _give_up(self, trial: RunningTrial) -> None:
-        """Hands out no more jobs. The next driver puts back a row that the database refuses now."""
+    def _give_up(self, trial: RunningTrial, error: NasError) -> None:
+        """Drops a lost trial. Raises every other error, and hands out no more jobs from then on."""
+        if isinstance(error, Lost | Kept):
+            self._drop(trial)
+        if isinstance(error, Lost):
+            return
         self.stop()
         if trial.job.number in self.running:
             with suppress(OutOfReach):
                 self._release(trial)
+        raise error

@@ -42,6 +42,8 @@ from nas.study.database_time import database_clock
 from nas.study.drivers import Drivers, Heartbeat
 from nas.study.leases import Leases, join
 from nas.study.lock import driver_lock
+from nas.study.spool import Spool
+from nas.study.spool_replay import tell_kept
 from nas.study.stored_study import StoredStudy
 from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
@@ -110,7 +112,8 @@ def _run(
         try:
             file = with_stored_recipe(file, opened.store.attributes())
             clock = database_clock(opened.store.database)
-            leases, work = _joined(opened, launch, clock, observer), WorkLog(opened.store, clock)
+            spool = Spool(folder, opened.store.name, len(file.objective_list()))
+            leases, work = _joined(opened, launch, spool, clock, observer), WorkLog(opened.store, clock)
             with Heartbeat(Drivers(leases.jobs), leases.driver) as heartbeat:
                 try:
                     control = _control(folder, launch, leases, heartbeat, observer, should_stop)
@@ -128,11 +131,13 @@ def _run(
     return Outcome(study, end, control.signal, time.monotonic() - started, closed)
 
 
-def _joined(opened: Opened, launch: Launch, clock: Callable[[], float], observer: Observer) -> Leases:
+def _joined(opened: Opened, launch: Launch, spool: Spool, clock: Callable[[], float], observer: Observer) -> Leases:
     """Makes this process a driver of the study, with the budget that the launch asks for."""
     store, now = opened.store, launch.described or environment()
     hardware = ", ".join(map(str, now["gpus"] or [now["cpu"]]))
     leases = join(store.database, store.name, opened.known, hardware=hardware, clock=clock)
+    leases.spool = spool
+    tell_kept(spool, leases.jobs)
     if opened.budget != opened.known:
         budget = leases.set_budget(opened.budget)
         if budget != opened.known:
@@ -143,8 +148,13 @@ def _joined(opened: Opened, launch: Launch, clock: Callable[[], float], observer
 
 
 def _leave(leases: Leases) -> None:
-    """Puts back what this driver still runs. Where the database does not answer, others find its heartbeat old."""
+    """Puts back what this driver still runs, and tells what was kept meanwhile.
+
+    Where the database does not answer, others find its heartbeat old.
+    """
     with suppress(OutOfReach):
+        if leases.spool:
+            tell_kept(leases.spool, leases.jobs)
         leases.leave()
     if leases.late_writes:
         log.warning("%d late writes were refused: other drivers have those trials", leases.late_writes)

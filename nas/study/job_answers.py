@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 
-from nas.errors import Conflict
+from nas.errors import Conflict, OutOfReach
 from nas.study.job_tables import Kind
 
 
@@ -15,6 +15,10 @@ class Lost(Conflict):
     """Says that the job has another owner, or another attempt, by now: whatever this one wanted to write is refused."""
 
     code = "lease-lost"
+
+
+class Kept(OutOfReach):
+    """Says that a result could not be told, and is kept as a file until it can (nas.study.spool)."""
 
 
 class Answer(StrEnum):

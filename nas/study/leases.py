@@ -13,12 +13,13 @@ costs nothing.
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import sqlalchemy as sql
 from optuna.trial import TrialState
 
+from nas.errors import OutOfReach
 from nas.study import checked, study_rows
 from nas.study.database_time import Moment
 from nas.study.drivers import GRACE_SECONDS, Driver, Drivers, dead
@@ -26,6 +27,7 @@ from nas.study.job_answers import Acquired, Lease, Lost, NewJob
 from nas.study.job_claims import JobClaims, Request
 from nas.study.job_preparation import prepare
 from nas.study.job_tables import DRIVERS, FINISHED, JOBS, STUDIES, Kind, Phase
+from nas.study.spool import Spool, SpooledState, Told
 from nas.study.study_jobs import StudyJobs
 from nas.study.transactions import Database
 
@@ -53,6 +55,9 @@ class Leases:
     ) -> None:
         """`grace` is the age in seconds at which a heartbeat says that a driver is dead; `clock`: see JobClaims."""
         self.jobs, self.driver, self.grace, self.late_writes = jobs, driver, grace, 0
+        self.spool: Spool | None = None
+        """It keeps results that the database does not take; without one, they are lost with the driver."""
+        self._kept = set[int]()
         self._claims = JobClaims(jobs, driver, grace, clock)
 
     def acquire(
@@ -101,7 +106,8 @@ class Leases:
     ) -> bool:
         """Ends a job: attributes, values, limits and state in one transaction. `trained` counts towards the budget.
 
-        Returns False when this attempt was told before; its first result stays.
+        Returns False when this attempt was told before; its first result stays. Raises Kept where the database is out
+        of reach, and the spool has the result.
         """
         phase, counts = (Phase.TRAINED if trained else Phase.OTHER), trained and lease.kind is Kind.TRIAL
 
@@ -114,7 +120,14 @@ class Leases:
             self.jobs.change(connection, {lease.job_id: {**change, "phase": phase}}, trained=int(counts))
             return True
 
-        return self._write(lease, body)
+        try:
+            return self._write(lease, body)
+        except OutOfReach as error:
+            if self.spool is None:
+                raise
+            self._kept.add(lease.job_id)
+            told = Told(cast("SpooledState", state.name), values, trained, attributes or {}, violations or {})
+            raise self.spool.keep(self.driver.id, lease, told, error) from error
 
     def release(self, lease: Lease) -> bool:
         """Puts a running job back, to wait for its next attempt. False where it was put back before, or is lost."""
@@ -131,11 +144,12 @@ class Leases:
             return False
 
     def leave(self) -> None:
-        """Puts back every job that this driver still runs, and ends it."""
+        """Puts back every job that this driver still runs, besides those with a kept result, and ends it."""
 
         def body(connection: sql.Connection) -> None:
             self.jobs.lock(connection)
-            left = self.jobs.held(connection, J.driver == self.driver.id, J.phase == Phase.RUNNING)
+            mine = J.driver == self.driver.id, J.phase == Phase.RUNNING, J.job_id.not_in(self._kept)
+            left = self.jobs.held(connection, *mine)
             if left:
                 self._put_back(connection, [(row.job_id, row.trial_id) for row in left])
             connection.execute(DRIVERS.update().where(DRIVERS.c.driver == self.driver.id).values(ended=Moment()))

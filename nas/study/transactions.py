@@ -58,7 +58,8 @@ log = logging.getLogger("nas")
 class Database:
     """Runs transactions on one database. Any thread may use it; a forked process makes its own.
 
-    Raises OutOfReach once `patience` seconds of repeating were in vain. `retries` counts what was repeated, by error.
+    Raises OutOfReach once `patience` seconds of repeating were in vain. Until a transaction succeeds again, each later
+    one is tried only once, so that a search ends soon after its database. `retries` counts what was repeated, by error.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Database:
         Raises UsageError for another kind of database, and where the package for PostgreSQL is missing.
         """
         self.patience, self.retries, self._read_only = patience, Counter[str](), read_only
+        self._gave_up = False
         self.watchdog = Watchdog(hang)
         self.place = place = _placed(url)
         if isinstance(place, DatabasePlace):
@@ -146,14 +148,17 @@ class Database:
         self.engine.dispose()
 
     def _repeat(self, engine: sql.Engine, body: Callable[[sql.Connection], T], patience: float) -> T:
-        last, pause = time.monotonic() + patience, FIRST_PAUSE_SECONDS
+        last, pause = time.monotonic() + (0 if self._gave_up else patience), FIRST_PAUSE_SECONDS
         while True:
             try:
                 with self._watching(), engine.begin() as connection:
-                    return body(connection)
+                    result = body(connection)
+                self._gave_up = False
+                return result
             except SQLAlchemyError as error:
                 self.retries[_name(error)] += 1
                 if not retryable(error) or time.monotonic() + pause > last:
+                    self._gave_up = self._gave_up or patience > 0
                     raise self._out_of_reach(error) from error
                 log.debug("the database did not answer (%s); again", _name(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # drivers that failed together do not come back together
