@@ -12,7 +12,7 @@ takes in what the others have stored, so their results teach its sampler and its
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import NasError, OutOfReach
 from nas.reasons import Reason
 from nas.running.architecture_features import Describe
-from nas.running.budget import WORKER_CRASHES, End, Failures, OutcomeCounts
+from nas.running.budget import End, Failures, OutcomeCounts
 from nas.running.early_endings import EarlyEndings
 from nas.running.events import (
     Blocked,
@@ -138,24 +138,19 @@ class Coordinator:
         """Hands out no more jobs; running trials may finish."""
         self.end = self.end or End.STOPPED
 
-    def enqueue(
-        self,
-        architecture: Design,
-        learning_rate: float | None = None,
-        *,
-        baseline: bool = False,
-        retry_of: int | None = None,
-    ) -> int:
+    def enqueue(self, architecture: Design, learning_rate: float | None = None, *, baseline: bool = False) -> int:
         """Writes a WAITING row that runs before anything new. The architecture may be one that the space lacks."""
-        marks = ({"baseline": True} if baseline else {}) | ({} if retry_of is None else {"retry_of": retry_of})
-        again = "" if retry_of is None else str(retry_of)
-        number = self._queue.enqueue(architecture, learning_rate, marks, again)
+        number = self._queue.enqueue(architecture, learning_rate, {"baseline": True} if baseline else {})
         self._look()
         return number
 
-    def enqueue_again(self, row: FrozenTrial) -> int:
-        """Enqueues a failed trial as a new row that runs before anything new."""
-        return self.enqueue(self._space.read(row.user_attrs), row.user_attrs.get("learning_rate"), retry_of=row.number)
+    def enqueue_again(self, number: int, attributes: Mapping[str, Any]) -> int:
+        """Enqueues a failed trial with these attributes as a new row that runs before anything new."""
+        marks = {"retry_of": number, "retry": attributes.get("retry", 0) + 1}
+        rate = attributes.get("learning_rate")
+        found = self._queue.enqueue(self._space.read(attributes), rate, marks, again=str(number))
+        self._look()
+        return found
 
     def report(self, job: Job, event: Event) -> bool:
         """Stores an event of a trial. Returns True when the trial continues, False when its body is to be dropped.
@@ -183,7 +178,8 @@ class Coordinator:
         """Handles a worker that died: its trial goes on from its checkpoint, at most twice. Raises as `report`."""
         if trial := self._current(job):
             try:
-                self._crashed(trial, detail)
+                if self._reports.crashed(trial, detail):
+                    self._release(trial)
             except NasError as error:
                 self._give_up(trial, error)
 
@@ -267,14 +263,6 @@ class Coordinator:
                 raise OutOfReach(message, code="disk", where=where, detail=detail, help=help)
         return False
 
-    def _crashed(self, trial: RunningTrial, detail: str) -> None:
-        trial.crashes += 1
-        self.leases.note(trial.lease, {"crashes": trial.crashes})
-        if trial.crashes >= WORKER_CRASHES:
-            self._reports.failed(trial, Reason.STALE, detail)
-        else:
-            self._release(trial)
-
     def _ended(self, trial: RunningTrial, state: TrialState, reason: str, outcome: dict[str, Any]) -> None:
         """Takes in that the result of a trial is stored."""
         number = trial.job.number
@@ -283,6 +271,8 @@ class Coordinator:
             self.failures.add(state)
         self._forget(trial)
         self._notify("finished", number, **outcome, counts=asdict(self.counts))
+        if state is TrialState.FAIL and self.file.search.retries.again(reason, trial.lease.attributes.get("retry", 0)):
+            self.enqueue_again(number, trial.lease.attributes)
 
     def _release(self, trial: RunningTrial) -> None:
         self._drop(trial)

@@ -260,7 +260,7 @@ def _introduction(study: StoredStudy, coordinator: Coordinator) -> dict[str, Any
 
 
 def _enqueue(coordinator: Coordinator, study: StoredStudy, file: StudyFile, retry_failed: bool) -> None:
-    """Enqueues baselines that have no row yet, then failed trials if asked for."""
+    """Enqueues baselines that have no row yet, then failed trials that are to be tried again."""
     rows = study.store.rows()
     known = {row.user_attrs["architecture_id"] for row in rows}
     rates = file.train.learning_rate or ()
@@ -270,5 +270,8 @@ def _enqueue(coordinator: Coordinator, study: StoredStudy, file: StudyFile, retr
             coordinator.enqueue(design, rates[0] if len(rates) > 1 else None, baseline=True)
     retried = {row.user_attrs.get("retry_of") for row in rows}
     for row in rows:
-        if retry_failed and row.state.name == State.FAIL and row.number not in retried:
-            coordinator.enqueue_again(row)
+        if row.state.name != State.FAIL or row.number in retried:
+            continue
+        told = row.user_attrs
+        if retry_failed or file.search.retries.again(told.get("reason", ""), told.get("retry", 0)):
+            coordinator.enqueue_again(row.number, told)

@@ -14,7 +14,7 @@ from nas.study import checked
 
 # The corpus and the tokenizer are compared by their hashes, so that their files may move.
 FREE_TO_CHANGE = (
-    *("name", "search.trials", "search.sampler", "search.stopping", "search.skip"),
+    *("name", "search.trials", "search.sampler", "search.stopping", "search.skip", "search.retries."),
     *("resources.", "train.time_limit", "task.corpus", "task.tokenizer"),
 )
 

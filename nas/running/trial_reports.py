@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from nas.reasons import Reason, over_limit
 from nas.results import Rung
+from nas.running.budget import WORKER_CRASHES
 from nas.running.early_endings import EarlyEndings
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial, unmeasured
@@ -81,6 +82,15 @@ class TrialReports:
     def failed(self, trial: RunningTrial, reason: Reason, detail: str) -> None:
         """Ends a trial that cannot go on."""
         self._finish(trial, TrialState.FAIL, reason=reason, detail=detail)
+
+    def crashed(self, trial: RunningTrial, detail: str) -> bool:
+        """Counts a worker that died with the trial. True: it may run again; otherwise it has failed."""
+        trial.crashes += 1
+        self.leases.note(trial.lease, {"crashes": trial.crashes})
+        if trial.crashes < WORKER_CRASHES:
+            return True
+        self._finish(trial, TrialState.FAIL, reason=Reason.STALE, detail=detail)
+        return False
 
     def _reached(self, trial: RunningTrial, rung: Rung) -> None:
         self._proposals.reached(trial.job.number, rung)

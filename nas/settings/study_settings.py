@@ -82,12 +82,31 @@ class ConstraintSettings(Table):
         return self
 
 
+Times = Annotated[int, Field(strict=True, ge=0, le=10)]
+
+
+class RetrySettings(Table):
+    """Says how often a failed trial is tried again, by the reason for which it failed (nas.reasons.Reason)."""
+
+    oom: Times = 0
+    error: Times = 0
+    timeout: Times = 0
+    stale: Times = 0
+
+    def again(self, reason: str, retry: int) -> bool:
+        """Tells whether a trial that was tried again so many times before, and failed for that reason, is once more."""
+        return retry < {"oom": self.oom, "error": self.error, "timeout": self.timeout, "stale": self.stale}.get(
+            reason, 0
+        )
+
+
 class SearchSettings(Table):
     trials: Annotated[Count, Field(le=bounds.TRIALS)] = 24
     sampler: Literal["auto", "pareto", "tpe", "nsga2", "gp", "random"] = "auto"
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     stopping: Flag = True
     skip: Flag = True
+    retries: RetrySettings = RetrySettings()
 
 
 class ResourceSettings(Table):

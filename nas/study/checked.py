@@ -79,6 +79,7 @@ class RowAttributes(TypedDict, total=False):
     crashes: Whole
     retry_of: Whole
     taken_from: StoredOrigin
+    retry: Whole
 
 
 class StoredData(TypedDict, total=False):

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from nas.architecture import Architecture
+from nas.reasons import Reason
 from nas.results import Objective, Rung
 from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
@@ -69,7 +70,7 @@ class TableBody:
                 self.disk.measured[self.job.number] += 1
             return Measured(self.job.metrics or cheap(architecture))
         if architecture.id in self.fails:
-            return Failed("nan", "planted")
+            return Failed(Reason(self.fails[architecture.id]), "planted")
         saved = self.disk.rungs.setdefault(self.job.number, [])
         if self.told == len(saved):
             step = RUNGS[self.told]

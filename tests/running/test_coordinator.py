@@ -139,13 +139,30 @@ def test_failed_trials_cost_no_budget_and_may_be_retried(tmp_path):
     assert states(launcher) == {"FAIL": 1, "COMPLETE": 3}
     launcher.fails = {}
     coordinator = launcher.coordinator(budget=4)
-    coordinator.enqueue_again(launcher.rows()[0])
+    coordinator.enqueue_again(0, launcher.rows()[0].user_attrs)
     coordinator.close()
     launcher.run(budget=4)
     again = launcher.rows()[-1]
     assert again.user_attrs["retry_of"] == 0
     assert again.user_attrs["architecture_id"] == baseline.id
     assert again.state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_trial_that_fails_is_tried_again_as_often_as_the_file_says(tmp_path, times):
+    file = settings(ROOMY, f"search.retries={{error={times},oom=9}}")
+    baseline = file.baselines[0].architecture("decoder")
+    launcher = Launcher(tmp_path, file, fails={baseline.id: "error"})
+    coordinator = launcher.coordinator(budget=3)
+    coordinator.enqueue(baseline, baseline=True)
+    coordinator.close()
+    launcher.run(budget=3)
+    tried = [row for row in launcher.rows() if row.user_attrs["architecture_id"] == baseline.id]
+    assert [row.state for row in tried] == [TrialState.FAIL] * (times + 1)
+    assert [row.user_attrs.get("retry", 0) for row in tried] == [*range(times + 1)]
+    assert [row.user_attrs["retry_of"] for row in tried[1:]] == [row.number for row in tried[:-1]]
+    assert launcher.run(budget=4).end is End.BUDGET
+    assert sum(row.user_attrs["architecture_id"] == baseline.id for row in launcher.rows()) == times + 1
 
 
 def test_baselines_come_first_and_teach_the_sampler(tmp_path):

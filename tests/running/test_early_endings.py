@@ -252,7 +252,7 @@ def test_a_trial_that_passed_is_not_skipped_when_it_is_resumed_or_tried_again(tm
     monkeypatch.setattr(Proposer, "optimistic", lambda self, number, metrics: BOUND)
     again = launcher.coordinator(budget=20)
     assert again.report(again.next_job(), Measured(METRICS))
-    again.enqueue_again(launcher.rows()[0])
+    again.enqueue_again(0, launcher.rows()[0].user_attrs)
     retried = again.next_job()
     assert again.report(retried, Measured(METRICS))
     assert launcher.rows()[retried.number].user_attrs["bound"] == BOUND
