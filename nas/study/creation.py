@@ -24,7 +24,8 @@ from nas.study.transactions import Database
 
 SETTINGS = "study.toml"
 COMPANIONS = ("-wal", "-shm", "-journal")
-OWN = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "trials", "trained", "nas.log", *(DATABASE + s for s in COMPANIONS))
+FILES = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "nas.log", *(DATABASE + suffix for suffix in COMPANIONS))
+OWN = (*FILES, "trials", "trained", "spool")
 """A driver and `nas train` write these files in a study's folder."""
 
 

@@ -11,10 +11,11 @@ import optuna
 
 from nas import files
 from nas.errors import Conflict
-from nas.study import creation
+from nas.study import creation, spool
 from nas.study.database import DATABASE
 from nas.study.database_place import DatabasePlace
 from nas.study.lock import driver_lock
+from nas.study.spool import Spool
 from nas.study.store import quietly
 from nas.study.stored_study import StoredStudy
 from nas.study.study_drivers import is_running
@@ -88,7 +89,7 @@ def _delete_elsewhere(kept: RunFolder, whole: bool) -> None:
 
 def _delete_files(folder: Path, whole: bool) -> list[Path]:
     """Deletes what nas wrote, and each folder where nothing else is in it. The database goes first."""
-    own = [name for name in creation.OWN if name not in FOLDERS]
+    own = [name for name in creation.OWN if name not in (*FOLDERS, spool.FOLDER)]
     for name in FOLDERS:
         files.refuse_links(folder, name)
     (folder / DATABASE).unlink(missing_ok=True)
@@ -99,6 +100,8 @@ def _delete_files(folder: Path, whole: bool) -> list[Path]:
             elif inner.is_dir():
                 files.delete_own(inner, [path.name for path in inner.iterdir() if OF_A_MODEL.fullmatch(path.name)])
         files.delete_own(folder / name, ())
+    kept = Spool(folder, "", 0)
+    files.delete_own(kept.folder, [path.name for path in kept.kept()])
     for mark in MARKS:
         files.drop_mark(folder / mark)
     files.delete_own(folder, own)
