@@ -12,10 +12,12 @@ Files that strangers may have written are bounded and never followed as links; o
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,8 @@ from nas.remote_files import RemoteFiles, again, refuse_larger
 MARK = "nas-folder.json"
 """The file in a shared folder that says which study it belongs to."""
 MOST_MARK_BYTES = 4_096
+MOST_BYTES = 2**37
+"""The most bytes of a file with weights: those of the largest architecture that can be described."""
 NUMBER = re.compile(r"0|[1-9]\d{0,8}")
 
 FIRST_CHECKPOINT = "rung.safetensors"
@@ -142,6 +146,14 @@ class RunFolder:
             raise _gone(self.place, str(error)) from error
         if mark is None or mark.get("id") != self.identity:
             raise _gone(self.place, "it holds no mark of this study" if mark is None else "it is another study's")
+
+
+def copy(source: TrialFiles, target: TrialFiles) -> None:
+    """Copies the files of a trial. Raises OutOfReach, and ValueError where more are there than a trial can have."""
+    for name in source.names():
+        path = source.fetch(name, MOST_BYTES)
+        files.replace(target.path / name, partial(shutil.copyfile, path))
+        target.publish(name)
 
 
 class LocalFiles:

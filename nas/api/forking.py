@@ -3,10 +3,11 @@
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeAlias
 
 from nas import files
@@ -19,7 +20,6 @@ from nas.running.carried_trials import carried, measured_otherwise, trained_othe
 from nas.running.events import Waiting
 from nas.running.front_measurement import MEMBER_SECONDS
 from nas.running.measuring import LoneMeasurement
-from nas.running.own_files import OwnFiles
 from nas.running.placement import resolve_device
 from nas.running.same_study import require_recipe, with_stored_recipe
 from nas.settings import study_file
@@ -27,12 +27,15 @@ from nas.settings.study_file import StudyFile
 from nas.study import checked, creation, run_folders, stored_study, whole_study
 from nas.study.database import DATABASE, file_url
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
+from nas.study.deleting import delete_elsewhere
+from nas.study.run_folders import ATTRIBUTE, FolderPlace, folder_place
 from nas.study.stored_study import StoredStudy, runs_folder
 from nas.study.study_drivers import is_running
 from nas.study.transactions import Database
 from nas.study.whole_study import WholeStudy
 from nas.tasks import Task, open_task
 from nas.training.torch_state import borrowed_torch
+from nas.trial_files import RunFolder, copy
 
 FROM_NOTHING = "nas search FILE   starts a study from nothing"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -58,13 +61,15 @@ def fork(
     *,
     storage: str | DatabasePlace | None = None,
     origin: str | DatabasePlace | None = None,
+    folder: str | Path | FolderPlace | None = None,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Fork:
     """Makes the study `new` out of a stored one, which stays as it is.
 
     Without a file the new study is whole and unchanged. With a changed study file it takes over every trial that is
     still valid; docs/commands.md says which. `storage` says where the new study is stored, by default where the old one
-    is; `origin` where the old one is. `observer` is called with each trial that is measured.
+    is; `origin` where the old one is. `folder` says where its trials keep their files, by default in its own folder;
+    those of the old one are found as by `open_study`. `observer` is called with each trial that is measured.
 
     Raises UsageError for a wrong name, Conflict where the new study exists, where drivers search the old one that is to
     be copied whole, or where no trial can be taken over, and OutOfReach.
@@ -74,13 +79,14 @@ def fork(
     source = stored_study.open_study(study, origin, "--from")
     with closing(source.store):
         place = source.place if storage is None else database_place(storage, "--storage")
-        folder = runs_folder() / new
-        if os.path.lexists(folder):
-            raise Conflict(f"'{folder}' exists", code="study-exists", help="choose another name for the new study")
+        own, named = runs_folder() / new, None if folder is None else folder_place(folder)
+        if os.path.lexists(own):
+            raise Conflict(f"'{own}' exists", code="study-exists", help="choose another name for the new study")
         found = _whole(source, new) if file is None else _changed(source, _read(file, new), observer)
         content, numbers, left, measured = found
-        _make(source, content, numbers, new, folder, place)
-    made = Study(stored_study.open_study(folder, place or LOCAL))
+        with _kept(source, content, numbers, new, named) as content:
+            _make(source, content, numbers, new, own, place)
+    made = Study(stored_study.open_study(own, place or LOCAL, run_folder=named))
     return Fork(made, len(content.rows), measured, left)
 
 
@@ -103,7 +109,7 @@ def _whole(source: StoredStudy, new: str) -> Content:
     budget = attributes.get("budget", file.search.trials)
     jobs = whole_study.jobs_of(source.store)
     attributes |= {"settings": settings}
-    attributes.pop(run_folders.ATTRIBUTE, None)  # the copy has its files in its own folder
+    attributes.pop(ATTRIBUTE, None)  # the copy has its files elsewhere
     return WholeStudy(file.objective_list(), attributes, source.store.rows(), budget, jobs), None, {}, 0
 
 
@@ -154,6 +160,23 @@ def _measurer(
     return measure
 
 
+@contextmanager
+def _kept(
+    source: StoredStudy, content: WholeStudy, numbers: tuple[int, ...] | None, new: str, named: FolderPlace | None
+) -> Iterator[WholeStudy]:
+    """Fills the place that is named for the files of the new study's trials, and empties it if none is made."""
+    if named is None or not named.text:
+        yield content
+        return
+    kept = run_folders.taken(new, token_hex(8), named)  # an id of its own: what stands there already is another study's
+    try:
+        _copy_trials(source, numbers, kept)
+        yield replace(content, attributes={**content.attributes, ATTRIBUTE: run_folders.described(kept, named)})
+    except BaseException:
+        delete_elsewhere(kept, whole=True)
+        raise
+
+
 def _make(
     source: StoredStudy,
     content: WholeStudy,
@@ -165,7 +188,10 @@ def _make(
     """Makes folder and rows: first all beside its place, then at once."""
     text = checked.settings(content.attributes).to_toml()
     with files.folder_beside(folder) as temporary:
-        _copy_files(source, numbers, temporary)
+        if numbers is None and not source.missing_files:
+            files.copy_folder(files.refuse_links(source.folder, "trained"), temporary / "trained")
+        if ATTRIBUTE not in content.attributes:
+            _copy_trials(source, numbers, RunFolder(str(temporary)))
         creation.write_descriptions(temporary, text, content.attributes.get("environment", {}), anew=True)
         if place is None:
             with closing(Database(file_url(temporary / DATABASE))) as database:
@@ -181,17 +207,12 @@ def _make(
             raise
 
 
-def _copy_files(source: StoredStudy, numbers: tuple[int, ...] | None, target: Path) -> None:
-    """Copies the folders of trials that can be reached from here. With `numbers`, trial i gets that of numbers[i]."""
-    if numbers is None and not source.missing_files:
-        files.copy_folder(files.refuse_links(source.folder, "trained"), target / "trained")
+def _copy_trials(source: StoredStudy, numbers: tuple[int, ...] | None, target: RunFolder) -> None:
+    """Copies the files of trials that can be reached from here. With `numbers`, trial i gets those of numbers[i]."""
     if source.files_elsewhere:
         return
     kept = source.run_folder
     there = kept.numbers()
     for new, old in enumerate(numbers) if numbers is not None else ((number, number) for number in there):
         if old in there:
-            trial = kept.trial(old)
-            if kept.remote:
-                OwnFiles(trial).bring()
-            files.copy_folder(trial.path, target / "trials" / str(new))
+            copy(kept.trial(old), target.trial(new))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import STORAGE, Json, StudyName
+from nas.cli.options import FOLDER, STORAGE, Json, StudyName
 from nas.folders import require_current_folder
 
 
@@ -21,6 +21,9 @@ def fork(
     origin: Annotated[
         str | None, typer.Option("--from", metavar="URL", help="The database of STUDY, or local.")
     ] = None,
+    folder: Annotated[
+        str | None, typer.Option(FOLDER, metavar="PATH|URL", help="Where NEW's trials keep their files.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a new study out of a stored one.
@@ -34,8 +37,10 @@ def fork(
     require_current_folder()
     from nas.api.forking import fork as forked
     from nas.cli.output import emit, people
+    from nas.study.run_folders import folder_place
 
-    made = forked(study, new, file, storage=storage, origin=origin, observer=_show)
+    kept = None if folder is None else folder_place(folder, FOLDER)
+    made = forked(study, new, file, storage=storage, origin=origin, folder=kept, observer=_show)
     if json:
         emit("result", study=made.study.name, taken=made.taken, measured=made.measured, left=dict(made.left))
     console = people()

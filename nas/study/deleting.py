@@ -45,7 +45,7 @@ def delete(study: StoredStudy) -> list[Path]:
     elsewhere = None if study.files_elsewhere else study.run_folder
     left = _delete_here(study, whole)
     if elsewhere and elsewhere.identity:
-        _delete_elsewhere(elsewhere, whole)
+        delete_elsewhere(elsewhere, whole)
     return left
 
 
@@ -76,7 +76,7 @@ def _delete_rows(place: DatabasePlace, name: str) -> None:
         database.close()
 
 
-def _delete_elsewhere(kept: RunFolder, whole: bool) -> None:
+def delete_elsewhere(kept: RunFolder, whole: bool) -> None:
     """Deletes what trials keep in a shared folder or at a URL: the mark in it comes last, as it proves whose it is."""
     for number in kept.numbers():
         trial = kept.trial(number)

@@ -83,7 +83,9 @@ def to_run(store: Store, folder: Path, place: FolderPlace | None) -> RunFolder:
         if place is None or not place.text:
             return RunFolder(str(folder.absolute()))
         if not store.rows():
-            return _taken(store, name, attributes, place)
+            found = taken(name, _id(name, attributes), place)
+            store.set_attribute(ATTRIBUTE, described(found, place))
+            return found
         if not place.chosen:
             return RunFolder(str(folder.absolute()))
         raise _another(name, str(folder), place, "leave --folder out")
@@ -113,14 +115,21 @@ def to_read(store: Store, folder: Path, place: FolderPlace | None) -> tuple[RunF
         return None, f"{error.message} ({VARIABLE} names {place.text})"
 
 
-def _taken(store: Store, name: str, attributes: Mapping[str, Any], place: FolderPlace) -> RunFolder:
-    """Marks a new place as this study's. Drivers that begin at the same moment leave the same mark."""
+def _id(name: str, attributes: Mapping[str, Any]) -> str:
+    """Returns the id of a study that begins: the same for all drivers that begin at this moment."""
+    return hashlib.sha256(f"{name} {attributes.get('created')!r}".encode()).hexdigest()[:16]
+
+
+def taken(name: str, identity: str, place: FolderPlace) -> RunFolder:
+    """Marks a new place as that of the study with this id.
+
+    Raises UsageError for a folder that is not there, Conflict for that of another study, and OutOfReach.
+    """
     if "://" not in place.text:
         if not is_there(Path(place.text), folder=True):
             help = "mount it, or make it: nas makes folders in it alone"
             raise UsageError(f"there is no folder '{place.text}'", code="no-folder", where=place.source, help=help)
         files.refuse_links(Path(place.text), name)
-    identity = hashlib.sha256(f"{name} {attributes.get('created')!r}".encode()).hexdigest()[:16]
     found = RunFolder(place.of(name), identity)
     mark = _mark(found)
     if mark is None:
@@ -130,8 +139,12 @@ def _taken(store: Store, name: str, attributes: Mapping[str, Any], place: Folder
     if mark != identity:
         help = "choose another folder, or another --study"
         raise Conflict(f"{found.place} belongs to another study", code="folder-taken", where=place.source, help=help)
-    store.set_attribute(ATTRIBUTE, {"place": place.text, "id": identity})
     return found
+
+
+def described(found: RunFolder, place: FolderPlace) -> dict[str, str]:
+    """Returns what the study stores of its place, as the attribute ATTRIBUTE."""
+    return {"place": place.text, "id": found.identity}
 
 
 def _same(name: str, stored: Mapping[str, str], place: FolderPlace) -> RunFolder:

@@ -10,9 +10,7 @@ from nas.study import checked
 from nas.study.stored_study import StoredStudy
 from nas.study.trained_models import trained_folders
 from nas.training.folder_names import MODEL_FILES, WEIGHTS
-
-MOST_BYTES = 2**37
-"""The most bytes of a file with weights: those of the largest architecture that can be described."""
+from nas.trial_files import MOST_BYTES
 
 
 @contextmanager

@@ -80,7 +80,16 @@ def test_a_search_goes_on_from_a_folder_and_every_command_finds_it(nas, begun, t
     monkeypatch.delenv(VARIABLE)
     assert nas("generate", "copy", 0, "--prompt", "the ", "--tokens", 5).out == told.out
     assert nas("resume", "copy", *QUIET).code == 0
-    assert nas("delete", "demo", "--yes", "--folder", begun).code == 0
+    assert nas("fork", "copy", "again", "--folder", begun).code == 0
+    assert nas("generate", "again", 0, "--prompt", "the ", "--tokens", 5, "--folder", begun).out == told.out
+    assert not (tmp_path / "runs" / "again" / "trials").exists()
+    assert nas("resume", "again", *QUIET, "--folder", begun).code == 0
+    shutil.move(tmp_path / "runs" / "again", tmp_path / "away")
+    assert nas("fork", "copy", "again", "--folder", begun).code == 4  # the place is taken, and stays as it is
+    shutil.move(tmp_path / "away", tmp_path / "runs" / "again")
+    assert nas("generate", "again", 0, "--prompt", "the ", "--tokens", 5, "--folder", begun).out == told.out
+    for name in ("demo", "again"):
+        assert nas("delete", name, "--yes", "--folder", begun).code == 0
     assert [path for path in (tmp_path / "shared").rglob("*") if path.is_file()] == []
 
 
