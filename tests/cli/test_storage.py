@@ -3,12 +3,14 @@
 import itertools
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from nas.running import measuring
 from nas.study import server_studies, whole_study
 from nas.study.database_place import database_place
 from nas.study.drivers import Drivers, StopRequest
@@ -283,3 +285,33 @@ def test_a_search_runs_over_it_is_resumed_from_elsewhere_and_deleted(
     assert "notes.md" in ran.err
     assert [path.name for path in (tmp_path / "other" / "exact").iterdir()] == ["notes.md"]
     assert nas("status", "exact", "--storage", url).code == 2
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_trial_goes_on_on_another_machine_where_the_folder_is_shared(
+    nas, server, settings, tmp_path, monkeypatch, signal_at_step, shared
+):
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: {"params": 1.0, "weights_mib": 0.5, "contended": 0.0})
+    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
+    monkeypatch.setenv("NAS_REPORTS", str(tmp_path / "reports"))
+    file = tmp_path / "exact.toml"
+    file.write_text(settings.to_toml().replace('metric = "decode_ms_per_token"', 'metric = "params"'))
+    name = f"test_{next(_numbers)}"
+    server.execute(f"CREATE DATABASE {name}")
+    (tmp_path / "team").mkdir()
+    told = ("--executor", "serial", "--trials", 1, "--storage", server.url(name).replace("+psycopg", ""))
+    told += ("--folder", tmp_path / "team") if shared else ()
+    monkeypatch.setenv("NAS_RUNS", str(tmp_path / "first"))
+    signal_at_step(4, signal.SIGTERM)
+    assert nas("search", file, "--no-progress", *told).code == 143
+    monkeypatch.setenv("NAS_RUNS", str(tmp_path / "second"))
+    ran = nas("resume", "demo", "--json", *told)
+    assert ran.code == 0, ran.err
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    restarted = [event["why"] for event in events if event["type"] == "restarted"]
+    assert [event["attempt"] for event in events if event["type"] == "started"] == [2]
+    if shared:
+        assert restarted == []
+    else:
+        assert "--folder" in restarted[0]
+    assert (tmp_path / "second" / "demo" / "trials").exists() != shared
