@@ -96,7 +96,9 @@ class Coordinator:
         self._early_endings = EarlyEndings(file, self._proposals)
         self._reports = TrialReports(leases, file, self._proposals, self._early_endings, self._notify, self._ended)
         self._study = StudyChanges(leases, self.objectives, self.constraints, self._update)
-        self._queue = TrialQueue(leases, space, self._proposals, self._study, self._look, clock)
+        self._queue = TrialQueue(
+            leases, space, self._proposals, self._study, self._look, clock, {"decided_by": file.search.rules()}
+        )
         self._study.look(besides_own=False)
         self._budget_is_out()
 

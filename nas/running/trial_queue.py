@@ -35,7 +35,10 @@ class TrialQueue:
         study: StudyChanges,
         look: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        marks: Mapping[str, Any] | None = None,
     ) -> None:
+        """`marks` are attributes that every attempt stores."""
+        self._marks = marks or {}
         self.leases, self.space, self.proposals, self.clock = leases, space, proposals, clock
         self.rows, self._study, self._look, self._exhausted = 0, study, look, False
         self._taken: set[str] = set()
@@ -97,7 +100,9 @@ class TrialQueue:
         if self._offer and self._offer[0].key in self._taken:
             self.proposals.drop(self._offer[0])
             self._offer = None
-        answer = self.leases.acquire(self._nonce, self._offer[1] if self._offer else None, marks={"slot": slot})
+        answer = self.leases.acquire(
+            self._nonce, self._offer[1] if self._offer else None, marks={**self._marks, "slot": slot}
+        )
         if isinstance(answer, Lease):
             self._nonce = uuid4().hex
             self._take(answer)

@@ -108,6 +108,10 @@ class SearchSettings(Table):
     skip: Flag = True
     retries: RetrySettings = RetrySettings()
 
+    def rules(self) -> dict[str, str | bool]:
+        """Returns what decides about a trial and may change while a study goes on."""
+        return {"sampler": self.sampler, "stopping": self.stopping, "skip": self.skip}
+
 
 class ResourceSettings(Table):
     """Describes what a trial gets. `processes_per_trial`: none is one for each whole GPU, and one on the CPU.

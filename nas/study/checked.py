@@ -80,6 +80,7 @@ class RowAttributes(TypedDict, total=False):
     retry_of: Whole
     taken_from: StoredOrigin
     retry: Whole
+    decided_by: Annotated[dict[Name, Name | bool], Field(max_length=100)]
 
 
 class StoredData(TypedDict, total=False):
