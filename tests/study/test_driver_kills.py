@@ -1,11 +1,14 @@
 """Whole drivers, killed, frozen and cut off from their database: nothing is lost, repeated, or left behind."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from tests.study import postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.waits]
 NOTHING = dict.fromkeys(
@@ -15,7 +18,9 @@ NOTHING = dict.fromkeys(
 
 def run(kind: str, trials: int, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.study.driver_kills", kind, "--trials", str(trials), *options]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+    # A test's own temporary folder is closed to the user as whom the server runs.
+    where = os.environ | {"TMPDIR": postgres.PLACE}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False, env=where)
     assert not ended.returncode, ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout)
     assert found | NOTHING | {"trained": trials, "gaps": False, "errors": []} == found
