@@ -12,7 +12,7 @@ PROGRAM = Path(__file__).with_name("global_state.py")
 
 @pytest.mark.slow
 @pytest.mark.waits
-@pytest.mark.parametrize("executor", ["serial", "ray"])
+@pytest.mark.parametrize("executor", ["serial", pytest.param("ray", marks=pytest.mark.soak)])
 def test_no_use_of_nas_leaves_a_trace_in_the_program(file, executor):
     command = [sys.executable, PROGRAM, file, executor]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280)

@@ -119,12 +119,12 @@ def _slowly(log: Path, seconds: float) -> None:
 
 def test_of_several_processes_one_makes_it(folder: Path) -> None:
     spawn, log = multiprocessing.get_context("spawn"), folder.parent / "log"
-    processes = [spawn.Process(target=_slowly, args=(log, 0.5)) for _ in range(3)]
+    processes = [spawn.Process(target=_slowly, args=(log, 0.5)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
     assert log.read_text() == "begun\n"
 
 

@@ -84,6 +84,7 @@ def test_stated_costs_are_the_counted_ones(model):
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_it_repeats_words_that_it_never_learned():
     """Trained to repeat words of one part of the vocabulary, and asked to repeat those of another."""
     placed = {**BLOCK, "position": "learned"}

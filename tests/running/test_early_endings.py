@@ -271,7 +271,7 @@ def test_too_many_skipped_end_the_search_and_are_no_failures(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("limit", [(), ('constraints=[{metric="val_loss",max=2.5}]',)], ids=["", "a trained limit"])
-@pytest.mark.parametrize("most", [40, pytest.param(150, marks=[pytest.mark.soak, pytest.mark.slow])])
+@pytest.mark.parametrize("most", [15, pytest.param(150, marks=[pytest.mark.soak, pytest.mark.slow])])
 def test_kills_change_nothing_of_what_is_stopped_or_skipped(tmp_path, foreseen, limit, most):
     def outcome(launcher: Launcher) -> list[tuple[object, ...]]:
         attributes = ("architecture_id", "rungs", "reason", "verdict", "bound")

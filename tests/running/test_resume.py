@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory, quick_proposals):
     return outcome(launcher)
 
 
-@pytest.mark.parametrize("most", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("most", [10, pytest.param(200, marks=pytest.mark.soak)])
 def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undisturbed, most):
     generator, kills = random.Random(0), 0
     while kills < most:

@@ -23,6 +23,7 @@ def run(url: str, trials: int, kills: int, *further: str) -> dict[str, Any]:
     return counted
 
 
+@pytest.mark.soak
 def test_four_drivers_train_exactly_the_budget(study):
     run(study.url, 24, 0)
 

@@ -21,7 +21,11 @@ def searched(url: str, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("drivers", [2, 3], ids=["two", "three, of which one is killed and one comes later"])
+@pytest.mark.parametrize(
+    "drivers",
+    [pytest.param(2, marks=pytest.mark.soak), 3],
+    ids=["two", "three, of which one is killed and one comes later"],
+)
 def test_drivers_together_train_exactly_the_budget_and_know_the_same(study, drivers):
     found = searched(study.url, "--trials", "24", "--drivers", str(drivers))
     assert (found["trained"], found["duplicates"], found["gaps"]) == (24, 0, False)
