@@ -2,6 +2,9 @@
 
 The launch of a driver does so; reading never does. The rows of a study of an earlier version are adopted: they keep
 their numbers, and those that were running wait, since their driver is gone. The caller has made sure of that.
+
+Version 0.1 may go on with a study that is prepared. It knows no jobs, and so the jobs of the trials that it ran are
+brought up to date at the next launch too.
 """
 
 from collections.abc import Mapping
@@ -62,6 +65,7 @@ def make_tables(database: Database) -> None:
 
 def _prepare(connection: sql.Connection, jobs: StudyJobs, budget: int) -> int:
     jobs.lock(connection)
+    _catch_up(connection, jobs)
     row = STUDIES.c.study_id == jobs.study_id
     # Locked before anything is counted: results are told without the study's lock.
     known = connection.execute(sql.select(STUDIES.c.study_id).where(row).with_for_update()).first()
@@ -74,6 +78,37 @@ def _prepare(connection: sql.Connection, jobs: StudyJobs, budget: int) -> int:
     )
     connection.execute(STUDIES.update().where(row).values(trained=trained.scalar_subquery()))
     return adopted
+
+
+def _catch_up(connection: sql.Connection, jobs: StudyJobs) -> None:
+    """Gives the jobs of trials that a driver of version 0.1 has run since the phase and the attempt of these trials.
+
+    A job of today's drivers waits or runs exactly while its trial does.
+    """
+    trials = jobs.rows.tables["trials"].c
+    elsewhere = sql.select(trials.trial_id).where(
+        trials.study_id == jobs.study_id, trials.state != TrialState.RUNNING.name
+    )
+    doubtful = sql.or_(J.phase == Phase.WAITING, sql.and_(J.phase == Phase.RUNNING, J.trial_id.in_(elsewhere)))
+    held = jobs.held(connection, J.trial_id.is_not(None), doubtful)
+    if not held:
+        return
+    these = trials.trial_id.in_(sql.select(J.trial_id).where(J.study_id == jobs.study_id, doubtful))
+    wanted = sql.select(trials.trial_id, trials.state).where(these)
+    states = {trial_id: TrialState[state] for trial_id, state in connection.execute(wanted)}
+    told = _attributes(connection, jobs, these)
+    changes: dict[int, Mapping[str, Any]] = {}
+    for job in held:
+        state = states[job.trial_id]
+        attributes = checked.row_attributes(told.get(job.trial_id, {}), f"trial {job.number}")
+        stands = _standing(attributes, state)
+        if stands["phase"] != job.phase or stands["attempt"] > job.attempt:
+            attempt = max(stands["attempt"], job.attempt)
+            changes[job.job_id] = {**stands, "attempt": attempt, "driver": None, "checkpoint": None}
+        if state is TrialState.RUNNING:
+            jobs.trials.set_state(connection, job.trial_id, TrialState.WAITING)
+    if changes:
+        jobs.change(connection, changes)
 
 
 def _adopt(connection: sql.Connection, jobs: StudyJobs) -> int:
@@ -123,13 +158,15 @@ def _job(attributes: Mapping[str, Any], number: int, state: TrialState, keys: se
     key = job_key(architecture, rate, again="" if retried is None else str(retried))
     if key in keys:
         key = job_key(architecture, rate, again=f"row-{number}")
-    trained = state is TrialState.COMPLETE or (state is TrialState.PRUNED and bool(attributes.get("rungs")))
-    phase = Phase.TRAINED if trained else Phase.OTHER if state.is_finished() else Phase.WAITING
+    return {"kind": Kind.TRIAL, "key": key, **_standing(attributes, state)}
+
+
+def _standing(attributes: Mapping[str, Any], state: TrialState) -> dict[str, Any]:
+    """Returns phase, attempt and step of a job whose trial has this state and no living driver."""
     rungs = attributes.get("rungs") or []
+    trained = state is TrialState.COMPLETE or (state is TrialState.PRUNED and bool(rungs))
     return {
-        "kind": Kind.TRIAL,
-        "key": key,
-        "phase": phase,
+        "phase": Phase.TRAINED if trained else Phase.OTHER if state.is_finished() else Phase.WAITING,
         "attempt": attributes.get("attempt", 0),
         "step": rungs[-1]["step"] if rungs else 0,
     }

@@ -8,6 +8,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas.errors import Conflict
 from nas.study.job_answers import Origin
+from nas.study.job_changes import changes
 from nas.study.job_preparation import is_prepared, prepare
 from nas.study.job_tables import JOBS, METADATA, STUDIES, Phase
 from nas.study.store import Store
@@ -75,6 +76,38 @@ def test_trials_that_another_program_adds_are_adopted_at_the_next_launch_or_refu
         prepare(driver.jobs, 9)
     assert caught.value.where == "trial 2"
     assert len(study.table()) == 2
+
+
+def test_jobs_whose_trials_version_0_1_has_run_since_are_brought_up_to_date(study):
+    """It knows Optuna's tables alone: it finished trials, was killed in one, and has not come to another."""
+    driver = study.driver()
+    begun(driver, "e")
+    for name in "abcd":
+        driver.enqueue(new(name))
+    assert study.driver().acquire("another's").number == 1
+    storage, ids = study.storage, [trial._trial_id for trial in study.trials()]
+    for number, attempt in ((1, 2), (2, 1), (3, 1)):
+        storage.set_trial_user_attr(ids[number], "attempt", attempt)
+        storage.set_trial_user_attr(ids[number], "rungs", RUNG)
+        if number > 1:
+            storage.set_trial_state_values(ids[number], TrialState.RUNNING)
+    storage.set_trial_state_values(ids[1], TrialState.PRUNED)
+    storage.set_trial_state_values(ids[2], TrialState.FAIL)
+    before = study.table(STUDIES)[0]["version"]
+
+    assert prepare(driver.jobs, 9) == 0
+    stands = [(job["phase"], job["attempt"], job["step"]) for job in study.table()]
+    runs, waits = (Phase.RUNNING, 1, 0), (Phase.WAITING, 0, 0)
+    assert stands == [runs, (Phase.TRAINED, 2, 10), (Phase.OTHER, 1, 10), (Phase.WAITING, 1, 10), waits]
+    states = [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING, TrialState.WAITING]
+    assert [trial.state for trial in study.trials()] == states
+    assert study.table(STUDIES)[0]["trained"] == 1
+    assert {change.number for change in changes(driver.jobs, before).jobs} == {1, 2, 3}
+    after = study.table()
+    prepare(driver.jobs, 9)
+    assert study.table() == after
+    again = driver.acquire("next")
+    assert (again.number, again.attempt, again.step) == (3, 2, 10)
 
 
 def test_drivers_that_prepare_at_once_make_the_tables_once(study):
