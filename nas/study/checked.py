@@ -6,7 +6,7 @@ that this version does not know pass unchanged.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -134,6 +134,14 @@ def row(stored: FrozenTrial) -> FrozenTrial:
         damaged(place, "values", None, "a number for each objective")
     violations(stored.system_attrs, place)
     return stored
+
+
+def numbers(found: Iterable[int]) -> None:
+    """Raises Conflict unless the trials of a study have the numbers from 0 up, each once."""
+    for expected, number in enumerate(sorted(found)):
+        if number != expected:
+            wanted = f"{expected}, as each number is there once and none is left out"
+            damaged(f"trial {expected}", "number", number, wanted)
 
 
 def row_attributes(attributes: dict[str, Any], place: str) -> dict[str, Any]:

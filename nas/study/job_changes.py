@@ -5,7 +5,7 @@ snapshot, so a driver that asks for what came after the newest number it knows n
 again that it has seen before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ class Job:
     job_id: int
     kind: Kind
     key: str
+    trial_id: int | None
     number: int | None
     parent: int | None
     phase: Phase
@@ -76,13 +77,22 @@ def changes(jobs: StudyJobs, since: int = 0, *, besides: str | None = None) -> C
         if study.version <= since:
             return Changes(since, study.budget, study.trained, (), ())
         found = tuple(map(_job, connection.execute(sql.select(*OF_JOB).where(after).order_by(J.version, J.job_id))))
-        rows = map(checked.row, jobs.rows.read_where(connection, which)) if found else ()
+        rows = [checked.row(row) for row in jobs.rows.read_where(connection, which)] if found else []
+        _check_numbers(found, rows)
         ended = tuple(sorted(rows, key=lambda row: (row.datetime_complete or datetime.max, row.number)))
         later = study_rows.attributes(connection, jobs.study_id, prefix=checked.REMEASURED) if ended else {}
         told = checked.remeasured(checked.study(later))
         return Changes(study.version, study.budget, study.trained, found, ended, told)
 
     return jobs.database.read(body)
+
+
+def _check_numbers(found: Iterable[Job], rows: Iterable[FrozenTrial]) -> None:
+    """Raises Conflict where a row has another number than its job: somebody has changed one of them."""
+    numbers = {job.trial_id: job.number for job in found}
+    for row in rows:
+        if row.number != (number := numbers[row._trial_id]):
+            checked.damaged(f"trial {number}", "number", row.number, f"{number}, as it was numbered")
 
 
 def _job(row: sql.Row[tuple[object, ...]]) -> Job:

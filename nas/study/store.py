@@ -60,7 +60,8 @@ def quietly() -> Iterator[None]:
 class Store:
     """Reads the rows of one study, addressed by trial number, and its attributes, which it writes too.
 
-    Raises OutOfReach when the database does not answer after retries, and Conflict where a row is damaged.
+    Raises OutOfReach when the database does not answer after retries, and Conflict where a row is damaged, or where the
+    rows have not the numbers from 0 up, each once.
     """
 
     def __init__(self, database: Database, name: str | None = None) -> None:
@@ -143,11 +144,13 @@ class Store:
         else:
             self._keep(self._read(partial(self._stored.read, ids=self._unfinished, after=self._newest)))
         self._newest = max(self._ids.values(), default=-1)
+        checked.numbers(self._known)
         return [self._known[number] for number in sorted(self._known)]
 
     def outcomes(self) -> list[StoredOutcome] | None:
         """Returns how each trial ended, by number, without reading whole rows; None where Optuna has to read them."""
         found = None if self._stored is None else self._read(self._stored.outcomes)
+        checked.numbers(outcome.number for outcome in found or ())
         self._ids.update({outcome.number: outcome.trial_id for outcome in found or ()})
         return found
 
@@ -201,6 +204,8 @@ class Store:
 
     def _keep(self, rows: Iterable[FrozenTrial]) -> None:
         for row in map(checked.row, rows):
+            if row.number in self._known and self._known[row.number]._trial_id != row._trial_id:
+                checked.damaged(f"trial {row.number}", "number", row.number, "a number that no other trial has")
             self._known[row.number], self._ids[row.number] = row, row._trial_id
             change = self._unfinished.discard if row.state.is_finished() else self._unfinished.add
             change(row._trial_id)

@@ -117,6 +117,21 @@ def test_tables(runs, statement):
     read_all(runs)
 
 
+@pytest.mark.parametrize("statement", ["UPDATE trials SET number = 0", "UPDATE trials SET number = 7 WHERE number = 1"])
+def test_numbers_that_are_not_distinct_or_leave_one_out_stop_that_study_alone(nas, runs, settings, statement):
+    shutil.copytree(runs / "demo", runs / "sound")
+    damage(runs, statement)
+    file = runs.parent / "demo.toml"
+    file.write_text(settings.to_toml())
+    for command in (("front", "demo"), ("status", "demo"), ("search", file), ("resume", "demo")):
+        ran = nas(*command)
+        assert (ran.code, "error[damaged]" in ran.err, "number" in ran.err) == (4, True, True), (command, ran.err)
+    broken, sound = sorted(map(json.loads, nas("list", "--json").out.splitlines()[:-1]), key=lambda told: told["study"])
+    assert "number" in broken["error"]
+    assert sound["study"] == "sound"
+    assert "error" not in sound
+
+
 def test_the_place_and_the_value_are_told(nas, runs):
     damage(
         runs,

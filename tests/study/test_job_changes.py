@@ -3,8 +3,11 @@
 import threading
 from typing import Any
 
+import pytest
+import sqlalchemy as sql
 from optuna.trial import TrialState
 
+from nas.errors import Conflict
 from nas.study.job_changes import changes
 from nas.study.job_tables import Phase
 from tests.study.shared_study import begun, new, told
@@ -85,3 +88,14 @@ def test_what_is_read_piece_by_piece_while_three_write_is_what_is_read_at_once(s
     known |= {row.number: row for row in changes(reader, version).rows}
     assert [known[number] for number in sorted(known)] == study.trials()
     assert len(known) == 18
+
+
+@pytest.mark.parametrize(("number", "where"), [("0", "trial 1"), ("1 - number", "trial 0")])
+def test_a_row_with_another_number_than_its_job_is_refused(study, number, where):
+    driver, jobs = study.driver(), study.jobs
+    begun(driver, "a")
+    begun(driver, "b")
+    study.write(jobs.rows.tables["trials"].update().values(number=sql.literal_column(number)))
+    with pytest.raises(Conflict) as caught:
+        changes(jobs)
+    assert (caught.value.code, caught.value.where) == ("damaged", where)
