@@ -27,6 +27,8 @@ from nas.study.job_tables import Kind
 
 FOLDER, PREFIX = "spool", "result-"
 MOST_BYTES, MOST_FILES = 16 * 2**20, 10_000
+OF_LEASE = {"job_id", "trial_id", "kind", "key", "number", "parent", "attempt"}
+"""These fields of a lease are kept with a result."""
 
 log = logging.getLogger("nas")
 
@@ -57,19 +59,8 @@ class SpooledResult(BaseModel):
 
     def lease(self) -> Lease:
         """Returns the lease under which the result is told."""
-        return Lease(
-            job_id=self.job_id,
-            kind=self.kind,
-            key=self.key,
-            number=self.number,
-            parent=self.parent,
-            trial_id=self.trial_id,
-            attempt=self.attempt,
-            checkpoint=None,
-            step=0,
-            origin=Origin.AGAIN,
-            attributes={},
-        )
+        held = self.model_dump(include=OF_LEASE)
+        return Lease(**held, checkpoint=None, step=0, origin=Origin.AGAIN, attributes={})
 
 
 @dataclass(frozen=True)
@@ -102,13 +93,7 @@ class Spool:
         result = SpooledResult(
             study=self.study,
             driver=driver,
-            job_id=lease.job_id,
-            trial_id=lease.trial_id,
-            kind=lease.kind,
-            key=lease.key,
-            number=lease.number,
-            parent=lease.parent,
-            attempt=lease.attempt,
+            **{name: getattr(lease, name) for name in OF_LEASE},
             state=told.state,
             values=None if told.values is None else [float(value) for value in told.values],
             trained=told.trained,
