@@ -39,7 +39,7 @@ from nas.running.work_log import WorkLog
 from nas.settings.study_file import StudyFile
 from nas.study import creation, run_folders
 from nas.study.database_time import database_clock
-from nas.study.drivers import Drivers, Heartbeat
+from nas.study.drivers import Drivers, Heartbeat, StopRequest
 from nas.study.leases import Leases, join
 from nas.study.lock import driver_lock
 from nas.study.spool import Spool
@@ -57,7 +57,7 @@ log = logging.getLogger("nas")
 class Outcome:
     """Tells how a launch ended. `end` is None when it was interrupted or ran out of time.
 
-    `closed` is False where another driver measured the front once more and writes the report.
+    `closed` is False where another driver measures the front once more and writes the report.
     """
 
     study: StoredStudy
@@ -118,7 +118,7 @@ def _run(
                 try:
                     control = _control(folder, launch, leases, heartbeat, observer, should_stop)
                     control.on_look = work.beat
-                    kept = run_folders.to_run(opened.store, folder, launch.folder)
+                    kept = run_folders.to_run(opened.store, folder, launch.folder, leases)
                     server = database.server if database else None
                     study = StoredStudy(folder, opened.store, server, run_folder=kept, named=launch.folder)
                     search = _Search(study, file, launch, placement, control, observer, task, own, leases, clock)
@@ -204,7 +204,7 @@ class _Search:
         with self.control.signals():
             coordinator = self._coordinator(expired)
             end = self._trials(coordinator)
-            closed = end is None or not coordinator.others_run
+            closed = self._is_last() if end is None else not coordinator.others_run
             if end is not None and closed:
                 trained, device = coordinator.counts.trained, self.placement.device
                 task = self.task if self.placement.measures_here() else None
@@ -212,6 +212,16 @@ class _Search:
                     self.study, self.leases, trained, task, device, self.control, self.observer, self.clock
                 )
         return end, closed
+
+    def _is_last(self) -> bool:
+        """Tells whether no other driver goes on, as far as the database answers: a stop ends the search then.
+
+        Of drivers that stop at one moment, at least one is the last, since each says so before it looks.
+        """
+        with suppress(OutOfReach):
+            Drivers(self.leases.jobs).request_stop(StopRequest.FINISH, self.leases.driver.id)
+            return self.leases.others(that_go_on=True) == 0
+        return True
 
     def _coordinator(self, expired: Callable[[], bool]) -> Coordinator:
         task, measure = self.task, self.file.measure

@@ -13,7 +13,7 @@ from nas.running.launch import Launch
 from nas.running.same_study import refuse_another, with_search_rules, with_stored_recipe
 from nas.settings import recipe_versions
 from nas.settings.study_file import StudyFile
-from nas.study import creation
+from nas.study import creation, run_folders
 from nas.study.database import DATABASE
 from nas.study.lock import creation_lock
 from nas.study.store import Store
@@ -79,10 +79,12 @@ def _create(
     recipe_versions.check(file.train.recipe)
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
     give_back()
+    created = time.time()
     attributes = {
+        **run_folders.at_first(launch.folder, folder.name, created),
         **({"data": task.describe() | floors} if task else {}),
         "environment": now,
-        "created": time.time(),
+        "created": created,
         "budget": launch.trials or file.search.trials,
         "settings": file.resolved(),
     }

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from nas.errors import OutOfReach
 from nas.study import checked, study_rows
 from nas.study.database_time import Moment
-from nas.study.drivers import GRACE_SECONDS, Driver, Drivers, dead
+from nas.study.drivers import GRACE_SECONDS, Driver, Drivers, StopRequest, dead
 from nas.study.job_answers import Acquired, Lease, Lost, NewJob
 from nas.study.job_claims import JobClaims, Request
 from nas.study.job_preparation import prepare
@@ -176,13 +176,26 @@ class Leases:
 
         return self.jobs.database.write(body)
 
+    def settle(self, key: str, value: Any) -> bool:
+        """Stores an attribute of a study that has no trial yet and no other living driver. Returns whether it did."""
+
+        def body(connection: sql.Connection) -> bool:
+            self.jobs.lock(connection)
+            trials = sql.select(sql.func.count()).where(J.study_id == self.jobs.study_id, J.kind == Kind.TRIAL)
+            looked = connection.execute(sql.select(trials.scalar_subquery() + self._others())).scalar_one()
+            if not looked:
+                study_rows.set_attribute(connection, self.jobs.study_id, key, value)
+            return not looked
+
+        return self.jobs.database.write(body)
+
     def attributes(self, connection: sql.Connection, job_id: int) -> dict[str, Any]:
         """Returns the attributes of a job that is no trial, in a transaction of the caller."""
         return self._claims.attributes(connection, job_id, None)
 
-    def others(self) -> int:
-        """Returns how many other drivers of the study live."""
-        wanted = sql.select(self._others())
+    def others(self, *, that_go_on: bool = False) -> int:
+        """Returns how many other drivers of the study live; `that_go_on` leaves out those that are told to stop."""
+        wanted = sql.select(self._others(*([DRIVERS.c.stop == int(StopRequest.GO)] if that_go_on else [])))
         return int(self.jobs.database.read(lambda connection: connection.execute(wanted).scalar_one()))
 
     def remeasured(self, lease: Lease, number: int, metrics: Mapping[str, float]) -> None:
@@ -199,10 +212,10 @@ class Leases:
 
         self._write(lease, body)
 
-    def _others(self) -> sql.ScalarSelect[Any]:
+    def _others(self, *which: sql.ColumnElement[bool]) -> sql.ScalarSelect[Any]:
         alive = sql.and_(DRIVERS.c.driver != self.driver.id, sql.not_(dead(self.grace)))
         ours = DRIVERS.c.study_id == self.jobs.study_id
-        return sql.select(sql.func.count()).where(ours, alive).scalar_subquery()
+        return sql.select(sql.func.count()).where(ours, alive, *which).scalar_subquery()
 
     def _while_running(self, lease: Lease, attributes: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         def body(connection: sql.Connection) -> None:

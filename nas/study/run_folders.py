@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from nas import files
-from nas.errors import Conflict, OutOfReach, UsageError
+from nas.errors import Conflict, NasError, OutOfReach, UsageError
 from nas.folders import absolute, is_there
 from nas.printable import printable
 from nas.remote_files import checked_url, joined
 from nas.study import checked
+from nas.study.leases import Leases
 from nas.study.store import Store
 from nas.trial_files import RunFolder
 
@@ -71,25 +72,24 @@ def folder_place(folder: "str | Path | FolderPlace | None" = None, source: str =
     return FolderPlace(str(absolute(Path(text))), source)
 
 
-def to_run(store: Store, folder: Path, place: FolderPlace | None) -> RunFolder:
+def at_first(place: FolderPlace | None, name: str, created: float) -> dict[str, Any]:
+    """Returns the attribute with which a study is created that has a place, so that its drivers have the same one."""
+    if place is None or not place.text:
+        return {}
+    return {ATTRIBUTE: {"place": place.text, "id": _id(name, {"created": created})}}
+
+
+def to_run(store: Store, folder: Path, place: FolderPlace | None, leases: Leases) -> RunFolder:
     """Returns where a launch keeps the files of trials. A study without trials takes the place, and remembers it.
 
-    Raises UsageError where the study needs a place and none is named, Conflict where another is named, and OutOfReach
-    where it does not answer.
+    Of drivers that begin a new study together, all have the place of its creation. Raises UsageError where the study
+    needs a place and none is named, Conflict where another is named, and OutOfReach where it does not answer.
     """
-    attributes, name = store.attributes(), folder.name
-    stored = _stored(attributes)
-    if stored is None:
-        if place is None or not place.text:
-            return RunFolder(str(folder.absolute()))
-        if not store.rows():
-            found = taken(name, _id(name, attributes), place)
-            store.set_attribute(ATTRIBUTE, described(found, place))
-            return found
-        if not place.chosen:
-            return RunFolder(str(folder.absolute()))
-        raise _another(name, str(folder), place, "leave --folder out")
+    attributes, name, own = store.attributes(), folder.name, RunFolder(str(folder.absolute()))
+    stored = stored_place(attributes)
     if place is None or not place.text:
+        if stored is None:
+            return own
         raise UsageError(
             f"the trials of study '{name}' keep their files elsewhere, and a stored place is not used by itself",
             code="folder-needed",
@@ -97,12 +97,23 @@ def to_run(store: Store, folder: Path, place: FolderPlace | None) -> RunFolder:
             detail=f"stored {stored['place']}",
             help=_reach(name, stored["place"]),
         )
-    return _same(name, stored, place)
+    new = {"place": place.text, "id": _id(name, attributes)}
+    if not store.rows() and (stored == new or leases.settle(ATTRIBUTE, new)):
+        try:
+            return taken(name, new["id"], place)
+        except NasError:
+            leases.settle(ATTRIBUTE, None)  # so that the next launch may name another place, or none
+            raise
+    if stored is not None:
+        return _same(name, stored, place)
+    if not place.chosen:
+        return own
+    raise _another(name, str(folder), place, "leave --folder out")
 
 
 def to_read(store: Store, folder: Path, place: FolderPlace | None) -> tuple[RunFolder | None, str]:
     """Returns where the files of trials are read. None with the reason where they cannot be reached from here."""
-    stored, name = _stored(store.attributes()), folder.name
+    stored, name = stored_place(store.attributes()), folder.name
     if stored is None:
         return RunFolder(str(folder)), ""
     if place is None or not place.text:
@@ -166,8 +177,10 @@ def _mark(folder: RunFolder) -> str | None:
     return None if mark is None else mark.get("id", "")
 
 
-def _stored(attributes: Mapping[str, Any]) -> dict[str, str] | None:
-    """Returns the stored place and the id of its mark. Raises Conflict where they are damaged."""
+def stored_place(attributes: Mapping[str, Any]) -> dict[str, str] | None:
+    """Returns the stored place and the id of its mark; None for the study's own folder. Raises Conflict where they are
+    damaged.
+    """
     if (stored := attributes.get(ATTRIBUTE)) is None:
         return None
     if not isinstance(stored, dict) or not all(isinstance(stored.get(key), str) for key in ("place", "id")):

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import time
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +22,12 @@ from nas.running.driver import Launch
 from nas.running.placement import resolve_device
 from nas.running.stop_control import request_stop
 from nas.study import study_rows
+from nas.study.database import sqlite_url
+from nas.study.drivers import Drivers, StopRequest
+from nas.study.leases import join
 from nas.study.lock import is_running
 from nas.study.stored_study import StoredStudy, open_study
+from nas.study.transactions import Database
 from nas.tasks.coders import Subwords
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
@@ -270,6 +275,20 @@ def test_the_end_of_the_time_stops_a_training_at_its_next_step(tmp_path, corpus,
     _, metadata = read_tensors(checkpoint)
     assert checkpoint.name == f"rung-{metadata['progress']['step']}.a1.safetensors"
     assert 20 < metadata["progress"]["step"] < 30
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_driver_that_leaves_early_writes_no_report_while_another_goes_on(tmp_path, corpus):
+    file, early = tiny(corpus, *EXACT), Launch(executor="serial", trials=3, seconds=0)
+    name = driver.run(file, tmp_path / "study", Launch(executor="serial", trials=1)).study.store.name
+    with closing(Database(sqlite_url(tmp_path / "study"))) as database:
+        other = join(database, name, 1)
+        left = driver.run(file, tmp_path / "study", early)
+        assert (left.end, left.closed) == (None, False)
+        Drivers(other.jobs).request_stop(StopRequest.FINISH, other.driver.id)
+        assert driver.run(file, tmp_path / "study", early).closed
+        other.leave()
+    assert driver.run(file, tmp_path / "study", early).closed
 
 
 @pytest.mark.usefixtures("unmeasured")
