@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import FOLDER, STORAGE, Folder, Json, Storage, StudyName, TrialNumber
 from nas.formatting import duration, fixed, number, spread
+from nas.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,21 +32,23 @@ def show(
     from nas.cli.output import emit, people
     from nas.study.run_folders import folder_place
     from nas.study.stored_study import open_study, trial_of
+    from nas.study.study_drivers import hardware_of
     from nas.study.trained_models import trained_models
 
     stored = open_study(study, storage, STORAGE, run_folder=folder_place(folder, FOLDER))
     record = stored.record()
     found = trial_of(record, trial)
     front = found.number in {member.number for member in pareto.front_of(record)}
-    models = trained_models(stored, trial)
+    models, hardware = trained_models(stored, trial), hardware_of(stored, trial)
     proposals = _proposals(stored.in_commands, found, models, record)
     if stored.missing_files:
         people().print(f"Its weights are missing: {stored.missing_files}", soft_wrap=True)
     if json:
         commands = [command for command, _ in proposals]
-        emit("result", study=stored.name, on_front=front, commands=commands, models=models, **asdict(found))
+        told = {"study": stored.name, "on_front": front, "hardware": hardware, "commands": commands, "models": models}
+        emit("result", **told, **asdict(found))
     else:
-        _print(found, front, proposals, models, record)
+        _print(found, front, hardware, proposals, models, record)
     if front and stored.files_elsewhere:
         people().print(f"Its weights are not shown: {stored.files_elsewhere}", soft_wrap=True)
 
@@ -72,6 +75,7 @@ def _proposals(
 def _print(
     trial: "TrialResult",
     front: bool,
+    hardware: str,
     proposals: Sequence[tuple[str, str]],
     models: Sequence[Mapping[str, Any]],
     record: "StudyRecord",
@@ -79,7 +83,7 @@ def _print(
     from nas.cli.tables import answers
 
     console = answers()
-    console.print(_facts(trial, front, record.constraints))
+    console.print(_facts(trial, front, hardware, record.constraints))
     console.print("", _blocks(trial) if trial.architecture else _parameters(trial), sep="\n")
     if trial.metrics:
         console.print("", _metrics(trial, record.metrics), sep="\n")
@@ -91,7 +95,7 @@ def _print(
         console.print(f"\n{what}:\n  {command}", soft_wrap=True)
 
 
-def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]") -> "Table":
+def _facts(trial: "TrialResult", front: bool, hardware: str, constraints: "Sequence[Constraint]") -> "Table":
     from nas.cli.tables import pairs
 
     marks = {"on the front": front, "a baseline": trial.baseline, "contended": trial.contended}
@@ -102,6 +106,8 @@ def _facts(trial: "TrialResult", front: bool, constraints: "Sequence[Constraint]
     }
     if trial.finished and trial.seconds is not None:
         facts["took"] = duration(trial.seconds)
+    if hardware:
+        facts["hardware"] = printable(hardware)
     over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
         facts["over limit"] = "\n".join(over)

@@ -82,6 +82,8 @@ def _render(now: dict[str, Any]) -> "RenderableType":
     }
     if now["storage"]:
         facts["storage"] = now["storage"]
+    if now["folder"]:
+        facts["folder"] = printable(now["folder"])
     if now["missing_files"]:
         facts["missing"] = f"weights and attention maps: {now['missing_files']}"
     parts: list[RenderableType] = [pairs(facts)]

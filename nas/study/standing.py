@@ -30,6 +30,7 @@ def standing(study: StoredStudy) -> dict[str, Any]:
         "best": _best(record, front),
         "drivers": [as_data(driver) for driver in current_drivers(study)],
         "storage": None if study.place is None else str(study.place),
+        "folder": study.stored_folder,
         "missing_files": study.missing_files,
     }
 

@@ -23,7 +23,7 @@ from nas.study import checked, server_studies
 from nas.study.checked import CONFIRMED, WORKED
 from nas.study.database import DATABASE, UNMADE
 from nas.study.database_place import DatabasePlace, database_place
-from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, to_read
+from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, stored_place, to_read
 from nas.study.store import Store, to_result
 from nas.trial_files import RunFolder
 
@@ -159,6 +159,12 @@ class StoredStudy:
         """Tells where the files of trials are, if they cannot be reached from here; empty where they can."""
         return self._found[1]
 
+    @property
+    def stored_folder(self) -> str | None:
+        """Returns the place where trials keep their files, as a launch named it; None for the study's own folder."""
+        stored = stored_place(self.store.attributes())
+        return None if stored is None else stored["place"]
+
     @cached_property
     def _found(self) -> tuple[RunFolder | None, str]:
         if self._known:
@@ -197,9 +203,7 @@ class StoredStudy:
         objectives, constraints = file.objective_list(), file.constraint_list()
         worked = tuple(intervals.union(tuple(v) for k, v in attributes.items() if k.startswith(WORKED)))
         trials = tuple(to_result(row, constraints, newer.get(row.number, {}), worked) for row in self.store.rows())
-        for number, trial in enumerate(trials):
-            if trial.number != number:
-                checked.damaged(f"trial {number}", "number", trial.number, f"{number}, as numbers have no gaps")
+        for trial in trials:
             missing = [o.metric for o in objectives if o.metric not in trial.metrics]
             if missing and trial.state is State.COMPLETE:
                 checked.damaged(

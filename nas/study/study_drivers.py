@@ -1,14 +1,18 @@
 """Tells which drivers search a stored study: by their rows in its database, or by the lock of a version without such.
 
-Asking drivers to stop is all that it writes. Ages of heartbeats are computed by the database's clock.
+It tells on which hardware they ran a trial, too. Asking drivers to stop is all that it writes. Ages of heartbeats are
+computed by the database's clock.
 """
 
 from contextlib import closing
 from typing import Any
 
+import sqlalchemy as sql
+
 from nas.errors import UsageError
 from nas.study.database import sqlite_url
 from nas.study.drivers import GRACE_SECONDS, Drivers, DriverStatus, StopRequest, drivers_of
+from nas.study.job_tables import JOBS
 from nas.study.lock import is_running as is_locked
 from nas.study.stored_study import StoredStudy
 from nas.study.study_jobs import StudyJobs
@@ -32,6 +36,18 @@ def current_drivers(study: StoredStudy, grace: float = GRACE_SECONDS) -> list[Dr
 def is_running(study: StoredStudy) -> bool:
     """Tells whether any driver searches the study now, on any machine."""
     return any(driver.lives for driver in current_drivers(study)) or (study.place is None and is_locked(study.folder))
+
+
+def hardware_of(study: StoredStudy, number: int) -> str:
+    """Returns the hardware of the newest attempt of a trial; empty where no driver of this version has run it."""
+
+    def question(connection: sql.Connection) -> str:
+        if not sql.inspect(connection).has_table(JOBS.name):
+            return ""
+        wanted = sql.select(JOBS.c.hardware).where(JOBS.c.study_id == study.store.study_id, JOBS.c.number == number)
+        return str(connection.execute(wanted).scalar() or "")
+
+    return study.store.ask(question)
 
 
 def ask_to_stop(study: StoredStudy, request: StopRequest, driver: str | None = None) -> list[str]:

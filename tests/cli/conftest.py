@@ -114,7 +114,7 @@ def search_by_table(runs: Path, settings: StudyFile, trials: int = 6) -> None:
     store.set_attribute("created", time.time())
     store.set_attribute("settings", settings.resolved())
     store.set_attribute("budget", settings.search.trials)
-    leases = join(store.database, store.name, trials)
+    leases = join(store.database, store.name, trials, hardware="a processor")
     coordinator = Coordinator(leases, settings)
     coordinator.enqueue(settings.baselines[0].architecture("decoder"), baseline=True)
     serial.run(coordinator, TableBody, StopControl(folder))

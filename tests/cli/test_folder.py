@@ -54,6 +54,8 @@ def kept(tmp_path: Path) -> list[str]:
 
 def test_a_search_goes_on_from_a_folder_and_every_command_finds_it(nas, begun, tmp_path, monkeypatch):
     assert [name.startswith("rung-") for name in kept(tmp_path)] == [True]
+    assert json.loads(nas("status", "demo", "--json").out)["folder"] == begun
+    assert begun in "".join(nas("status", "demo").out.split())
     assert not (tmp_path / "runs" / "demo" / "trials").exists()
     ran = nas("resume", "demo", *QUIET, "--folder", begun)
     assert ran.code == 0, ran.err

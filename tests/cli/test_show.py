@@ -16,6 +16,7 @@ def test_tells_everything_about_a_trial(nas):
     metric = next(line for line in ran.out.splitlines() if line.startswith("decode_ms_per_token"))
     assert metric.split() == ["decode_ms_per_token", "0.1645", "ms", "0.1609–0.1681"]
     assert ["6", "3.0", "2.240", "0.2500"] in [line.split() for line in ran.out.splitlines()]
+    assert ["hardware", "a", "processor"] in [line.split() for line in ran.out.splitlines()]
     assert "Train this architecture for 60 steps" in ran.out
     assert "nas train demo 0 --steps 60" in ran.out
     assert "nas generate" not in ran.out
@@ -43,6 +44,7 @@ def test_json(nas):
     assert (trial["type"], trial["number"], trial["state"], trial["on_front"]) == ("result", 0, "COMPLETE", True)
     assert [rung["step"] for rung in trial["rungs"]] == [3, 6]
     assert trial["architecture"]["hidden"] == 16
+    assert trial["hardware"] == "a processor"
     assert trial["commands"][0] == "nas train demo 0 --steps 60"
 
 

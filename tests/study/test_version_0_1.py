@@ -19,9 +19,13 @@ from nas.running.proposer import seed_of
 from nas.settings import recipe_versions, study_file
 from nas.study.checked import with_recipe
 from nas.study.database import sqlite_url
+from nas.study.job_answers import NewJob
+from nas.study.job_tables import job_key
+from nas.study.leases import join
 from nas.study.standing import standing
 from nas.study.store import Store
 from nas.study.stored_study import open_study, study_names
+from nas.study.study_drivers import hardware_of
 from nas.tasks import open_task
 from nas.training.trainer import Trainer
 
@@ -47,6 +51,7 @@ def test_it_is_read_and_goes_on(folder, tmp_path):
     assert study_names() == ["old"]
     assert [trial.state for trial in study.trials()] == [State.COMPLETE] * 4
     assert standing(study)["trained"] == 4
+    assert hardware_of(study, 0) == ""
     assert write(study.record_for_report(), tmp_path / "report").is_file()
     assert (folder / "study.db").read_bytes() == before
     first = [(trial.number, trial.metrics, trial.rungs) for trial in study.trials()]
@@ -59,6 +64,31 @@ def test_it_is_read_and_goes_on(folder, tmp_path):
     assert attributes["study:metric_names"] == ["val_loss", "flops_per_token"]
     stored.remove_session()
     stored.engine.dispose()
+
+
+def test_what_that_version_trains_once_it_is_prepared_is_trained_once(folder):
+    """A trial waits when a driver of this version leaves; one of version 0.1 comes and finishes it."""
+    with closing(Store.open(sqlite_url(folder))) as store:
+        first, leases = store.rows()[0], join(store.database, "old", 5)
+        told = first.user_attrs
+        design = {key: told[key] for key in ("architecture", "architecture_id", "learning_rate") if key in told}
+        key = job_key(told["architecture_id"], told.get("learning_rate"), again="0")
+        attributes = {**design, "retry_of": 0, "proposed": 1.0, "attempt": 0}
+        assert leases.enqueue(NewJob(key, attributes, params=first.params, distributions=first.distributions))[1]
+        leases.leave()
+    storage = optuna.storages.RDBStorage(sqlite_url(folder))
+    (waiting,) = storage.get_all_trials(1, states=[optuna.trial.TrialState.WAITING])
+    storage.set_trial_state_values(waiting._trial_id, optuna.trial.TrialState.RUNNING)
+    for name, value in {"attempt": 1, "metrics": told["metrics"], "rungs": told["rungs"]}.items():
+        storage.set_trial_user_attr(waiting._trial_id, name, value)
+    storage.set_trial_state_values(waiting._trial_id, optuna.trial.TrialState.COMPLETE, first.values)
+    storage.remove_session()
+    storage.engine.dispose()
+    before = open_study("old").trials()
+
+    study = driver.run(open_study("old").file, folder, Launch(executor="serial", trials=5)).study
+    assert study.trials() == before
+    assert [trial.state for trial in before] == [State.COMPLETE] * 5
 
 
 def test_its_own_file_goes_on_with_the_first_recipe(folder):
