@@ -1,10 +1,11 @@
 """Runs one search of the overhead benchmark in its own process, ours or stock, and prints when its trials ended.
 
-    python -m nas.bench.driver_launch ours|stock TRIALS   →   {"ends": [...], "cpu_seconds": [...]}
+    python -m nas.bench.driver_launch ours|stock TRIALS STUDY   →   {"ends": [...], "cpu_seconds": [...]}
 
 `ends` are seconds of the clock that all processes of a machine share (CLOCK_MONOTONIC), `cpu_seconds` what this process
 had used by then. Stock is what its documentation shows: a function trainable, `OptunaSearch` with its default sampler,
-nothing else set, and a callback that notes the time. Ours is a whole launch of a search, its database included.
+nothing else set, and a callback that notes the time. Ours is a whole launch of a search, its database included: the one
+that NAS_STORAGE or the user's configuration names, else a SQLite file. The caller deletes the study there.
 """
 
 import json
@@ -17,10 +18,11 @@ from typing import Any
 
 from ray import tune
 
+from nas.api import searching
 from nas.body import Finished, Job, Measured, Said
-from nas.running import driver
 from nas.running.launch import Launch
 from nas.settings.study_file import parse
+from nas.study.database_place import database_place
 
 STUDY = """
 name = "bench_driver"
@@ -63,15 +65,16 @@ def trivial(job: Job) -> Iterator[Said]:
     yield Finished({"val_loss": _loss(hidden, depth)})
 
 
-def ours(trials: int, folder: Path) -> Ends:
-    """Runs our search."""
+def ours(trials: int, folder: Path, study: str) -> Ends:
+    """Runs our search, under this name."""
     noted = Ends()
 
     def observer(event: dict[str, Any]) -> None:
         if event["type"] == "finished" and event["state"] == "COMPLETE":
             noted.note()
 
-    driver.run(parse(STUDY), folder / "bench_driver", Launch(trials=trials), observer, trivial)
+    file, place = parse(STUDY, [f"name={study}"]), database_place()
+    searching.run(file, folder / study, Launch(trials=trials), observer, trivial, place)
     return noted
 
 
@@ -118,5 +121,6 @@ def _loss(hidden: int, depth: int) -> float:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as name:
-        found = {"ours": ours, "stock": stock}[sys.argv[1]](int(sys.argv[2]), Path(name))
+        count = int(sys.argv[2])
+        found = ours(count, Path(name), sys.argv[3]) if sys.argv[1] == "ours" else stock(count, Path(name))
     sys.stdout.write(json.dumps(vars(found)) + "\n")

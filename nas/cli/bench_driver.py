@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from nas import bounds
+from nas.cli.options import STORAGE, Storage
 from nas.cli.output import tell
+from nas.errors import UsageError
 from nas.formatting import number, percent
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -24,25 +26,32 @@ def driver(
             "--scale", metavar="N", max=bounds.TRIALS, min=1, help="Measure a proposal after N finished trials instead."
         ),
     ] = None,
+    storage: Storage = None,
     out: Out = Path("reports/benchmarks/driver"),
     json: Json = False,
 ) -> None:
     """Compare the overhead of a trial with stock Ray Tune.
 
     Both run trials that do nothing; stock Ray Tune uses OptunaSearch. Takes about ten minutes on two idle CPUs.
+
+    Ours are stored in SQLite, or in the database that --storage, NAS_STORAGE or your configuration names. Each run has
+    a study of its own there, which is deleted after it.
     """
     from nas.bench.driver import Settings, claim, compare, write
     from nas.cli import bench_tables
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
+    from nas.study.database_place import database_place
 
     if scale is not None:
+        if storage is not None:
+            raise UsageError("--scale measures a study in SQLite", where=STORAGE, help="leave one of them out")
         _driver_at_scale(scale, json)
         return
-    settings = Settings(trials, pairs)
+    settings, place = Settings(trials, pairs), database_place(storage, STORAGE)
     claim(out)
     console = people()
-    result = compare(settings, lambda what: console.print(what))
+    result = compare(settings, lambda what: console.print(what), place)
     write(result, out)
     if json:
         emit("result", folder=str(out), **result)

@@ -133,7 +133,8 @@ def recipes(result: dict[str, Any]) -> Table:
 def overheads(result: dict[str, Any]) -> Table:
     """Makes one line each for ours, stock and their ratio: the seconds a trial with their interval, and start-up."""
     columns = ("s a trial", "95 %\ninterval", "driver's\nCPU s", "s to the\nfirst trial", "s to end")
-    shown = table(f"{result['settings']['pairs']} pairs of runs", *columns, numbers=columns)
+    database = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[result["database"]["kind"]]
+    shown = table(f"{result['settings']['pairs']} pairs of\nruns, {database}", *columns, numbers=columns)
     for who in ("ours", "stock"):
         each = result[f"{who}_seconds_per_trial"]
         keys = ("driver_cpu_seconds_per_trial", "startup_seconds", "ending_seconds")

@@ -65,7 +65,7 @@ def test_a_load_that_lasts_for_a_whole_pair_leaves_the_ratio_as_it_is():
 def test_pairs_alternate_and_the_first_of_a_pair_takes_turns(monkeypatch, tmp_path):
     ran = []
 
-    def run(who, trials):
+    def run(who, trials, place):
         ran.append(who)
         return {**pace(ends(1, {"ours": 0.1, "stock": 1.0}[who], trials), [1.0] * trials), "ending_seconds": 1.0}
 
@@ -73,6 +73,7 @@ def test_pairs_alternate_and_the_first_of_a_pair_takes_turns(monkeypatch, tmp_pa
     result = compare(Settings(trials=20, pairs=3), lambda what: None)
     assert ran == ["ours", "stock", "stock", "ours", "ours", "stock"]
     assert result["ratio"]["mean"] == pytest.approx(10)
+    assert result["database"]["kind"] == "sqlite"
     claim(tmp_path)
     write(result, tmp_path)
     claim(tmp_path)

@@ -126,7 +126,7 @@ def test_keys_of_the_overhead_of_a_driver(nas, monkeypatch):
     keys = ("driver_cpu_seconds_per_trial", "startup_seconds", "ending_seconds")
     times = {"ours": 0.1, "stock": 1.5}
     monkeypatch.setattr(
-        driver, "_run", lambda who, trials: {"seconds_per_trial": times[who]} | dict.fromkeys(keys, times[who])
+        driver, "_run", lambda who, trials, place: {"seconds_per_trial": times[who]} | dict.fromkeys(keys, times[who])
     )
     ((kind, found),) = emitted(nas("bench", "driver", "--trials", "20", "--json").out)
     assert (kind, found) == ("result", documented.keys_of_json("nas bench driver"))

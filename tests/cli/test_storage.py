@@ -4,12 +4,15 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from nas.bench import driver as bench_driver
 from nas.running import measuring
 from nas.study import server_studies, whole_study
 from nas.study.database_place import database_place
@@ -249,6 +252,36 @@ def test_a_copy_is_whole_and_unchanged(stored, url):
         assert there.store.attributes() == here.store.attributes()
         assert there.store.goals() == here.store.goals()
         assert isinstance(there.store, Store)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_overhead_benchmark_deletes_its_own_study_and_no_other(
+    nas, stored, url, elsewhere, tmp_path, monkeypatch, given
+):
+    def run(command, env, **how):
+        *_, who, trials, study = command
+        assert (who == "ours") == (database_place(env["NAS_STORAGE"]) is not None)
+        if who == "ours":
+            copied(stored, env["NAS_STORAGE"], study)
+        assert (env.get("PGPASSWORD") == SECRET) == (who == "ours")
+        ran.append(study)
+        times = [time.monotonic() + 0.1 * number for number in range(int(trials))]
+        return subprocess.CompletedProcess(command, 0, json.dumps({"ends": times, "cpu_seconds": times}), "")
+
+    ran: list[str] = []
+    monkeypatch.setenv("PGPASSWORD", SECRET)  # the server trusts everybody here
+    monkeypatch.setattr(bench_driver.subprocess, "run", run)
+    if not given:
+        monkeypatch.setenv("NAS_STORAGE", url)
+    options = ("--storage", url) if given else ()
+    ended = nas("bench", "driver", "--pairs", 2, "--trials", 20, "--json", "--out", tmp_path / "out", *options)
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert (told["database"]["kind"], told["database"]["fsync"]) == ("postgresql", False)
+    assert told["ours_seconds_per_trial"]["mean"] == pytest.approx(0.1, rel=1e-3)
+    assert SECRET not in (tmp_path / "out" / "driver.json").read_text() + ended.out
+    assert len(set(ran)) == 4
+    assert [each.name for each in server_studies.studies_in(database_place(url))] == ["demo"]
 
 
 EXACT = """

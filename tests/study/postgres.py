@@ -2,6 +2,10 @@
 
 The wheel's binaries are called directly; its Python would add a user to the system. As root they run as `nobody`, since
 PostgreSQL refuses root. The server ends with the process that started it, however that ends.
+
+    python -m tests.study.postgres COMMAND ...
+
+runs a command with the address of a server that syncs to disk as its NAS_STORAGE.
 """
 
 import ctypes
@@ -143,3 +147,13 @@ def running(fsync: bool = False) -> Iterator[Server]:
             server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    with running(fsync=True) as server:
+        address = server.url().replace("+psycopg", "")
+        return subprocess.run(sys.argv[1:], env=os.environ | {"NAS_STORAGE": address}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
