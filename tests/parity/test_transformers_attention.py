@@ -3,37 +3,16 @@
 Shapes: B batch, T tokens, D hidden, H heads, E head size, S tokens attended to.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    BloomConfig,
-    DeepseekV2Config,
-    DeepseekV3Config,
-    DiffLlamaConfig,
-    LongformerConfig,
-    MiniMaxConfig,
-    Qwen3Config,
-    Qwen3NextConfig,
-    Swinv2Config,
-)
-from transformers.models.bloom.modeling_bloom import BloomAttention, build_alibi_tensor
-from transformers.models.deepseek_v2 import modeling_deepseek_v2 as deepseek_v2
-from transformers.models.deepseek_v3 import modeling_deepseek_v3 as deepseek_v3
-from transformers.models.diffllama.modeling_diffllama import DiffLlamaAttention, DiffLlamaRotaryEmbedding
-from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
-from transformers.models.minimax.modeling_minimax import MiniMaxLightningAttention
-from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RotaryEmbedding
-from transformers.models.qwen3_next.modeling_qwen3_next import (
-    Qwen3NextAttention,
-    Qwen3NextGatedDeltaNet,
-    Qwen3NextRotaryEmbedding,
-)
-from transformers.models.swinv2.modeling_swinv2 import Swinv2SelfAttention
 
 from nas.attention import Attention, build
 from nas.attention.gated_linear import TEMPERATURE
@@ -58,6 +37,11 @@ TOKENS, LONG = 23, 71
 
 Layer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """(x, what is added to scores) → outputs, and weights if there are any."""
+
+
+def modeling(name: str) -> ModuleType:
+    """Loads the file of a model, which takes too long for every process that collects these tests."""
+    return importlib.import_module(f"transformers.models.{name}.modeling_{name}")
 
 
 def scores_mask(length: int, padding: Tensor | None = None, causal: bool = True) -> Tensor:
@@ -101,7 +85,7 @@ def rope(**fields: float) -> dict:
 @torch.no_grad()
 def test_qwen3():
     """`softmax` with `qk_norm`, two heads of keys and values and heads of 12: Qwen3's, its two gains ours."""
-    config = Qwen3Config(
+    config = transformers.Qwen3Config(
         hidden_size=HIDDEN,
         num_attention_heads=HEADS,
         num_key_value_heads=2,
@@ -109,11 +93,11 @@ def test_qwen3():
         rope_parameters=rope(),
         attn_implementation="eager",
     )
-    theirs = stirred(Qwen3Attention(config, 0))
+    theirs = stirred(modeling("qwen3").Qwen3Attention(config, 0))
     ours = build(Softmax(heads=HEADS, kv_heads=2, head_size=SIZE, qk_norm=True), HIDDEN, CONTEXT)
     copy_attention(ours, theirs.q_proj, theirs.k_proj, theirs.v_proj, theirs.o_proj)
     ours.gain_2E.copy_(torch.stack((theirs.q_norm.weight, theirs.k_norm.weight)))
-    assert_same_layer(ours, turning(theirs, Qwen3RotaryEmbedding(config)))
+    assert_same_layer(ours, turning(theirs, modeling("qwen3").Qwen3RotaryEmbedding(config)))
 
 
 QWEN3_NEXT = {
@@ -137,14 +121,14 @@ def test_qwen3_next_gated_softmax():
 
     Its gains are what is added to 1; all of a head is turned.
     """
-    config = Qwen3NextConfig(**QWEN3_NEXT)
-    theirs = stirred(Qwen3NextAttention(config, 0))
+    config = transformers.Qwen3NextConfig(**QWEN3_NEXT)
+    theirs = stirred(modeling("qwen3_next").Qwen3NextAttention(config, 0))
     ours = build(Softmax(heads=HEADS, kv_heads=2, head_size=SIZE, qk_norm=True, gate=True), HIDDEN, CONTEXT)
     queries, gate = theirs.q_proj.weight.unflatten(0, (HEADS, 2, SIZE)).unbind(1)
     copy_attention(ours, matrix(queries.flatten(0, 1)), theirs.k_proj, theirs.v_proj, theirs.o_proj)
     copy(ours.gate, matrix(gate.flatten(0, 1)))
     ours.gain_2E.copy_(1 + torch.stack((theirs.q_norm.weight, theirs.k_norm.weight)))
-    assert_same_layer(ours, turning(theirs, Qwen3NextRotaryEmbedding(config)))
+    assert_same_layer(ours, turning(theirs, modeling("qwen3_next").Qwen3NextRotaryEmbedding(config)))
 
 
 @torch.no_grad()
@@ -152,7 +136,7 @@ def test_qwen3_next_gated_softmax():
 def test_bloom(heads):
     """`softmax` with biases and ALiBi: BLOOM's slopes, for 2^k heads and others; the heads' own q, k, v put in rows."""
     hidden = heads * SIZE
-    theirs = stirred(BloomAttention(BloomConfig(hidden_size=hidden, n_head=heads), 0))
+    theirs = stirred(modeling("bloom").BloomAttention(transformers.BloomConfig(hidden_size=hidden, n_head=heads), 0))
     ours = build(Softmax(heads=heads, bias=True), hidden, CONTEXT, position="alibi")
     weight, bias = theirs.query_key_value.weight, theirs.query_key_value.bias
     rows = [part.unflatten(0, (heads, 3, SIZE)).transpose(0, 1).flatten(0, 2) for part in (weight, bias)]
@@ -160,40 +144,28 @@ def test_bloom(heads):
     copy(ours.out, theirs.dense)
 
     def run(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        alibi = build_alibi_tensor(torch.ones(x.shape[:2]), heads, x.dtype)
+        alibi = modeling("bloom").build_alibi_tensor(torch.ones(x.shape[:2]), heads, x.dtype)
         return theirs(x, torch.zeros_like(x), alibi, mask)
 
     assert_same_layer(ours, run)
 
 
 DEEPSEEK = {
-    "V2": (deepseek_v2.DeepseekV2Attention, deepseek_v2.DeepseekV2RotaryEmbedding, DeepseekV2Config, {}, True),
-    "V3 in pairs": (
-        deepseek_v3.DeepseekV3Attention,
-        deepseek_v3.DeepseekV3RotaryEmbedding,
-        DeepseekV3Config,
-        {"rope_interleave": True},
-        True,
-    ),
-    "V3 in halves": (
-        deepseek_v3.DeepseekV3Attention,
-        deepseek_v3.DeepseekV3RotaryEmbedding,
-        DeepseekV3Config,
-        {"rope_interleave": False},
-        False,
-    ),
+    "V2": ("deepseek_v2", "DeepseekV2", {}, True),
+    "V3 in pairs": ("deepseek_v3", "DeepseekV3", {"rope_interleave": True}, True),
+    "V3 in halves": ("deepseek_v3", "DeepseekV3", {"rope_interleave": False}, False),
 }
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("layer", "rotary", "config", "fields", "pairs"), DEEPSEEK.values(), ids=DEEPSEEK)
-def test_deepseek(layer, rotary, config, fields, pairs):
+@pytest.mark.parametrize(("file", "name", "fields", "pairs"), DEEPSEEK.values(), ids=DEEPSEEK)
+def test_deepseek(file, name, fields, pairs):
     """`latent`: DeepSeek's without compressed queries. Rows that are turned in pairs are put in our order.
 
     Keys and values of a head come from neighbouring rows there, here from two blocks; steps go by the absorbed form.
     """
     latent, turned = 20, 6
-    made = config(
+    config = getattr(transformers, f"{name}Config")(
         hidden_size=HIDDEN,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
@@ -207,7 +179,7 @@ def test_deepseek(layer, rotary, config, fields, pairs):
         attn_implementation="eager",
         **fields,
     )
-    theirs = stirred(layer(made, 0))
+    theirs = stirred(getattr(modeling(file), f"{name}Attention")(config, 0))
     ours = build(Latent(heads=HEADS, head_size=SIZE, latent=latent, rope_size=turned), HIDDEN, CONTEXT)
     ordered = in_halves if pairs else lambda weight: weight
     queries, turned_queries = theirs.q_proj.weight.unflatten(0, (HEADS, -1)).split((SIZE, turned), dim=1)
@@ -217,7 +189,7 @@ def test_deepseek(layer, rotary, config, fields, pairs):
     ours.gain_L.copy_(theirs.kv_a_layernorm.weight)
     copy(ours.up, matrix(theirs.kv_b_proj.weight.unflatten(0, (HEADS, 2, SIZE)).transpose(0, 1).flatten(0, 2)))
     copy(ours.out, theirs.o_proj)
-    assert_same_layer(ours, turning(theirs, rotary(made)))
+    assert_same_layer(ours, turning(theirs, getattr(modeling(file), f"{name}RotaryEmbedding")(config)))
 
 
 @torch.no_grad()
@@ -227,7 +199,7 @@ def test_diffllama(depth):
 
     `subtracted` is their λ at that depth, and our gain 1, as theirs is left out.
     """
-    config = DiffLlamaConfig(
+    config = transformers.DiffLlamaConfig(
         hidden_size=HIDDEN,
         num_attention_heads=2 * HEADS,
         num_key_value_heads=2 * HEADS,
@@ -236,7 +208,7 @@ def test_diffllama(depth):
         rope_parameters=rope(),
         attn_implementation="eager",
     )
-    theirs = stirred(DiffLlamaAttention(config, depth))
+    theirs = stirred(modeling("diffllama").DiffLlamaAttention(config, depth))
     ours = build(Differential(heads=HEADS, head_size=SIZE, subtracted=theirs.lambda_init), HIDDEN, CONTEXT)
     assert theirs.lambda_init == pytest.approx(0.8 - 0.6 * math.exp(-0.3 * depth))
     by_head = (
@@ -246,7 +218,7 @@ def test_diffllama(depth):
     copy_attention(ours, *by_head, theirs.o_proj)
     vectors_22J = (theirs.lambda_q1, theirs.lambda_k1, theirs.lambda_q2, theirs.lambda_k2)
     ours.vectors_22J.copy_(torch.stack(vectors_22J).unflatten(0, (2, 2)))
-    run = turning(theirs, DiffLlamaRotaryEmbedding(config))
+    run = turning(theirs, modeling("diffllama").DiffLlamaRotaryEmbedding(config))
     # What they give as weights are the two maps of a head by themselves.
     assert_same_layer(ours, lambda x, mask: (run(x, mask)[0], None))
 
@@ -259,7 +231,9 @@ def test_swin_v2(causal):
     Their logit scale is our temperature. They have no matrix behind the heads, so that ours is the identity.
     """
     hidden = HEADS * SIZE
-    theirs = stirred(Swinv2SelfAttention(Swinv2Config(qkv_bias=False), hidden, HEADS, (1, TOKENS)))
+    theirs = stirred(
+        modeling("swinv2").Swinv2SelfAttention(transformers.Swinv2Config(qkv_bias=False), hidden, HEADS, (1, TOKENS))
+    )
     nn.init.zeros_(theirs.continuous_position_bias_mlp[2].weight)
     theirs.logit_scale.copy_(torch.linspace(0.5, 3, HEADS)[:, None, None])
     ours = build(Cosine(heads=HEADS), hidden, CONTEXT, causal, position="none")
@@ -284,8 +258,8 @@ def test_longformer(global_tokens):
     so that ours is the identity. It wants whole windows: odd lengths are padded on the right.
     """
     hidden, length, sides = HEADS * SIZE, 96, 3
-    theirs = LongformerSelfAttention(
-        LongformerConfig(hidden_size=hidden, num_attention_heads=HEADS, attention_window=[2 * sides]), 0
+    theirs = modeling("longformer").LongformerSelfAttention(
+        transformers.LongformerConfig(hidden_size=hidden, num_attention_heads=HEADS, attention_window=[2 * sides]), 0
     )
     stirred(theirs)
     for name in ("query", "key", "value"):
@@ -311,7 +285,7 @@ def test_qwen3_next_gated_delta():
     stands together. Its kernel is ours on its side. Its chunks are of 64 tokens, ours of 32. Padding stands on the
     left, as ignored tokens let its state decay, which is 0 there.
     """
-    theirs = stirred(Qwen3NextGatedDeltaNet(Qwen3NextConfig(**QWEN3_NEXT), 0))
+    theirs = stirred(modeling("qwen3_next").Qwen3NextGatedDeltaNet(transformers.Qwen3NextConfig(**QWEN3_NEXT), 0))
     # From states that forget within a token to some that remember for a hundred.
     theirs.A_log.copy_(torch.linspace(-5, 1, HEADS))
     ours = build(GatedDelta(heads=HEADS, head_size=SIZE, conv=4), HIDDEN, CONTEXT)
@@ -340,7 +314,7 @@ def test_minimax_lightning(kind):
     Only the sums: its norm runs over all heads and its gate has another form, so that ours are put around them, and
     its activation is left out. A gate of `gated_linear` is held at a rate of retention by its bias.
     """
-    config = MiniMaxConfig(
+    config = transformers.MiniMaxConfig(
         hidden_size=HIDDEN,
         num_attention_heads=HEADS,
         head_dim=SIZE,
@@ -348,7 +322,7 @@ def test_minimax_lightning(kind):
         block_size=16,
         hidden_act="linear",
     )
-    theirs = stirred(MiniMaxLightningAttention(config, 0))
+    theirs = stirred(modeling("minimax").MiniMaxLightningAttention(config, 0))
     rate_H = -build(Retention(heads=HEADS), HIDDEN, CONTEXT).log_decay_11H1.flatten()
     theirs.slope_rate.copy_(rate_H[:, None, None])
     for name, held in zip(

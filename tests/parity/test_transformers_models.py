@@ -2,25 +2,8 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
-from transformers import (
-    AlbertConfig,
-    AlbertForMaskedLM,
-    BartConfig,
-    BartForConditionalGeneration,
-    BertConfig,
-    BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PegasusConfig,
-    PegasusForConditionalGeneration,
-    PhiConfig,
-    PhiForCausalLM,
-)
 
 from nas.architecture import Architecture, FeedForward
 from nas.models import Decoder, Encoder, EncoderDecoder, build
@@ -89,8 +72,8 @@ def copy_norms(ours: TransformerBlock, *theirs: nn.Module) -> None:
 @pytest.fixture(scope="module")
 def gpt2() -> tuple[Decoder, nn.Module]:
     theirs = stirred(
-        GPT2LMHeadModel(
-            GPT2Config(
+        transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
                 vocab_size=VOCABULARY,
                 n_positions=CONTEXT,
                 n_embd=HIDDEN,
@@ -169,7 +152,7 @@ def llama_like(config: type, model: type, attention: dict, **fields: object) -> 
 
 @pytest.fixture(scope="module")
 def llama() -> tuple[Decoder, nn.Module]:
-    return llama_like(LlamaConfig, LlamaForCausalLM, softmax(kv_heads=2))
+    return llama_like(transformers.LlamaConfig, transformers.LlamaForCausalLM, softmax(kv_heads=2))
 
 
 def test_llama(llama):
@@ -185,7 +168,7 @@ def test_llama_writes_the_same(llama):
 @pytest.fixture(scope="module")
 def mistral() -> tuple[Decoder, nn.Module]:
     window = {"kind": "window", "heads": HEADS, "kv_heads": 2, "window": 5}
-    return llama_like(MistralConfig, MistralForCausalLM, window, sliding_window=5)
+    return llama_like(transformers.MistralConfig, transformers.MistralForCausalLM, window, sliding_window=5)
 
 
 def test_mistral(mistral):
@@ -201,8 +184,8 @@ def test_mistral_writes_the_same(mistral):
 def test_phi():
     """residual="parallel", with one layer norm for both branches: Phi, all of each head turned, its head's bias 0."""
     theirs = stirred(
-        PhiForCausalLM(
-            PhiConfig(
+        transformers.PhiForCausalLM(
+            transformers.PhiConfig(
                 vocab_size=VOCABULARY,
                 hidden_size=HIDDEN,
                 intermediate_size=4 * HIDDEN,
@@ -269,7 +252,7 @@ def assert_same_encoder(ours: Encoder, theirs: nn.Module) -> None:
 
 def test_bert():
     """Post-norm blocks that see both ways, and the head for masked tokens: BERT's, with padding on either side."""
-    theirs = stirred(BertForMaskedLM(BertConfig(**BERT)))
+    theirs = stirred(transformers.BertForMaskedLM(transformers.BertConfig(**BERT)))
     ours = built({**POST, "position": "learned"}, family="encoder")
     head = theirs.cls.predictions
     copy_ends_of_bert(ours, theirs.bert.embeddings, head.transform.dense, head.transform.LayerNorm, head.decoder)
@@ -285,8 +268,8 @@ def test_bert():
 def test_albert():
     """repeat=3: ALBERT passes its group of layers three times. Its embeddings, as wide as its layers, go in as is."""
     theirs = stirred(
-        AlbertForMaskedLM(
-            AlbertConfig(
+        transformers.AlbertForMaskedLM(
+            transformers.AlbertConfig(
                 **BERT | {"num_hidden_layers": 3}, embedding_size=HIDDEN, num_hidden_groups=1, inner_group_num=LAYERS
             )
         )
@@ -366,7 +349,9 @@ def assert_same_answer_logits(ours: EncoderDecoder, theirs: nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def bart() -> tuple[EncoderDecoder, nn.Module]:
-    ours, theirs = encoder_decoder(BartConfig, BartForConditionalGeneration, {**POST, "position": "learned"})
+    ours, theirs = encoder_decoder(
+        transformers.BartConfig, transformers.BartForConditionalGeneration, {**POST, "position": "learned"}
+    )
     for mine, other in ((ours.encoder, theirs.model.encoder), (ours.decoder, theirs.model.decoder)):
         # Their first two places belong to no token.
         mine.positions["0"].places_CD.data.copy_(other.embed_positions.weight[2:])
@@ -403,7 +388,7 @@ def test_bart_answers_the_same(bart, beams):
 def test_pegasus():
     """Pre-norm blocks with attention to a padded source, sinusoidal positions: PEGASUS."""
     block = {**POST, "residual": "sequential", "position": "sinusoidal"}
-    ours, theirs = encoder_decoder(PegasusConfig, PegasusForConditionalGeneration, block)
+    ours, theirs = encoder_decoder(transformers.PegasusConfig, transformers.PegasusForConditionalGeneration, block)
     for mine, other in ((ours.encoder, theirs.model.encoder), (ours.decoder, theirs.model.decoder)):
         copy(mine.norm, other.layer_norm)
     assert_same_answer_logits(ours, theirs)
