@@ -110,16 +110,55 @@ def blank(figure: object, stem: Path) -> str:
     return text
 
 
+def fit_fast(patch: pytest.MonkeyPatch, steps: int | None = None) -> None:
+    """Kernels are fitted by the form that many running trials have, in at most so many steps."""
+    from nas.samplers import gaussian_process, study_model
+
+    patch.setattr(study_model, "kernel", gaussian_process.kernel)
+    if steps:
+        limited = partial(gaussian_process.scipy.optimize.minimize, options={"maxiter": steps})
+        patch.setattr(gaussian_process.scipy.optimize, "minimize", limited)
+
+
+def draw_small_pools(patch: pytest.MonkeyPatch) -> None:
+    """Proposals come from a few draws instead of a thousand."""
+    from nas.running import architecture_features
+    from nas.samplers import pareto_sampler
+
+    for name, size in {"BASE_POOL": 40, "FRESH": 12, "NEIGHBOURS": 12}.items():
+        patch.setattr(pareto_sampler, name, size)
+    patch.setattr(architecture_features, "SAMPLES", 20)
+
+
+@pytest.fixture
+def fast_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proposals are as good, but for rounding, and come in half the time."""
+    fit_fast(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def quick_proposals() -> Iterator[None]:
+    """Some tests make hundreds of samplers, each of which begins anew.
+
+    For tests of what is done with proposals, not of how good they are.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        fit_fast(patch, steps=6)
+        draw_small_pools(patch)
+        yield
+
+
 @pytest.fixture
 def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every measurement in this process counts as it is, and proposals learn from a few samples of the space.
+    """Every measurement in this process counts as it is, and proposals come from few draws.
 
     For tests of real searches that judge neither a time nor a proposal: beside other tests, waiting for a quiet machine
     is in vain.
     """
     from nas.measure import cheap, latency
-    from nas.running import architecture_features, measuring
+    from nas.running import measuring
 
-    monkeypatch.setattr(architecture_features, "SAMPLES", 50)
+    fit_fast(monkeypatch, steps=6)
+    draw_small_pools(monkeypatch)
     monkeypatch.setattr(measuring, "TRIES", 1)
     monkeypatch.setattr(cheap, "latency", partial(latency.latency, seconds=0))

@@ -40,14 +40,17 @@ def undisturbed(tmp_path_factory, quick_proposals):
     return outcome(launcher)
 
 
-@pytest.mark.parametrize("most", [10, pytest.param(200, marks=pytest.mark.soak)])
-def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undisturbed, most):
+@pytest.mark.parametrize(
+    ("most", "apart"), [(10, 24), pytest.param(200, 9, marks=pytest.mark.soak)], ids=["few", "many"]
+)
+def test_a_study_killed_at_many_points_is_the_undisturbed_one(tmp_path, undisturbed, most, apart):
+    """A kill comes at most `apart` writes after the one before."""
     generator, kills = random.Random(0), 0
     while kills < most:
         launcher = Launcher(tmp_path, settings("constraints.0.max=20"), database=MortalDatabase)
         over = False
         while not over:
-            launcher.database.left, launcher.database.after = generator.randint(1, 9), generator.random() < 0.5
+            launcher.database.left, launcher.database.after = generator.randint(1, apart), generator.random() < 0.5
             coordinator = None
             try:
                 coordinator = launcher.coordinator(BUDGET)
