@@ -1,7 +1,6 @@
 """Makes a new study out of a stored one, as `nas fork` does: whole, or its valid trials in another file."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,7 +22,7 @@ from nas.running.measuring import LoneMeasurement
 from nas.running.placement import resolve_device
 from nas.running.same_study import require_recipe, with_stored_recipe
 from nas.settings import study_file
-from nas.settings.study_file import StudyFile
+from nas.settings.study_file import STUDY_NAME, StudyFile
 from nas.study import checked, creation, run_folders, stored_study, whole_study
 from nas.study.database import DATABASE, file_url
 from nas.study.database_place import LOCAL, DatabasePlace, database_place
@@ -38,7 +37,6 @@ from nas.training.torch_state import borrowed_torch
 from nas.trial_files import RunFolder, copy
 
 FROM_NOTHING = "nas search FILE   starts a study from nothing"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def fork(
     Raises UsageError for a wrong name, Conflict where the new study exists, where drivers search the old one that is to
     be copied whole, or where no trial can be taken over, and OutOfReach.
     """
-    if not NAME.fullmatch(new):
+    if not STUDY_NAME.fullmatch(new):
         raise UsageError(f"'{new}' is no name of a study", where="NEW", help="letters, digits, '_', '-' and '.'")
     source = stored_study.open_study(study, origin, "--from")
     with closing(source.store):

@@ -65,9 +65,9 @@ def search(
     continues. Outside the main thread, signals are left alone: `Study.stop()` ends the search.
 
     Raises UsageError, InvalidStudyFile or DataError for wrong arguments, files or data. Raises Conflict when the study
-    was made with other settings or another driver searches it. Raises OutOfReach when the disk, the database or Ray
-    fails. Raises TooManyFailures when too many trials failed, and NothingFeasible when the search ended and no trained
-    trial meets the constraints.
+    was made with other settings or a driver of an earlier version searches it. Raises OutOfReach when the disk, the
+    database or Ray fails. Raises TooManyFailures when too many trials failed, and NothingFeasible when the search ended
+    and no trained trial meets the constraints.
     """
     place = database_place(storage)
     renamed = [] if study is None else [f"name={study!r}"]

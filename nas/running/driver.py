@@ -82,7 +82,8 @@ def run(
     `database` holds the rows; by default it is `study.db` in the folder. Once `should_stop` says so, running trials
     save their state, and the search ends.
 
-    Raises Conflict (another driver, other settings, data or hardware), OutOfReach (disk, database, Ray) and UsageError.
+    Raises Conflict (a driver of an earlier version, other settings, data or hardware), OutOfReach (disk, database, Ray)
+    and UsageError.
     """
     require_current_folder()
     file, own = own_body.chosen(file, body)

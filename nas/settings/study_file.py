@@ -53,6 +53,7 @@ from nas.space.parameter_space import Design, ParameterSpace, SearchSpace
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family, place_of
 from nas.toml_table import Table, apply_override, as_tuple, distinct, in_words, line_of, merged, tables_of
 
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # others could lead out of `runs/`
 DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 """These metrics need a model that generates, which an encoder does not."""
 
@@ -60,7 +61,7 @@ DECODING = ("decode_ms_per_token", "decode_state_kib", "energy_mj_per_token")
 class StudyFile(Table):
     """Holds a whole study, resolved."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=f"^{STUDY_NAME.pattern}$")
     family: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ("decoder",)
     task: TaskSettings = TextTask()
     space: AnySpace

@@ -3,7 +3,6 @@
 Sessions are read-only, so a user who may only read the tables can use every reading command. Nothing is created.
 """
 
-import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,14 +10,13 @@ import sqlalchemy as sql
 
 from nas.errors import Conflict, UsageError, nearest
 from nas.printable import on_one_line
+from nas.settings.study_file import STUDY_NAME
 from nas.study import checked
 from nas.study.database import FOREIGN_STUDY, MARK
 from nas.study.database_place import DatabasePlace
 from nas.study.store import Store
 from nas.study.transactions import Database
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""The names that a study file may give; others may lead out of `runs/`."""
 PATIENCE_SECONDS = 10.0
 MOST_STUDIES = 10_000
 MOST_VALUE_BYTES = 2**26
@@ -56,7 +54,7 @@ def check_readable(place: DatabasePlace, name: str) -> None:
     try:
         studies = {each.name: each for each in reader.read(_listed)}
         if name not in studies:
-            ours = [each.name for each in studies.values() if each.ours and NAME.fullmatch(each.name)]
+            ours = [each.name for each in studies.values() if each.ours and STUDY_NAME.fullmatch(each.name)]
             help = nearest(name, ours) if ours else "the database holds no study of nas yet"
             raise UsageError(f"no study '{name}'", code="no-such-study", where=str(place), help=help)
         if not studies[name].ours:
@@ -79,7 +77,7 @@ def opened(place: DatabasePlace, name: str) -> Store:
 
 def refuse_name(name: str, place: DatabasePlace) -> None:
     """Raises Conflict for a stored name that no study file gives."""
-    if not NAME.fullmatch(name):
+    if not STUDY_NAME.fullmatch(name):
         text = f"a study of this database has a name that nas gives to none: '{on_one_line(name)[: checked.SHOWN]}'"
         raise Conflict(text, code="damaged", where=str(place), help="a name is letters, digits, '_', '-' and '.'")
 
