@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from nas.study.store import Store, sqlite_url
 from nas.study.stored_study import first_number, open_study
 
 pytestmark = pytest.mark.slow
+TINY_LM = Path(__file__).parents[2] / "search_spaces" / "tiny_lm.toml"
 
 
 @pytest.fixture
@@ -79,6 +81,37 @@ def test_every_trial_that_a_wider_space_holds_is_taken(nas, runs, changed):
         assert firsts == [t.number for t in trained(old)]
         assert all(32 in row.distributions["hidden"].choices for row in new.store.rows() if row.params)
     assert seed_of(0, firsts[-1]) != seed_of(0, len(firsts) - 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("quick_search")
+def test_fifty_trained_trials_of_tiny_lm_go_on_in_a_wider_space(nas, tmp_path, monkeypatch):
+    """None of them is trained again, and the sampler predicts from all of them for its first proposal already."""
+    monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("NAS_REPORTS", str(tmp_path / "reports"))
+    short = ["train.steps=12", "train.rungs=[0.5,1.0]", "train.evaluation_tokens=4096", "search.skip=false"]
+    file, how = tmp_path / "file.toml", ("--executor", "serial", "--no-progress")
+    file.write_text(study_file.load(TINY_LM, [*short, "search.trials=50"]).to_toml())
+    assert nas("search", file, *how).code == 0
+    file.write_text(study_file.load(file, ["space.hidden=[32,48,64,96,128]", "search.trials=60"]).to_toml())
+    told = json.loads(nas("fork", "tiny_lm", "wider", file, "--json").out)
+    assert (told["taken"], told["measured"], told["left"]) == (50, 0, {})
+
+    events = [json.loads(line) for line in nas("resume", "wider", "--json", *how).out.splitlines()]
+    assert [event["trial"] for event in events if event["type"] == "started"] == [*range(50, 60)]
+    old, new = open_study("tiny_lm"), open_study("wider")
+    with closing(old.store), closing(new.store):
+        first, trials = old.trials(), new.trials()
+        rows = new.store.rows()
+    assert [(t.architecture_id, t.state, t.rungs) for t in trials[:50]] == [
+        (t.architecture_id, t.state, t.rungs) for t in first
+    ]
+    assert all(128 in row.distributions["hidden"].choices for row in rows if row.params)
+    assert len({trial.architecture_id for trial in trials}) == len(trials) == 60
+    objectives = {"val_loss", "decode_ms_per_token", "peak_inference_mib"}
+    assert all(trial.predicted.keys() == objectives for trial in trials[50:])
+    assert first[1].predicted == {}  # a study that begins knows nothing
 
 
 def test_a_narrower_space_and_other_limits_tell_what_is_left(nas, runs, changed):

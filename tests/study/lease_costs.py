@@ -28,6 +28,7 @@ from nas.study.leases import Leases
 from nas.study.store import Store
 from nas.study.study_jobs import StudyJobs
 from nas.study.transactions import Database
+from nas.study.trial_rows import template
 from tests.study import postgres
 from tests.study.shared_study import NAME, OBJECTIVES
 
@@ -65,6 +66,8 @@ def measure(url: str, rows: int, running: int, repeats: int) -> dict[str, list[f
             insert = JOBS.insert().values(values | {"attempt": 0, "version": 0, "step": 0})
             database.write(lambda connection: connection.execute(insert))
 
+        bare_trial = template(TrialState.RUNNING, PARAMS, DISTRIBUTIONS, attributes("bare"), {})
+
         def acquire() -> None:
             found = leases.acquire(f"m{next(numbers)}", job(f"new{next(numbers)}"))
             assert isinstance(found, Lease)
@@ -76,9 +79,7 @@ def measure(url: str, rows: int, running: int, repeats: int) -> dict[str, list[f
 
         calls: dict[str, Callable[[], object]] = {
             "bare insert of a job": bare,
-            "bare insert of a trial": lambda: store.add(
-                TrialState.RUNNING, PARAMS, DISTRIBUTIONS, attributes("bare"), {}
-            ),
+            "bare insert of a trial": lambda: store.add_rows([bare_trial]),
             "acquire": acquire,
             "note": lambda: leases.note(current[-1], {"metrics": {"params": 3.0}}),
             "rung": lambda: leases.rung(current[-1], 10, "rung-10.a1", {"rungs": RUNGS}),
@@ -109,6 +110,9 @@ def main() -> None:
     for kind, calls in found.items():
         for name, times in calls.items():
             print(f"{kind:12}{name:24}{statistics.median(times):8.2f} ms")  # noqa: T201  # a script
+        pairs = zip(calls["acquire"], calls["bare insert of a trial"], strict=True)
+        ratio = statistics.median(acquired / inserted for acquired, inserted in pairs)
+        print(f"{kind:12}{'acquire / bare trial':24}{ratio:8.2f}")  # noqa: T201  # a script
 
 
 if __name__ == "__main__":
