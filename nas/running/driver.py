@@ -7,11 +7,11 @@ result (the budget, the resources, a time limit) may differ.
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
@@ -38,6 +38,7 @@ from nas.running.trial import TrialRun, end_team
 from nas.running.work_log import WorkLog
 from nas.settings.study_file import StudyFile
 from nas.study import creation, run_folders
+from nas.study.database import DATABASE
 from nas.study.database_time import database_clock
 from nas.study.drivers import Drivers, Heartbeat, StopRequest
 from nas.study.leases import Leases, join
@@ -49,6 +50,9 @@ from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
 from nas.tasks import Task, open_task
 from nas.training.torch_state import borrowed_torch
+
+if TYPE_CHECKING:
+    from nas.running.ray_start import OwnRay
 
 log = logging.getLogger("nas")
 
@@ -105,31 +109,48 @@ def _run(
 ) -> Outcome:
     started = time.monotonic()
     file = with_absolute_corpus(placement.fitted(file))
-    task = None if own else open_task(file.task, data_progress(observer))
     creation.refuse_foreign(folder)
     refuse_network(folder)
-    with driver_lock(folder), borrowed_torch():
-        opened = open_or_create(folder, file, launch, task, database)
-        try:
-            file = with_stored_recipe(file, opened.store.attributes())
-            clock = database_clock(opened.store.database)
-            spool = Spool(folder, opened.store.name, len(file.objective_list()))
-            leases, work = _joined(opened, launch, spool, clock, observer), WorkLog(opened.store, clock)
-            with Heartbeat(Drivers(leases.jobs), leases.driver) as heartbeat:
-                try:
-                    control = _control(folder, launch, leases, heartbeat, observer, should_stop)
-                    control.on_look = work.beat
-                    kept = run_folders.to_run(opened.store, folder, launch.folder, leases)
-                    server = database.server if database else None
-                    study = StoredStudy(folder, opened.store, server, run_folder=kept, named=launch.folder)
-                    search = _Search(study, file, launch, placement, control, observer, task, own, leases, clock)
-                    end, closed = search.run(lambda: heartbeat.expired)
-                finally:
-                    _leave(leases)
-                    work.close()
-        finally:
-            opened.store.close()
+    with _ray_ahead(file, folder, launch, placement, database) as ray:
+        task = None if own else open_task(file.task, data_progress(observer))
+        with driver_lock(folder), borrowed_torch():
+            opened = open_or_create(folder, file, launch, task, database)
+            try:
+                file = with_stored_recipe(file, opened.store.attributes())
+                clock = database_clock(opened.store.database)
+                spool = Spool(folder, opened.store.name, len(file.objective_list()))
+                leases, work = _joined(opened, launch, spool, clock, observer), WorkLog(opened.store, clock)
+                with Heartbeat(Drivers(leases.jobs), leases.driver) as heartbeat:
+                    try:
+                        control = _control(folder, launch, leases, heartbeat, observer, should_stop)
+                        control.on_look = work.beat
+                        kept = run_folders.to_run(opened.store, folder, launch.folder, leases)
+                        server = database.server if database else None
+                        study = StoredStudy(folder, opened.store, server, run_folder=kept, named=launch.folder)
+                        search = _Search(
+                            study, file, launch, placement, control, observer, task, own, leases, clock, ray
+                        )
+                        end, closed = search.run(lambda: heartbeat.expired)
+                    finally:
+                        _leave(leases)
+                        work.close()
+            finally:
+                opened.store.close()
     return Outcome(study, end, control.signal, time.monotonic() - started, closed)
+
+
+def _ray_ahead(
+    file: StudyFile, folder: Path, launch: Launch, placement: Placement, database: Database | None
+) -> AbstractContextManager["OwnRay | None"]:
+    """Begins to start Ray, and ends it in any case, where a new study is sure to need it.
+
+    Ray takes seconds to start, in which the data is read and the study made.
+    """
+    if launch.executor != "ray" or placement.cluster or database or (folder / DATABASE).exists():
+        return nullcontext()
+    from nas.running.ray_start import OwnRay
+
+    return closing(OwnRay.begin(placement))
 
 
 def _joined(opened: Opened, launch: Launch, spool: Spool, clock: Callable[[], float], observer: Observer) -> Leases:
@@ -199,6 +220,7 @@ class _Search:
     own: OwnBody | None
     leases: Leases
     clock: Callable[[], float]
+    ray: "OwnRay | None"
 
     def run(self, expired: Callable[[], bool]) -> tuple[End | None, bool]:
         """Runs trials, then closes the study. Returns the end, and whether this driver closed it."""
@@ -255,7 +277,8 @@ class _Search:
 
                 told_to_stop_here = partial(told_to_stop, folder, self.leases.driver.id)
                 with one_blas_thread():
-                    ray_tune.run(coordinator, partial(factory, should_stop=told_to_stop_here), control, self.placement)
+                    here = partial(factory, should_stop=told_to_stop_here)
+                    ray_tune.run(coordinator, here, control, self.placement, self.ray)
         finally:
             end_team()  # the serial executor's; those of a worker end with it
             coordinator.close()

@@ -1,18 +1,16 @@
-"""Connects this process to Ray: to a Ray of its own on this machine, which it starts and ends.
+"""Prepares this process for Ray, and has it leave Ray again.
 
-`nas.running.ray_cluster` joins a cluster that others have started.
+`nas.running.ray_start` starts a Ray of this process's own; `nas.running.ray_cluster` joins one that others started.
 """
 
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from nas.errors import Conflict, OutOfReach
+from nas.errors import Conflict
 from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray
-from nas.running.placement import Placement
-from nas.surroundings import as_before, environment_variables, logger_level, shielded, without_variables
+from nas.surroundings import as_before, environment_variables, logger_level
 
 SETTINGS = {
     "OMP_NUM_THREADS": "1",
@@ -26,11 +24,6 @@ SETTINGS = {
 }
 """Ray reads these variables while it is imported and while it starts; its workers inherit them."""
 
-SYSTEM = {
-    "gcs_rpc_server_reconnect_timeout_s": 100_000,  # otherwise Ray ends this program a minute after its process died
-    "prestart_worker_first_driver": False,  # trials have an environment of their own, so no such worker fits them
-}
-
 # A driver outlives the loss of its cluster, to store what it knows and to say so: Ray would end it after a minute.
 with environment_variables({**SETTINGS, "RAY_gcs_rpc_server_reconnect_timeout_s": "100000"}):
     import ray as ray  # for the other files that need it, after these settings
@@ -42,23 +35,6 @@ OTHER_CLUSTERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR",
 SECRETS = ("NAS_STORAGE", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
 """Workers need no database, so they get no way to it."""
 DISCONNECT_SECONDS, END_SECONDS = 1.0, 10.0
-
-
-@contextmanager
-def own_ray(placement: Placement) -> Iterator[HelperProcesses]:
-    """Starts a Ray on this machine, whatever RAY_ADDRESS says, and ends it. Yields its processes.
-
-    Raises OutOfReach when Ray does not start, and Conflict when this program uses Ray already.
-    """
-    refuse_running()
-    helpers = HelperProcesses(Path(ray.__file__).parent)
-    with surroundings(placement.slots):
-        try:
-            with helpers:
-                _start(placement)
-            yield helpers
-        finally:
-            leave_ray(helpers)
 
 
 @contextmanager
@@ -75,22 +51,6 @@ def refuse_running() -> None:
     if ray.is_initialized():
         help = 'call ray.shutdown() first, or search with executor="serial"'
         raise Conflict("this program already runs its own Ray, and can have only one", code="ray-in-use", help=help)
-
-
-def _start(placement: Placement) -> None:
-    try:
-        with shielded(), without_variables((*OTHER_CLUSTERS, *SECRETS)):
-            ray.init(
-                address="local",
-                num_cpus=int(placement.cpus),
-                num_gpus=int(placement.gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                _system_config=SYSTEM,
-            )
-    except Exception as error:  # Ray raises every class here, Exception itself included
-        raise OutOfReach(f"Ray does not start: {first_line(error)}", code="ray") from error
 
 
 def leave_ray(helpers: HelperProcesses) -> None:

@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from nas.errors import OutOfReach
 from nas.running.events import BodyFactory, waiting
 from nas.running.helper_processes import HANGING_THREAD
 from nas.running.placement import Placement
-from nas.running.ray_connection import SETTINGS, own_ray, ray
-from nas.running.ray_worker import TrialActor
+from nas.running.ray_connection import SETTINGS, ray
+from nas.running.ray_start import OwnRay
+from nas.running.ray_trainable import placed, plain_values, substitute
+from nas.running.ray_worker import TrialActor, with_parcel
 from nas.running.shipping import packed
 from nas.running.stop_control import Level, StopControl
 from nas.running.tune_bridge import RESUME, Bridge, OneMachine, cause_of
@@ -45,17 +48,21 @@ log = logging.getLogger("nas")
 
 ESSENTIAL = ("gcs_server", "raylet")
 """Ray can do nothing without these processes."""
-NODE_LABEL = "ray.io/node-id"
-"""Ray gives every node this label, by which a trial is bound to its node."""
 WATCH_SECONDS = 0.2
 SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 
 
-def run(coordinator: "Coordinator", factory: BodyFactory, control: StopControl, placement: Placement) -> None:
+def run(
+    coordinator: "Coordinator",
+    factory: BodyFactory,
+    control: StopControl,
+    placement: Placement,
+    own: OwnRay | None = None,
+) -> None:
     """Runs until the coordinator has nothing more, or the control says stop.
 
-    Starts a Ray of its own and ends it, or uses the cluster that the placement has joined. Raises OutOfReach when Ray
-    does not start or dies, Conflict when this program uses Ray already.
+    Uses the Ray that has begun to start, or one that it starts, and ends it; or uses the cluster that the placement has
+    joined. Raises OutOfReach when Ray does not start or dies, Conflict when this program uses Ray already.
     """
     bridge = Bridge(coordinator, control, OneMachine(placement.slots), placement.cluster)
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
@@ -64,8 +71,9 @@ def run(coordinator: "Coordinator", factory: BodyFactory, control: StopControl, 
                 _fit(bridge, factory, placement, Path(folder), bridge.fault)
             return
         coordinator.observer(waiting("ray"))
-        with own_ray(placement) as helpers:
-            _fit(bridge, factory, placement, Path(folder), partial(_dead, partial(helpers.first_dead, *ESSENTIAL)))
+        with closing(own or OwnRay.begin(placement)) as started:
+            first_dead = partial(started.processes().first_dead, *ESSENTIAL)
+            _fit(bridge, factory, placement, Path(folder), partial(_dead, first_dead))
 
 
 def _dead(first: Callable[[], str]) -> str:
@@ -80,7 +88,10 @@ def _fit(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Pat
 
     def fit() -> None:
         try:
-            _tuner(bridge, factory, placement, folder).fit()
+            claim = placement.cluster.claim if placement.cluster else None
+            actor = with_parcel(packed(factory, ray.cloudpickle.dumps), claim)
+            with plain_values():
+                _tuner(bridge, actor, folder).fit()
             ended.append(None)
         except BaseException as error:  # noqa: BLE001  raised again by the thread that waits
             ended.append(error)
@@ -102,36 +113,27 @@ def _fit(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Pat
         raise bridge.error or ended[0]  # type: ignore[misc]
 
 
-def _tuner(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Path) -> tune.Tuner:
+def _tuner(bridge: Bridge, actor: type[TrialActor], folder: Path) -> tune.Tuner:
     resources = bridge.coordinator.file.resources
     share: dict[str, float] = {"CPU": resources.cpus_per_trial}
     if resources.gpus_per_trial:
         share["GPU"] = resources.gpus_per_trial
-    shipped = packed(factory, ray.cloudpickle.dumps)
-    claim = placement.cluster.claim if placement.cluster else None
     return tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(TrialActor, shipped=shipped, claim=claim), partial(_place, share=share)
-        ),
+        placed(share),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=_Searcher(bridge),
-            scheduler=_Scheduler(bridge),
+            scheduler=_Scheduler(bridge, actor),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=uuid.uuid4().hex, storage_path=str(folder), verbose=0),
+        run_config=tune.RunConfig(
+            name=uuid.uuid4().hex,
+            storage_path=str(folder),
+            verbose=0,
+            # Trials keep checkpoints of their own, in the study's folder.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     )
-
-
-def _place(config: dict[str, Any], share: dict[str, float]) -> tune.PlacementGroupFactory:
-    """Binds a trial to its node. Workers are reused on their own node alone, so a node that joins starts its own.
-
-    Left to itself, Ray Tune gives a new trial to a worker that is warm, and short trials never reach a new node.
-    """
-    node = config.get("node")
-    if not node:
-        return tune.PlacementGroupFactory([share])
-    return tune.PlacementGroupFactory([share], bundle_label_selector=[{NODE_LABEL: node}])
 
 
 class _Patience:
@@ -170,9 +172,13 @@ class _Searcher(Searcher):  # type: ignore[misc]  # Ray ships no types
 
 
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, actor: type[TrialActor]) -> None:
         super().__init__()
-        self.bridge = bridge
+        self.bridge, self.actor = bridge, actor
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        substitute(tune_controller, self.actor, bool(self.bridge.cluster))
+        super().on_trial_add(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Takes back the trials that wait for a node that has left. Ray Tune itself would wait for it for ever."""

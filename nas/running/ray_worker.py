@@ -1,41 +1,61 @@
-"""Runs trials in a worker of Ray's: one after another, so that torch is imported once."""
+"""Runs trials in a worker of Ray's: one after another, so that torch is imported once.
 
+A worker does without Ray Tune, which would import pandas and much else for nothing (nas.running.ray_trainable).
+"""
+
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from nas.running.events import Body, Measured, Reached, Restarted, Waiting
-from nas.running.ray_connection import SETTINGS, ray
+from nas.running.ray_connection import ray
 from nas.running.shipping import Shipped
-from nas.surroundings import environment_variables
-
-with environment_variables(SETTINGS):
-    from ray import tune
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
-    """Runs one trial after another in a worker that stays warm."""
+class TrialActor:
+    """Runs one trial after another in a worker that stays warm. Ray Tune calls its methods as those of a Trainable."""
 
-    def setup(self, config: dict[str, Any], shipped: Shipped, claim: Any = None) -> None:
+    parcel: Any = None
+    """A reference to the factory of bodies, and to the search's claim on a cluster: see `with_parcel`."""
+
+    def __init__(self, config: dict[str, Any], storage: str) -> None:
+        """`config` holds the first job; `storage` is the folder in which this trial works."""
+        shipped, claim = ray.get(self.parcel)
         factory: Callable[..., Body] = shipped.opened()
         self._factory = factory if claim is None else partial(factory, should_stop=StopFlag(claim))
-        self._body = self._factory(config["job"])
+        self._begin(config, storage)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._body = self._factory(new_config["job"])
+    def reset(self, new_config: dict[str, Any], storage: str) -> bool:
+        """Begins another trial."""
+        self._begin(new_config, storage)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
+        """Takes one step of the trial."""
         event = self._body.step()
         return {"event": event, "done": not isinstance(event, Measured | Waiting | Restarted | Reached)}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Does nothing, since trials keep their own checkpoints in the study's folder."""
+    def stop(self) -> None:
+        """Does nothing, since trials keep their own checkpoints, and Ray ends the process."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Does nothing: see save_checkpoint."""
+    def get_auto_filled_metrics(self, debug_metrics_only: bool = False) -> dict[str, Any]:
+        """Returns nothing: Ray Tune would like to know the host and the time."""
+        return {}
+
+    def _begin(self, config: dict[str, Any], storage: str) -> None:
+        Path(storage).mkdir(parents=True, exist_ok=True)
+        os.chdir(storage)
+        self._body = self._factory(config["job"])
+
+
+def with_parcel(shipped: Shipped, claim: Any) -> type[TrialActor]:
+    """Returns the class with what every worker needs, which is sent once and not with each trial."""
+    told = {"parcel": ray.put((shipped, claim)), "__module__": TrialActor.__module__, "__doc__": TrialActor.__doc__}
+    return type(TrialActor.__name__, (TrialActor,), told)
 
 
 class StopFlag:

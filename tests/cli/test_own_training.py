@@ -212,10 +212,12 @@ def test_ray_runs_a_named_body_and_one_that_is_given(place):
     offset = 0.5  # a closure, which workers cannot import
 
     def closure(job):
-        yield Measured({"size": 1.0})
+        yield Measured({"size": 1.0, "with_ray_tune": float("ray.tune" in sys.modules)})
         yield Finished({"error": offset + job.parameters["x"]})
 
     given = nas.search("space/mine.toml", study="given", cpus=1, trials=2, body=closure)
-    assert all(trial.metrics["error"] >= offset for trial in given.trials() if trial.state == "COMPLETE")
+    trained = [trial.metrics for trial in given.trials() if trial.state == "COMPLETE"]
+    assert all(metrics["error"] >= offset for metrics in trained)
+    assert not any(metrics["with_ray_tune"] for metrics in trained), "it takes 130 MiB of each worker"
     assert given.status()["trained"] == 2
     assert sorted(path.name for path in given.folder.iterdir() if "pickle" in path.name or "pkl" in path.name) == []

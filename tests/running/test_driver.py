@@ -13,9 +13,9 @@ import psutil
 import pytest
 import torch
 
-from nas.errors import Conflict, OutOfReach, UsageError
+from nas.errors import Conflict, DataError, OutOfReach, UsageError
 from nas.measure.costs import Costs
-from nas.running import driver, measuring, opening
+from nas.running import driver, measuring, opening, ray_start
 from nas.running import stop_control as control
 from nas.running.budget import End
 from nas.running.driver import Launch
@@ -111,6 +111,36 @@ def test_weights_stay_while_a_later_measurement_may_still_bring_the_front(tmp_pa
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     study = driver.run(file, tmp_path / "study", SERIAL).study
     assert ([trial.number for trial in study.front()], weights.exists()) == ([0], True)
+
+
+@pytest.fixture
+def rays(monkeypatch):
+    """Keeps what would be done with Ray, in place of doing it."""
+    done = []
+
+    def begin(placement):
+        done.append("begin")
+        return SimpleNamespace(close=lambda: done.append("close"))
+
+    monkeypatch.setattr(ray_start.OwnRay, "begin", begin)
+    return done
+
+
+def test_ray_starts_beside_a_new_study_and_is_ended_where_its_data_is_refused(tmp_path, rays):
+    (tmp_path / "short.txt").write_text("short", encoding="utf-8")
+    file, events = tiny(f"task.corpus={json.dumps(str(tmp_path / 'short.txt'))}"), []
+    with pytest.raises(DataError):
+        driver.run(file, tmp_path / "study", Launch(executor="ray", cpus=2), events.append)
+    assert (rays, events) == (["begin", "close"], [])
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_no_ray_starts_for_a_serial_search_or_a_study_that_is_done(tmp_path, corpus, rays):
+    file = tiny(corpus, "search.trials=1")
+    driver.run(file, tmp_path / "study", SERIAL)
+    driver.run(file, tmp_path / "study", Launch(executor="ray"))
+    assert rays == []
 
 
 @pytest.mark.usefixtures("unmeasured")
