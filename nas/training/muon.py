@@ -17,17 +17,16 @@ from nas.attention.stacked import Stacked
 
 @dataclass(frozen=True)
 class Blocks:
-    """Names blocks of one weight: `height` of its rows from `start` on, cut into blocks of `rows` rows."""
+    """Names blocks of one weight: `height` of its rows from `start` on, cut into blocks of `rows` rows.
+
+    `scale` is √max(1, height / width) of the matrices before they are cut.
+    """
 
     weight: Tensor
     start: int
     height: int
     rows: int
-
-    @property
-    def scale(self) -> float:
-        """Returns √max(1, height / width) of the matrix before it is cut."""
-        return math.sqrt(max(1, self.height / self.weight.size(1)))
+    scale: float
 
     @property
     def count(self) -> int:
@@ -54,12 +53,13 @@ class Blocks:
 
 def blocks_of(layer: nn.Linear, per_head: bool) -> list[Blocks]:
     """Lists the matrices of a layer, which may stack several, and with `per_head` each head's rows of them."""
-    if not isinstance(layer, Stacked):
-        return [Blocks(layer.weight, 0, layer.out_features, layer.out_features)]
-    rows = layer.head_rows if per_head else None
-    starts = accumulate(layer.heights, initial=0)
-    places = zip(starts, layer.heights, strict=False)
-    return [Blocks(layer.weight, start, height, rows or height) for start, height in places]
+    heights = layer.heights if isinstance(layer, Stacked) else (layer.out_features,)
+    rows = layer.head_rows if per_head and isinstance(layer, Stacked) else None
+    if rows and max(heights) <= layer.in_features:
+        return [Blocks(layer.weight, 0, layer.out_features, rows, scale=1.0)]  # all at once, since their scale is 1
+    places = zip(accumulate(heights, initial=0), heights, strict=False)
+    scales = {height: math.sqrt(max(1, height / layer.in_features)) for height in heights}
+    return [Blocks(layer.weight, start, height, rows or height, scales[height]) for start, height in places]
 
 
 class Muon:
@@ -97,13 +97,17 @@ class Muon:
         """Updates from the gradients, at that share of the learning rate. `step` says whose turn it is."""
         for shape, group in self.groups.items():
             gradients = [blocks.gradient_BMN() for blocks in group]
-            for momentum_BMN, gradient_BMN in zip(self._parts[shape], gradients, strict=True):
-                momentum_BMN.mul_(self.momentum).add_(gradient_BMN)
+            self.momenta[shape].mul_(self.momentum)
+            torch._foreach_add_(self._parts[shape], gradients)
             turns = self.turns if all(blocks.is_whole for blocks in group) else 1
             turn = slice(step % turns, None, turns)
             if due := group[turn]:
-                momentum_GMN = self.momenta[shape] if turns == 1 else self.momenta[shape][turn]
-                nesterov_GMN = torch.cat(gradients[turn]).add_(momentum_GMN, alpha=self.momentum)
+                nesterov_GMN = torch.empty_like(self.momenta[shape] if turns == 1 else self.momenta[shape][turn])
+                places = _split(nesterov_GMN, due)
+                for place_BMN, gradient_BMN, momentum_BMN in zip(
+                    places, gradients[turn], self._parts[shape][turn], strict=True
+                ):
+                    torch.add(gradient_BMN, momentum_BMN, alpha=self.momentum, out=place_BMN)
                 self._write(due, self.orthogonalise(nesterov_GMN), turns * share * self.learning_rate)
 
     def _write(self, group: list[Blocks], update_GMN: Tensor, rate: float) -> None:

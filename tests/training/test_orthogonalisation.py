@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.training.orthogonalisation import COEFFICIENTS, ITERATIONS, STEPS
+from nas.training.orthogonalisation import COEFFICIENTS, ITERATIONS, gram_newton_schulz
 
 SHAPES = [(1, 8, 8), (3, 16, 8), (2, 8, 24), (2, 48, 8), (1, 5, 7)]
+LARGE = [(2, 64, 64), (1, 65, 70), (2, 64, 160), (1, 128, 64)]
+"""Shapes for which the iteration through the Gram matrix takes four steps."""
 each_iteration = pytest.mark.parametrize("iteration", ITERATIONS.values(), ids=ITERATIONS)
 
 
@@ -14,11 +16,14 @@ def random(shape: tuple[int, int, int]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def plainly(x: Tensor) -> Tensor:
-    """Takes the steps on one matrix as they are defined, in double precision, whatever side is longer."""
+def plainly(x: Tensor, steps: int = 5, order: int = 2) -> Tensor:
+    """Takes the steps on one matrix as they are defined, in double precision, whatever side is longer.
+
+    They start from x over the norm of that order of its singular values.
+    """
     a, b, c = COEFFICIENTS
-    x = x.double() / torch.linalg.matrix_norm(x)
-    for _ in range(STEPS):
+    x = x.double() / torch.linalg.svdvals(x.double()).norm(order)
+    for _ in range(steps):
         x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
     return x.float()
 
@@ -39,6 +44,21 @@ def test_directions_stay_and_singular_values_become_about_equal(iteration, shape
 def test_the_iteration_equals_its_plain_steps(iteration, shape):
     x_GMN = random(shape)
     torch.testing.assert_close(iteration(x_GMN), torch.stack([plainly(x) for x in x_GMN]), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_four_steps_equal_their_plain_ones(shape):
+    x_GMN = random(shape)
+    expected = torch.stack([plainly(x, steps=4, order=8) for x in x_GMN])
+    torch.testing.assert_close(gram_newton_schulz(x_GMN), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (1, 64, 160)])
+@pytest.mark.parametrize("scale", [1e-5, 1e9])
+def test_four_steps_do_not_depend_on_the_scale_of_the_gradient(shape, scale):
+    x_GMN = random(shape)
+    torch.testing.assert_close(gram_newton_schulz(scale * x_GMN), gram_newton_schulz(x_GMN), atol=2e-2, rtol=1e-2)
+    assert not gram_newton_schulz(0 * x_GMN).any()
 
 
 @each_iteration
