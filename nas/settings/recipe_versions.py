@@ -5,6 +5,8 @@ from typing import Literal
 
 from nas.errors import InvalidStudyFile
 
+Decay = Literal["cosine", "linear"]
+
 
 @dataclass(frozen=True)
 class RecipeVersion:
@@ -15,7 +17,7 @@ class RecipeVersion:
     whether it takes the part of each head by itself. `turns`: the steps after which it updates a matrix again, unless
     that is cut into heads (nas.training.muon). `head_rate_falls`: whether AdamW's rate of the matrix that makes logits
     falls with its width (nas.training.optimiser). `sinusoidal_start`: whether learned positions start as sinusoids, not
-    drawn at random (nas.models.layers).
+    drawn at random (nas.models.layers). `decay`: how all rates fall after the warm-up (nas.training.optimiser).
     """
 
     rate_falls: bool
@@ -25,6 +27,7 @@ class RecipeVersion:
     turns: int
     head_rate_falls: bool
     sinusoidal_start: bool
+    decay: Decay
 
 
 FIRST = 1
@@ -38,6 +41,7 @@ VERSIONS = {
         turns=1,
         head_rate_falls=False,
         sinusoidal_start=False,
+        decay="cosine",
     ),
     2: RecipeVersion(
         rate_falls=True,
@@ -47,6 +51,7 @@ VERSIONS = {
         turns=2,
         head_rate_falls=True,
         sinusoidal_start=True,
+        decay="linear",
     ),
 }
 NEWEST = max(VERSIONS)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.models.stack import Vocabulary
-from nas.settings.recipe_versions import VERSIONS
+from nas.settings.recipe_versions import VERSIONS, Decay
 from nas.settings.study_settings import TrainSettings
 from nas.training.muon import Muon, blocks_of
 from nas.training.orthogonalisation import ITERATIONS
@@ -26,16 +26,17 @@ BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
+def schedule(step: int, steps: int, warmup: float, decay: Decay) -> float:
     """Returns the share of the learning rate at step s: above 0 for s = 0 .. steps − 1, and 0 afterwards.
 
-    (s + 1) / w during the first w = warmup · steps, then ½ (1 + cos(π (s − w) / (steps − w))).
+    (s + 1) / w during the first w = warmup · steps. Then, with p = (s − w) / (steps − w), ½ (1 + cos π p) by "cosine",
+    and 1 − p by "linear", as in Bergsma et al. 2025 (arXiv:2502.15938).
     """
     warm = round(warmup * steps)
     if step < warm:
         return (step + 1) / warm
-    progress = (step - warm) / max(1, steps - warm)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (step - warm) / max(1, steps - warm))
+    return 1 - progress if decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class AdamW:
@@ -92,7 +93,8 @@ class Optimiser:
 
     def step(self) -> None:
         nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        share = schedule(int(self.taken), self.settings.steps, self.settings.warmup)
+        settings = self.settings
+        share = schedule(int(self.taken), settings.steps, settings.warmup, VERSIONS[settings.recipe].decay)
         for rule in self.rules:
             rule.step(share, int(self.taken))
         self.taken += 1

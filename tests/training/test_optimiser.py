@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.models.decoder import Decoder
+from nas.settings.recipe_versions import Decay
 from nas.settings.study_settings import TrainSettings
 from nas.training import optimiser
 
@@ -48,15 +49,33 @@ def train(model: nn.Module, optimise: optimiser.Optimiser, steps: int, seed: int
 
 
 @hypothesis_settings(deadline=None)
-@given(st.integers(1, 400), st.floats(0, 0.99))
-def test_the_schedule_rises_then_falls_and_is_never_zero(steps: int, warmup: float) -> None:
-    shares = [optimiser.schedule(step, steps, warmup) for step in range(steps)]
+@given(st.integers(1, 400), st.floats(0, 0.99), st.sampled_from(["cosine", "linear"]))
+def test_the_schedule_rises_then_falls_and_is_never_zero(steps: int, warmup: float, decay: Decay) -> None:
+    shares = [optimiser.schedule(step, steps, warmup, decay) for step in range(steps)]
     warm = round(warmup * steps)
     assert all(0 < share <= 1 for share in shares)
     assert shares[:warm] == sorted(shares[:warm])
     assert shares[warm:] == sorted(shares[warm:], reverse=True)
     assert max(shares) == 1
-    assert optimiser.schedule(steps, steps, warmup) == pytest.approx(0, abs=1e-12) or warm == steps
+    assert optimiser.schedule(steps, steps, warmup, decay) == pytest.approx(0, abs=1e-12) or warm == steps
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"), [(1, [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]), (2, [0.5, 1.0, 1.0, 0.75, 0.5, 0.25])]
+)
+def test_all_rates_fall_along_a_cosine_in_recipe_1_and_a_line_in_recipe_2(recipe: int, expected: list[float]) -> None:
+    """Adam's step under a constant gradient is the rate, here that of a norm's weights."""
+    model = Tied()
+    settings = TrainSettings(recipe=recipe, steps=6, warmup=0.4, clip=1000.0)
+    optimise = optimiser.build(model, settings)
+    moved = []
+    for _ in range(6):
+        before = model.norm.weight.detach().clone()
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimise.step()
+        moved.append((before - model.norm.weight.detach()).mean().item() / optimiser.OTHER_LEARNING_RATE)
+    assert moved == pytest.approx(expected, rel=1e-4)
 
 
 def test_adamw_equals_pytorchs() -> None:
