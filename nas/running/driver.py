@@ -144,13 +144,13 @@ def _ray_ahead(
 ) -> AbstractContextManager["OwnRay | None"]:
     """Begins to start Ray, and ends it in any case, where a new study is sure to need it.
 
-    Ray takes seconds to start, in which the data is read and the study made.
+    Ray and its workers take seconds to start, in which the data is read and the study made.
     """
     if launch.executor != "ray" or placement.cluster or database or (folder / DATABASE).exists():
         return nullcontext()
     from nas.running.ray_start import OwnRay
 
-    return closing(OwnRay.begin(placement))
+    return closing(OwnRay.begin(placement, launch.trials or file.search.trials))
 
 
 def _joined(opened: Opened, launch: Launch, spool: Spool, clock: Callable[[], float], observer: Observer) -> Leases:

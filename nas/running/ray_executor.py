@@ -71,7 +71,8 @@ def run(
                 _fit(bridge, factory, placement, Path(folder), bridge.fault)
             return
         coordinator.observer(waiting("ray"))
-        with closing(own or OwnRay.begin(placement)) as started:
+        trials = coordinator.budget - coordinator.counts.trained
+        with closing(own or OwnRay.begin(placement, trials)) as started:
             first_dead = partial(started.processes().first_dead, *ESSENTIAL)
             _fit(bridge, factory, placement, Path(folder), partial(_dead, first_dead))
 

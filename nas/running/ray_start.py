@@ -1,4 +1,4 @@
-"""Starts a Ray of this process's own, in a thread, while the search opens its study."""
+"""Starts a Ray of this process's own and its workers, in a thread, while the search opens its study."""
 
 import threading
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ from nas.surroundings import shielded, without_variables
 
 SYSTEM = {
     "gcs_rpc_server_reconnect_timeout_s": 100_000,  # otherwise Ray ends this program a minute after its process died
-    "prestart_worker_first_driver": False,  # Ray gives no such worker to a trial
+    "preload_python_modules": ["nas.running.trial"],  # what every trial needs, also one with a body of the user's own
 }
 START_SECONDS = 60.0
 """A start that is to be given up is awaited for so long: it cannot be interrupted."""
@@ -34,17 +34,19 @@ class OwnRay:
     The thread that starts Ray's processes lives as long as they do: Linux kills them when it ends.
     """
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, trials: int) -> None:
         self._placement = placement
+        self._ahead = min(trials, placement.slots) >= int(placement.cpus)
+        """Workers start before their trials are known: Ray starts one for each CPU."""
         self._helpers = HelperProcesses(Path(ray.__file__).parent)
         self._held, self._started, self._ended = ExitStack(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name=HANGING_THREAD, daemon=True)
         self._error: Exception | None = None
 
     @classmethod
-    def begin(cls, placement: Placement) -> Self:
-        """Begins to start Ray in a thread."""
-        own = cls(placement)
+    def begin(cls, placement: Placement, trials: int) -> Self:
+        """Begins to start Ray, and its workers where each CPU gets one of so many trials."""
+        own = cls(placement, trials)
         try:
             refuse_running()
         except Conflict as error:
@@ -94,5 +96,5 @@ class OwnRay:
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
-                _system_config=SYSTEM,
+                _system_config={**SYSTEM, "prestart_worker_first_driver": self._ahead},
             )

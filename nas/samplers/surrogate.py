@@ -20,8 +20,6 @@ from typing import Any, Self
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
 from nas.samplers.hypervolume_improvement import LogNormal, exp
 from nas.samplers.point_sets import Floats, Indexes
@@ -89,7 +87,7 @@ class Surrogate:
     def __init__(self, seen: Observations, kernel: Any, least: float = math.inf) -> None:
         """`least` is a value that counts as possible even if nothing so low was seen."""
         self.targets = Targets.of(seen, least)
-        self._gp = GaussianProcessRegressor(kernel, alpha=self.targets.noise_N + LEAST_NOISE, optimizer=None)
+        self._gp = _process(kernel, self.targets)
         self._gp.fit(seen.features_ND, self.targets.t_N)
         self._noise = float(kernel.k2.noise_level)
 
@@ -135,13 +133,15 @@ def kernel(fitted: Observations) -> Any:
     It always starts from the same parameters, so the outcome depends on the observations alone.
     """
     targets = Targets.of(fitted)
-    gp = GaussianProcessRegressor(start_kernel(), alpha=targets.noise_N + LEAST_NOISE, optimizer=None)
+    gp = _process(start_kernel(), targets)
     gp.fit(fitted.features_ND, targets.t_N)
     return _likeliest(gp)
 
 
 def start_kernel() -> Any:
     """Returns the kernel with the parameters from which every fit starts, and their bounds."""
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+
     return (
         ConstantKernel(1.0, (0.05, 50)) * Matern(2.0, (0.3, 20), nu=2.5)
         + ConstantKernel(1.0, (0.01, 50)) * RBF(5.0, (2, 100))
@@ -149,7 +149,13 @@ def start_kernel() -> Any:
     )
 
 
-def _likeliest(gp: GaussianProcessRegressor) -> Any:
+def _process(kernel: Any, targets: Targets) -> Any:
+    from sklearn.gaussian_process import GaussianProcessRegressor  # a second to load, which the first proposals spare
+
+    return GaussianProcessRegressor(kernel, alpha=targets.noise_N + LEAST_NOISE, optimizer=None)
+
+
+def _likeliest(gp: Any) -> Any:
     """Finds the kernel that scikit-learn's own optimiser finds, by the same steps.
 
     That one warns of a parameter at its bound. Here this is an answer (no noise, or all of it), and a proposer's thread

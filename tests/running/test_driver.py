@@ -118,8 +118,8 @@ def rays(monkeypatch):
     """Keeps what would be done with Ray, in place of doing it."""
     done = []
 
-    def begin(placement):
-        done.append("begin")
+    def begin(placement, trials):
+        done.append(f"begin {min(trials, placement.slots)}")
         return SimpleNamespace(close=lambda: done.append("close"))
 
     monkeypatch.setattr(ray_start.OwnRay, "begin", begin)
@@ -131,7 +131,7 @@ def test_ray_starts_beside_a_new_study_and_is_ended_where_its_data_is_refused(tm
     file, events = tiny(f"task.corpus={json.dumps(str(tmp_path / 'short.txt'))}"), []
     with pytest.raises(DataError):
         driver.run(file, tmp_path / "study", Launch(executor="ray", cpus=2), events.append)
-    assert (rays, events) == (["begin", "close"], [])
+    assert (rays, events) == (["begin 2", "close"], [])
     assert not (tmp_path / "study").exists()
 
 
