@@ -7,6 +7,9 @@ BIN := .venv/bin
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal
 
+# Images of containers often forbid compiled files. Each of a hundred processes would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: search test test-fast soak check setup clean
 
 search: .venv/.run
