@@ -149,6 +149,18 @@ def quick_proposals() -> Iterator[None]:
 
 
 @pytest.fixture
+def parts_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a benchmark run here one after another, since a process for each takes seconds to start.
+
+    tests/bench/test_pool.py holds the processes.
+    """
+    from nas.bench import recall, retraining, samplers
+
+    for module in (recall, retraining, samplers):
+        monkeypatch.setattr(module, "side_by_side", lambda work, tasks, jobs: ((task, work(task)) for task in tasks))
+
+
+@pytest.fixture
 def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every measurement in this process counts as it is, and proposals come from few draws.
 

@@ -10,7 +10,7 @@ from nas.bench.recall import KINDS, Settings, best, compare, parse_rates, task_o
 from nas.errors import Conflict, UsageError
 from tests.documented import keys_of_json
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("parts_in_this_process")]
 
 
 def row(kind, rate, seed, val, test):

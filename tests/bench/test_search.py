@@ -335,7 +335,7 @@ def test_a_run_that_fails_is_told_with_the_end_of_its_output(file, tmp_path):
     assert "fox.txt" in caught.value.detail
 
 
-@pytest.mark.usefixtures("quick_search")
+@pytest.mark.usefixtures("quick_search", "parts_in_this_process")
 def test_a_training_that_blows_up_is_a_result_and_is_not_repeated(file, tmp_path):
     settings = study_file.load(file, ["train.learning_rate=1000", "train.optimiser=adamw"])
     shelf, said = Shelf(tmp_path / "shelf.json"), list[str]()

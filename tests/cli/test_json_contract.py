@@ -114,6 +114,7 @@ def test_keys_of_the_front(nas):
         assert member.keys() == set(documented.split(", "))
 
 
+@pytest.mark.usefixtures("parts_in_this_process")
 def test_keys_of_a_replay(nas, tmp_path):
     """The benchmark that takes no time. Those that measure or train are held to their keys in tests/bench."""
     (tmp_path / "table.csv").write_text("p,a,b\n" + "".join(f"{n},{n},{9 - n}\n" for n in range(9)))

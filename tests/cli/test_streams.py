@@ -99,7 +99,7 @@ def furnished(stored, settings, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(nas, furnished, tmp_path, monkeypatch) -> None:
+def here(nas, furnished, tmp_path, monkeypatch, parts_in_this_process) -> None:
     shutil.copytree(furnished, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("NAS_RUNS", "runs")
