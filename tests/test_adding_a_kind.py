@@ -55,9 +55,9 @@ print("works")
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package with the example in it."""
+    """A copy of the package with the example in it; what is compiled is copied too, as it stays valid."""
     copy = tmp_path / "nas"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.pyc.*"))
     kinds = copy / "kinds.py"
     text = kinds.read_text(encoding="utf-8")
     kinds.write_text(

@@ -36,9 +36,9 @@ cross = [{ kind = "softmax", heads = 2 }]
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package with the example in it."""
+    """A copy of the package with the example in it; what is compiled is copied too, as it stays valid."""
     copy = tmp_path / "nas"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.pyc.*"))
     (copy / "tasks" / "correction.py").write_text(MODULE)
     table = copy / "settings" / "task_settings.py"
     text = table.read_text(encoding="utf-8")
@@ -63,7 +63,8 @@ for command in (["search", "study.toml", "--executor", "serial", "--no-progress"
 
 def run(package):
     """Searches and trains with that package; the lines on standard output."""
-    environment = {**os.environ, "PYTHONPATH": str(package.parent), "NAS_RUNS": str(package.parent / "runs")}
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+    environment |= {"NAS_RUNS": str(package.parent / "runs"), "NAS_REPORTS": str(package.parent / "reports")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=environment,

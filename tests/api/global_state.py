@@ -74,9 +74,10 @@ def measure_once() -> None:
 
     from nas.api import checking
     from nas.measure import cheap, latency
+    from nas.report import importance
     from nas.running import architecture_features, measuring
 
-    architecture_features.SAMPLES = 50
+    architecture_features.SAMPLES, importance.TREES = 20, 6
     measuring.TRIES, checking.TIMED_SECONDS = 1, 0.0
     cheap.latency = partial(latency.latency, seconds=0)
 

@@ -18,8 +18,7 @@ from nas.data import token_cache
 from nas.data.token_cache import TokenWriter
 from nas.settings.task_settings import TextTask
 from nas.tasks.prepared_text import prepare
-
-KEY = {"text": "abc"}
+from tests.data.slow_filling import KEY, slowly
 
 
 @pytest.fixture(autouse=True)
@@ -106,20 +105,9 @@ def test_giving_back_memory_keeps_the_tokens(folder: Path) -> None:
     token_cache.release(np.arange(3))  # no mapped one
 
 
-def _slowly(log: Path, seconds: float) -> None:
-    def fill(writer: TokenWriter) -> Mapping[str, Any]:
-        with log.open("a") as file:
-            file.write("begun\n")
-        writer.append("tokens", np.arange(5, dtype="<u2"))
-        time.sleep(seconds)
-        return {}
-
-    assert token_cache.obtain(KEY, fill).arrays["tokens"].tolist() == list(range(5))
-
-
 def test_of_several_processes_one_makes_it(folder: Path) -> None:
     spawn, log = multiprocessing.get_context("spawn"), folder.parent / "log"
-    processes = [spawn.Process(target=_slowly, args=(log, 0.5)) for _ in range(2)]
+    processes = [spawn.Process(target=slowly, args=(log, 0.5)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -179,7 +167,7 @@ def test_two_processes_that_prepare_one_text_share_it(folder: Path) -> None:
 
 def test_a_killed_process_leaves_nothing_that_is_believed(folder: Path) -> None:
     spawn, log = multiprocessing.get_context("spawn"), folder.parent / "log"
-    process = spawn.Process(target=_slowly, args=(log, 600.0))
+    process = spawn.Process(target=slowly, args=(log, 600.0))
     process.start()
     while not log.exists():
         time.sleep(0.01)

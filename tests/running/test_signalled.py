@@ -51,17 +51,20 @@ def ended(driver: subprocess.Popen, folder: Path, processes: list[psutil.Process
     return code, said
 
 
-def test_a_killed_driver_and_sigterm_to_the_whole_job_lose_nothing_whatever_other_clusters_there_are(tmp_path):
-    """One study: its driver dies alone, the next is ended as by a batch system on a Ray cluster, the last finishes."""
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["", "killed before"])
+def test_sigterm_to_the_whole_job_loses_nothing_whatever_other_clusters_there_are(tmp_path, killed):
+    """One study: a driver is ended as by a batch system on a Ray cluster, the last finishes; the first dies alone."""
     theirs = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("10.255.255.1:6379")
     others = {"RAY_ADDRESS": "10.255.255.1:6379", "RAY_NAMESPACE": "theirs"}
     folder = str(tmp_path / "runs" / "study")
-    kill_after_a_new_rung(tmp_path, search(tmp_path, "ray", **others), 0, whole_session=False)
+    driver = search(tmp_path, "ray", **others)
+    if killed:
+        kill_after_a_new_rung(tmp_path, driver, 0, whole_session=False)
+        driver = launch(tmp_path, "resume", folder, "--executor", "ray", **others)
     known = rungs(tmp_path)
-    driver = launch(tmp_path, "resume", folder, "--executor", "ray", **others)
-    processes = wait_for(driver, lambda: rungs(tmp_path) > max(known, 6))
+    processes = wait_for(driver, lambda: rungs(tmp_path) > max(known, 6))  # so that one trial at least has ended
     for process in processes:
         process.send_signal(signal.SIGTERM)
     code, said = ended(driver, tmp_path, processes)
