@@ -26,6 +26,7 @@ class TestByDefault(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiv
         return lambda: nas.ParetoSampler(seed=0)
 
 
+@pytest.mark.usefixtures("fast_kernels")
 class TestWithAModelFromTheFourthTrialOn(BasicSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:

@@ -15,9 +15,8 @@ from optuna.trial import Trial, TrialState, create_trial
 import nas
 from nas.samplers.pareto_sampler import PREDICTED
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fast_kernels")]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-pytestmark = pytest.mark.slow
 RANGES = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 64, log=True), "k": CategoricalDistribution(("a", "b"))}
 
 
