@@ -17,6 +17,7 @@ from nas.reasons import cause_of
 from nas.results import StudyRecord, TrialResult
 from nas.running import driver
 from nas.running.budget import End
+from nas.running.closing import AtEnd
 from nas.running.driver import Outcome
 from nas.running.launch import Launch
 from nas.running.study_log import keep_log
@@ -209,16 +210,17 @@ def run(
     body: BodyFunction | str | None = None,
     place: DatabasePlace | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    at_end: AtEnd = lambda study: None,
 ) -> Outcome:
-    """Runs a launch over the study in `place`, or else over that in the folder. Raises as `driver.run`.
+    """Runs a launch over the study in `place`, or else over that in the folder. `at_end`, and errors: `driver.run`.
 
     Workers get neither the address nor a password.
     """
     if place is None:
-        return driver.run(file, folder, launch, observer, body, should_stop=should_stop)
+        return driver.run(file, folder, launch, observer, body, should_stop=should_stop, at_end=at_end)
     refuse_folder_of_another(folder)
     with closing(Database(place)) as database, without_variables(SECRET_VARIABLES):
-        return driver.run(file, folder, launch, observer, body, database, should_stop)
+        return driver.run(file, folder, launch, observer, body, database, should_stop, at_end)
 
 
 def _search(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nas.running.launch import Launch
     from nas.settings.study_file import StudyFile
     from nas.study.database_place import DatabasePlace
+    from nas.study.stored_study import StoredStudy
 
 Trials = Annotated[
     int | None, typer.Option("--trials", metavar="N", help="Trained trials in all, earlier launches counted.")
@@ -134,24 +135,34 @@ def run_and_report(
     from nas.running.study_log import keep_log
     from nas.study.stored_study import runs_folder
 
-    folder = folder or runs_folder() / file.name
+    folder, pages = folder or runs_folder() / file.name, list[Path | None]()
     go_on_without()
     with logged(verbose), keep_log(folder), Progress(file, json=json, live=live) as progress:
-        outcome = run(file, folder, launch, progress, None, place)
-    _finish(outcome, json)
+        # Of drivers that end together, one writes the report; another does if that one dies.
+        outcome = run(
+            file, folder, launch, progress, None, place, at_end=lambda study: pages.append(_written_report(study))
+        )
+    if outcome.closed and not pages:  # it was interrupted
+        pages.append(_written_report(outcome.study))
+    _finish(outcome, pages[-1] if pages else None, json)
 
 
-def _finish(outcome: "Outcome", json: bool) -> None:
-    from nas import pareto
+def _written_report(study: "StoredStudy") -> Path | None:
+    """Writes the report and returns its path; None where no trial is trained yet."""
     from nas import report as reports
-    from nas.api.searching import refuse_bad_end
-    from nas.cli.output import emit, people
     from nas.report.folder import report_folder
 
-    record, console = outcome.study.record_for_report(), people()
+    record = study.record_for_report()
+    return reports.write(record, report_folder(record.name)) if record.trained_count() else None
+
+
+def _finish(outcome: "Outcome", page: Path | None, json: bool) -> None:
+    from nas import pareto
+    from nas.api.searching import refuse_bad_end
+    from nas.cli.output import emit, people
+
+    record, console = outcome.study.record(), people()
     front = pareto.front_of(record)
-    writes = outcome.closed and record.trained_count()  # of drivers that end together, one writes the report
-    page = reports.write(record, report_folder(record.name)) if writes else None
     ended = str(
         outcome.end or f"it was {'interrupted' if outcome.signal else 'told to stop'}; running trials are saved"
     )

@@ -1,4 +1,5 @@
-"""Ends a search, for all drivers of the study, by one of them: measures the front once more, and cleans the folders.
+"""Ends a search, for all drivers of the study, by one of them: measures the front once more, cleans the folders, and
+has the report written.
 
 Whoever comes first holds the lease on the closing job; the others wait until it is done, and take it over when that
 driver dies.
@@ -22,6 +23,9 @@ from nas.study.leases import Leases
 from nas.study.stored_study import StoredStudy
 from nas.tasks import Task
 
+AtEnd = Callable[[StoredStudy], object]
+"""Does what is left to do with a study whose search has ended, such as its report; twice, if the first driver dies."""
+
 
 def close_study(
     study: StoredStudy,
@@ -32,11 +36,12 @@ def close_study(
     control: StopControl,
     observer: Observer,
     clock: Callable[[], float],
+    last: AtEnd,
 ) -> bool:
-    """Measures the front again and cleans up, or waits until another driver has done so.
+    """Measures the front again, cleans up and calls `last`, or waits until another driver has done so.
 
     `trained` is the number of trained trials; without a `task` nothing is measured again. Returns whether this driver
-    did it: it also writes the report. Measuring and waiting end when the control says stop.
+    did it. Measuring and waiting end when the control says stop.
     """
     lease = _lease(leases, control, observer)
     if lease is None:
@@ -46,6 +51,7 @@ def close_study(
         if task:
             _measure_front(study, leases, lease, task, device, control, observer)
         clean(study)
+        last(study)
         end_closing(leases, lease, clock())
     except Lost:
         return False

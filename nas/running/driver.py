@@ -23,7 +23,7 @@ from nas.results import State
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
-from nas.running.closing import close_study
+from nas.running.closing import AtEnd, close_study
 from nas.running.coordinator import Coordinator
 from nas.running.events import Observer, data_progress
 from nas.running.launch import Launch
@@ -61,7 +61,7 @@ log = logging.getLogger("nas")
 class Outcome:
     """Tells how a launch ended. `end` is None when it was interrupted or ran out of time.
 
-    `closed` is False where another driver measures the front once more and writes the report.
+    `closed` is False where another driver closes the study, or has done so.
     """
 
     study: StoredStudy
@@ -79,12 +79,13 @@ def run(
     body: BodyFunction | str | None = None,
     database: Database | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    at_end: AtEnd = lambda study: None,
 ) -> Outcome:
     """Searches in this folder until the budget is reached or the search has to stop.
 
     `body` is a training of the user's own, a function or "module:function"; by default it is the file's, if it has one.
     `database` holds the rows; by default it is `study.db` in the folder. Once `should_stop` says so, running trials
-    save their state, and the search ends.
+    save their state, and the search ends. Of all drivers whose search has an end, one calls `at_end`.
 
     Raises Conflict (a driver of an earlier version, other settings, data or hardware), OutOfReach (disk, database, Ray)
     and UsageError.
@@ -94,7 +95,7 @@ def run(
     with placed(file, launch.cpus, launch.gpus, launch.ray_address, observer) as placement:
         described = placement.cluster.environment if placement.cluster else None
         launch = replace(launch, described=described)
-        return _run(file, own, folder, launch, placement, observer, database, should_stop)
+        return _run(file, own, folder, launch, placement, observer, database, should_stop, at_end)
 
 
 def _run(
@@ -106,6 +107,7 @@ def _run(
     observer: Observer,
     database: Database | None,
     should_stop: Callable[[], bool],
+    at_end: AtEnd,
 ) -> Outcome:
     started = time.monotonic()
     file = with_absolute_corpus(placement.fitted(file))
@@ -127,8 +129,13 @@ def _run(
                         kept = run_folders.to_run(opened.store, folder, launch.folder, leases)
                         server = database.server if database else None
                         study = StoredStudy(folder, opened.store, server, run_folder=kept, named=launch.folder)
+
+                        def last(study: StoredStudy) -> None:
+                            work.close()  # until now, the report tells
+                            at_end(study)
+
                         search = _Search(
-                            study, file, launch, placement, control, observer, task, own, leases, clock, ray
+                            study, file, launch, placement, control, observer, task, own, leases, clock, ray, last
                         )
                         end, closed = search.run(lambda: heartbeat.expired)
                     finally:
@@ -221,6 +228,7 @@ class _Search:
     leases: Leases
     clock: Callable[[], float]
     ray: "OwnRay | None"
+    at_end: AtEnd
 
     def run(self, expired: Callable[[], bool]) -> tuple[End | None, bool]:
         """Runs trials, then closes the study. Returns the end, and whether this driver closed it."""
@@ -232,7 +240,15 @@ class _Search:
                 trained, device = coordinator.counts.trained, self.placement.device
                 task = self.task if self.placement.measures_here() else None
                 closed = close_study(
-                    self.study, self.leases, trained, task, device, self.control, self.observer, self.clock
+                    self.study,
+                    self.leases,
+                    trained,
+                    task,
+                    device,
+                    self.control,
+                    self.observer,
+                    self.clock,
+                    self.at_end,
                 )
         return end, closed
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
-from nas.measure.costs import Costs
 from nas.running import driver, measuring, opening, ray_start
 from nas.running import stop_control as control
 from nas.running.budget import End
@@ -31,7 +30,7 @@ from nas.study.transactions import Database
 from nas.tasks.coders import Subwords
 from nas.tasks.language_modelling import LanguageModelling
 from nas.training.model_folder import read_tensors
-from tests.running.tables import cheap, settings
+from tests.running.tables import settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_search")]
 SERIAL = Launch(executor="serial")
@@ -49,25 +48,6 @@ TINY = (
     "search.trials=4",
 )
 EXACT = ('objectives=[{metric="val_loss"},{metric="flops_per_token"},{metric="weights_mib"}]', "constraints=[]")
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
-    return f"task.corpus={json.dumps(str(path))}"
-
-
-@pytest.fixture
-def unmeasured(monkeypatch):
-    """What training does not tell comes from formulas: the times, as in the tables, and the exact sizes."""
-
-    def told(architecture, task, file, *arguments):
-        exact = Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics(architecture)
-        return {**cheap(architecture), "prefill_ms": 1.0, "contended": 0.0, **exact}
-
-    monkeypatch.setattr(measuring, "_measure", told)
-    monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
 
 
 def tiny(corpus: str, *overrides: str):
