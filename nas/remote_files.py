@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
 from secrets import token_hex
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from nas import bounds, files
+from nas import bounds, files, temporary_folders
 from nas.errors import OutOfReach, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ class RemoteFiles:
 
     @cached_property
     def path(self) -> Path:
-        path = Path(mkdtemp(prefix="nas-trial-"))
+        path = temporary_folders.make("nas-trial-")
         weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         return path
 

@@ -19,6 +19,7 @@ FLOORS = (
         "intervals",
         "samplers",
         "files",
+        "temporary_folders",
         "remote_files",
         "trial_files",
         "spec",

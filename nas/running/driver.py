@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas import temporary_folders
 from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import OutOfReach
@@ -92,10 +93,13 @@ def run(
     """
     require_current_folder()
     file, own = own_body.chosen(file, body)
-    with placed(file, launch.cpus, launch.gpus, launch.ray_address, observer) as placement:
-        described = placement.cluster.environment if placement.cluster else None
-        launch = replace(launch, described=described)
-        return _run(file, own, folder, launch, placement, observer, database, should_stop, at_end)
+    try:
+        with placed(file, launch.cpus, launch.gpus, launch.ray_address, observer) as placement:
+            described = placement.cluster.environment if placement.cluster else None
+            launch = replace(launch, described=described)
+            return _run(file, own, folder, launch, placement, observer, database, should_stop, at_end)
+    finally:
+        temporary_folders.sweep()  # Ray kills workers that hold copies of trials' files
 
 
 def _run(
