@@ -24,7 +24,12 @@ STOPPING = {
     "NOW": "Saving and stopping. Ctrl-C now kills everything at once (nothing is lost).",
 }
 
-NODES = {"joined": "joins the search", "left": "has left the cluster", "refused": "gets no trials"}
+NODES = {
+    "joined": "joins the search",
+    "leaving": "is about to end",
+    "left": "has left the cluster",
+    "refused": "gets no trials",
+}
 LONGEST_CAUSE = 200
 """The most characters of a trial's error that are shown while the search runs."""
 OVER_FOR_NOW = "is over its limit, but other programs disturbed the measurement; it is trained, and measured again"

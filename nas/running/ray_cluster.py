@@ -25,12 +25,12 @@ from nas.running.cluster_nodes import (
     Node,
     device_of,
     node_event,
-    node_of,
     of_kind,
     places,
     refuse_second,
     refused,
 )
+from nas.running.departures import LeavingNodes
 from nas.running.events import Observer, waiting
 from nas.running.helper_processes import HelperProcesses
 from nas.running.placement import Placement, rank_devices
@@ -44,7 +44,7 @@ from nas.running.ray_connection import (
     refuse_running,
     surroundings,
 )
-from nas.running.ray_tasks import ask_for_description, claim_actor, description_of
+from nas.running.ray_tasks import ask_for_description, claim_actor, description_of, draining_nodes, living_nodes
 from nas.settings.study_file import StudyFile
 from nas.surroundings import shielded, without_variables
 
@@ -138,7 +138,7 @@ class Cluster:
     """Keeps the nodes that serve one search. `choose` fills it; `watch` keeps it up to date in a thread."""
 
     def __init__(self, file: StudyFile, cpus: float | None, gpus: float | None) -> None:
-        living = of_kind(_living(), file.resources.hardware)
+        living = of_kind(living_nodes(), file.resources.hardware)
         self.file, self.device = file, device_of(file, living, gpus)
         if not file.trial:
             rank_devices(file, self.device)
@@ -162,6 +162,7 @@ class Cluster:
         self._refused: set[str] = set()
         self._living = {node.id: node for node in living}
         self._places: dict[str, int] = {}
+        self._leaving = LeavingNodes()
         self._home = ray.get_runtime_context().get_node_id()
         self._heard = self._home_seen = time.monotonic()
         self._told_to_stop = 0.0
@@ -202,10 +203,15 @@ class Cluster:
 
     def free(self, used: Mapping[str, int]) -> str | None:
         """Returns a node that takes one more trial, where `used` counts those that run; None when there is none."""
-        left = self._places
-        if sum(used.values()) >= sum(left.values()):
+        if sum(used.values()) >= sum(self._places.values()):
             return None
-        return next((node for node in [*self.nodes] if used.get(node, 0) < left.get(node, 0)), None)
+        staying = (node for node in [*self.nodes] if node not in self._leaving)
+        return next((node for node in staying if used.get(node, 0) < self._places.get(node, 0)), None)
+
+    def departs(self, node: str) -> None:
+        """Takes in that a worker of the node was told to end, so that the node may soon be gone."""
+        if self._leaving.told(node) and node in self.nodes:
+            self._tell(self.nodes[node], "leaving", "a worker was told to end")
 
     def hardware(self, node: str) -> str:
         """Identifies the hardware of a node that gets trials; empty for one that is gone."""
@@ -215,15 +221,15 @@ class Cluster:
     def is_gone(self, node: str, since: float) -> bool | None:
         """Tells whether a node has died, of which a worker was lost at that monotonic time. None: not known yet."""
         found, waited = self._living.get(node), time.monotonic() - since
-        if found is None:
+        if found is None or node in self._leaving:
             return True
         if waited < ALIVE_SECONDS:
             return None
         return False if waited >= DECLARED_SECONDS or _answers(found.address, 0.5) else None
 
     def has_left(self, node: str) -> bool:
-        """Tells whether the cluster has declared the node dead."""
-        return node not in self._living
+        """Tells whether the node is dead, or being drained: no worker starts there any more."""
+        return node not in self._living or node in self._leaving.draining
 
     def fault(self) -> str:
         """Says what is wrong with the cluster as a whole; empty when nothing is."""
@@ -247,12 +253,13 @@ class Cluster:
         while not self._ended.wait(LOOK_SECONDS):
             try:
                 kind = self.file.resources.hardware
-                living = {node.id: node for node in _living()}
+                living = {node.id: node for node in living_nodes()}
                 self._heard = time.monotonic()
                 if self._home in living:
                     self._home_seen = self._heard
                 self._living = {id: node for id, node in living.items() if kind is None or node.kind == kind}
                 self._drop()
+                self._drain(draining_nodes())
                 self._ask()
                 self._hear()
                 if time.monotonic() - claims_read > CLAIM_SECONDS:
@@ -267,6 +274,14 @@ class Cluster:
             self.nodes = {id: other for id, other in self.nodes.items() if id != node.id}
             self._tell(node, "left", "")
         self._asked = {id: asked for id, asked in self._asked.items() if id in self._living}
+
+    def _drain(self, draining: list[str]) -> None:
+        """Has trials leave nodes that are about to end."""
+        for id in self._leaving.drained(draining):
+            if id in self.nodes:
+                self._tell(self.nodes[id], "leaving", "the cluster drains it")
+        if draining:
+            self.claim.leave.remote(draining)
 
     def _ask(self) -> None:
         for node in self._living.values():
@@ -297,10 +312,6 @@ class Cluster:
 
     def _count(self) -> None:
         self._places = places(self.nodes.values(), self._claims, self.mine)
-
-
-def _living() -> list[Node]:
-    return [node_of(entry) for entry in ray.nodes() if entry["Alive"]]
 
 
 def _claims() -> list[Claim]:

@@ -1,9 +1,21 @@
-"""Holds what a search runs on the nodes of a cluster besides its trials: their descriptions, and its own claim."""
+"""Holds what a search asks and runs on a cluster besides its trials: nodes, their descriptions, and its own claim."""
 
+from collections.abc import Collection
 from typing import Any
 
 from nas.measure import environment
+from nas.running.cluster_nodes import Node, node_of
 from nas.running.ray_connection import ray
+
+
+def living_nodes() -> list[Node]:
+    """Returns the nodes of the cluster that live."""
+    return [node_of(entry) for entry in ray.nodes() if entry["Alive"]]
+
+
+def draining_nodes() -> list[str]:
+    """Returns the ids of the nodes that are being drained: they are about to end."""
+    return [*ray._private.state.state.get_draining_nodes()]  # Ray has no public name for it
 
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]  # Ray ships no types
@@ -27,18 +39,22 @@ def description_of(answer: Any) -> dict[str, Any]:
 
 
 class Claimed:
-    """Holds a search's claim by its name, and whether the search has been told to stop now."""
+    """Holds a search's claim by its name, and whether the search has been told to stop now, or to leave some nodes."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.stopped, self.left = False, frozenset[str]()
 
     def stop(self) -> None:
         """Lets every worker of the search save and stop."""
         self.stopped = True
 
-    def is_stopped(self) -> bool:
-        """Tells whether workers are to save and stop."""
-        return self.stopped
+    def leave(self, nodes: Collection[str]) -> None:
+        """Lets the workers of these nodes save and stop, and those of no others."""
+        self.left = frozenset(nodes)
+
+    def is_stopped(self, node: str = "") -> bool:
+        """Tells whether the workers of that node are to save and stop."""
+        return self.stopped or node in self.left
 
 
 def claim_actor(name: str) -> Any:

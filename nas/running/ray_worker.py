@@ -11,13 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nas.running.departures import Departure
 from nas.running.events import Body, Measured, Reached, Restarted, Waiting
 from nas.running.ray_connection import ray
 from nas.running.shipping import Shipped
 
 
 class TrialActor:
-    """Runs one trial after another in a worker that stays warm. Ray Tune calls its methods as those of a Trainable."""
+    """Runs one trial after another in a worker that stays warm. Ray Tune calls its methods as those of a Trainable.
+
+    On a cluster (a claim) a trial saves and ends where the search, or the machine below the worker, is to end.
+    """
 
     parcel: Any = None
     """A reference to the factory of bodies, and to the search's claim on a cluster: see `with_parcel`."""
@@ -26,7 +30,11 @@ class TrialActor:
         """`config` holds the first job; `storage` is the folder in which this trial works."""
         shipped, claim = ray.get(self.parcel)
         factory: Callable[..., Body] = shipped.opened()
-        self._factory = factory if claim is None else partial(factory, should_stop=StopFlag(claim))
+        self._departure = Departure()
+        if claim is not None:
+            self._departure.listen()
+            factory = partial(factory, should_stop=StopFlag(claim, self._departure))
+        self._factory = factory
         self._begin(config, storage)
 
     def reset(self, new_config: dict[str, Any], storage: str) -> bool:
@@ -37,7 +45,10 @@ class TrialActor:
     def train(self) -> dict[str, Any]:
         """Takes one step of the trial."""
         event = self._body.step()
-        return {"event": event, "done": not isinstance(event, Measured | Waiting | Restarted | Reached)}
+        done = not isinstance(event, Measured | Waiting | Restarted | Reached)
+        if done:
+            self._departure.end()
+        return {"event": event, "done": done, "leaving": self._departure.asked}
 
     def stop(self) -> None:
         """Does nothing, since trials keep their own checkpoints, and Ray ends the process."""
@@ -49,6 +60,7 @@ class TrialActor:
     def _begin(self, config: dict[str, Any], storage: str) -> None:
         Path(storage).mkdir(parents=True, exist_ok=True)
         os.chdir(storage)
+        self._departure.begin()
         self._body = self._factory(config["job"])
 
 
@@ -59,17 +71,20 @@ def with_parcel(shipped: Shipped, claim: Any) -> type[TrialActor]:
 
 
 class StopFlag:
-    """Asks the search's claim on the cluster, in a worker on any machine, whether to stop. It never waits for the
-    answer.
+    """Asks the search's claim on the cluster, in a worker on any machine, whether to stop there. It never waits for
+    the answer. A departure stops the trial at once.
     """
 
     ASK_SECONDS = 0.5
 
-    def __init__(self, claim: Any) -> None:
+    def __init__(self, claim: Any, departure: Departure) -> None:
         self._claim, self._answer, self._asked, self._stopped = claim, None, 0.0, False
+        self._departure, self._node = departure, ray.get_runtime_context().get_node_id()
 
     def __call__(self) -> bool:
         now = time.monotonic()
+        if self._departure.asked:
+            return True
         if self._stopped or now - self._asked < self.ASK_SECONDS:
             return self._stopped
         self._asked = now
@@ -78,5 +93,5 @@ class StopFlag:
                 return False
             with suppress(ray.exceptions.RayError):  # a claim whose node died is made again elsewhere
                 self._stopped = bool(ray.get(self._answer))
-        self._answer = self._claim.is_stopped.remote()
+        self._answer = self._claim.is_stopped.remote(self._node)
         return self._stopped

@@ -105,6 +105,8 @@ class Bridge:
         if self.cluster and not flight.placed:
             flight.placed, hardware = True, self.cluster.hardware(flight.node)
             self._guard(lambda: self.coordinator.placed(flight.job, hardware))
+        if self.cluster and result and result.get("leaving"):
+            self.cluster.departs(flight.node)
         goes_on = self._guard(lambda: self.coordinator.report(flight.job, event))
         if goes_on and self.control.level() is not Level.NOW:
             return CONTINUE

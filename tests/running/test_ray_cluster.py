@@ -57,6 +57,7 @@ def train(job):
         for _ in range(4):
             time.sleep(0.1)
             if job.should_stop():
+                (PLACES / f"{job.number}-{job.attempt}-{node}-saved").touch()
                 return
         if step < job.steps:
             yield Reached(step, {"error": job.parameters["b"] / step})
@@ -154,6 +155,38 @@ def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(c
     assert len(begun) >= 2
     sys.stdout.write(f"the node that joined ended a trial after {seconds:.0f} s\n")
     assert "has left the cluster" in searches.said()
+
+
+@pytest.mark.parametrize("how", ["a worker is told to end", "Ray drains the node", "its raylet is told to end"])
+def test_trials_of_a_node_that_is_about_to_end_save_and_go_on_elsewhere(cluster, searches, how):
+    ending = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
+    driver = searches.start()
+
+    def begun() -> set[tuple[int, int]]:
+        return searches.on(ending.node_id, "begun") - searches.on(ending.node_id, "ended")
+
+    searches.wait(lambda: searches.on(ending.node_id, "ended") and begun(), 120)
+    raylet = psutil.Process(ending.all_processes["raylet"][0].process.pid)
+    if how == "a worker is told to end":
+        for worker in raylet.children(recursive=True):
+            if "TrialActor" in worker.cmdline()[0]:
+                worker.terminate()
+    elif how == "Ray drains the node":
+        drain = ["drain-node", "--address", cluster.address, "--node-id", ending.node_id, "--reason-message", "test"]
+        drain += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds", "60"]
+        subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *drain], check=True, capture_output=True)
+    else:
+        raylet.terminate()
+    assert driver.wait(240) == 0, searches.said()
+    moved, saved = begun(), searches.on(ending.node_id, "saved")
+    assert moved
+    if how != "its raylet is told to end":
+        assert saved == moved
+        assert "is about to end" in searches.said()
+    trials = open_study(searches.folder / "runs" / "shared").trials()
+    assert [str(trial.state) for trial in trials] == ["COMPLETE"] * BUDGET
+    assert {number for number, _ in moved} <= {number for number, _ in searches.on(cluster.head_node.node_id, "ended")}
+    assert all("crashes" not in row.user_attrs for row in open_study(searches.folder / "runs" / "shared").store.rows())
 
 
 def test_who_may_not_search_is_refused_before_anything_starts_and_a_stop_reaches_every_node(cluster, searches):

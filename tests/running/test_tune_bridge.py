@@ -6,6 +6,7 @@ import pytest
 
 from nas.errors import OutOfReach
 from nas.running import tune_bridge
+from nas.running.events import Interrupted
 from nas.running.stop_control import Level, StopControl
 from nas.running.tune_bridge import CONTINUE, FINISHED, STOP, Bridge, OneMachine
 from tests.running.tables import Launcher, settings
@@ -17,10 +18,14 @@ class Nodes:
     def __init__(self, **slots: int):
         self.slots, self.gone, self.changes, self.stops = dict(slots), set(), [], 0
         self.fault_found, self.environment, self.claim = "", {}, None
-        self.alive = set(slots)
+        self.alive, self.leaving = set(slots), set()
 
     def free(self, used):
-        return next((name for name, slots in self.slots.items() if used.get(name, 0) < slots), None)
+        staying = {name: slots for name, slots in self.slots.items() if name not in self.leaving}
+        return next((name for name, slots in staying.items() if used.get(name, 0) < slots), None)
+
+    def departs(self, node):
+        self.leaving.add(node)
 
     def hardware(self, node):
         return f"hardware of {node}"
@@ -100,6 +105,19 @@ def test_a_worker_that_died_while_its_node_lives_counts_as_a_crash(launched):
     again = bridge.suggest("2")
     assert again["job"].number == job.number
     assert launcher.rows()[job.number].user_attrs["crashes"] == 1
+
+
+def test_a_worker_that_is_told_to_end_saves_and_its_trial_goes_on_at_another_node(launched):
+    nodes = Nodes(a=1, b=1)
+    bridge, launcher = launched(nodes)
+    job = bridge.suggest("1")["job"]
+    body = launcher.body(job)
+    assert bridge.result("1", {"event": body.step(), "leaving": False}) == CONTINUE
+    assert bridge.result("1", {"event": Interrupted(), "done": True, "leaving": True}) == STOP
+    assert nodes.leaving == {"a"}
+    again = bridge.suggest("2")
+    assert (again["node"], again["job"].number, again["job"].attempt) == ("b", job.number, 2)
+    assert "crashes" not in launcher.rows()[job.number].user_attrs
 
 
 def test_a_trial_that_waits_for_a_node_that_left_is_put_back(launched):
