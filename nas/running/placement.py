@@ -82,8 +82,8 @@ class SharedNodes(Protocol):
     """The description of the hardware on which trials are measured."""
     changes: list[dict[str, Any]]
     """Events about nodes that nobody has been told yet."""
-    claim: Any
-    """Workers ask it whether to stop."""
+    mine: Any
+    """Its claim, by whose name workers find the actor that tells whether to stop."""
 
     def watched(self) -> AbstractContextManager[None]: ...
     def free(self, used: Mapping[str, int]) -> str | None: ...

@@ -30,7 +30,7 @@ from nas.running.placement import Placement
 from nas.running.ray_connection import SETTINGS, ray
 from nas.running.ray_start import OwnRay
 from nas.running.ray_trainable import placed, plain_values, substitute
-from nas.running.ray_worker import TrialActor, with_parcel
+from nas.running.ray_worker import TrialActor, actor_of
 from nas.running.shipping import packed
 from nas.running.stop_control import Level, StopControl
 from nas.running.tune_bridge import RESUME, Bridge, OneMachine, cause_of
@@ -89,8 +89,8 @@ def _fit(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Pat
 
     def fit() -> None:
         try:
-            claim = placement.cluster.claim if placement.cluster else None
-            actor = with_parcel(packed(factory, ray.cloudpickle.dumps), claim)
+            claim = placement.cluster.mine.name if placement.cluster else ""
+            actor = actor_of(packed(factory, ray.cloudpickle.dumps), claim)
             with plain_values():
                 _tuner(bridge, actor, folder).fit()
             ended.append(None)

@@ -20,20 +20,20 @@ from nas.running.shipping import Shipped
 class TrialActor:
     """Runs one trial after another in a worker that stays warm. Ray Tune calls its methods as those of a Trainable.
 
-    On a cluster (a claim) a trial saves and ends where the search, or the machine below the worker, is to end.
+    On a cluster (`claim`, the name of the search's claim there) a trial saves and ends where the search, or the machine
+    below the worker, is to end.
     """
 
-    parcel: Any = None
-    """A reference to the factory of bodies, and to the search's claim on a cluster: see `with_parcel`."""
+    shipped: Shipped
+    claim: str = ""
 
     def __init__(self, config: dict[str, Any], storage: str) -> None:
         """`config` holds the first job; `storage` is the folder in which this trial works."""
-        shipped, claim = ray.get(self.parcel)
-        factory: Callable[..., Body] = shipped.opened()
+        factory: Callable[..., Body] = self.shipped.opened()
         self._departure = Departure()
-        if claim is not None:
+        if self.claim:
             self._departure.listen()
-            factory = partial(factory, should_stop=StopFlag(claim, self._departure))
+            factory = partial(factory, should_stop=StopFlag(ray.get_actor(self.claim), self._departure))
         self._factory = factory
         self._begin(config, storage)
 
@@ -64,9 +64,13 @@ class TrialActor:
         self._body = self._factory(config["job"])
 
 
-def with_parcel(shipped: Shipped, claim: Any) -> type[TrialActor]:
-    """Returns the class with what every worker needs, which is sent once and not with each trial."""
-    told = {"parcel": ray.put((shipped, claim)), "__module__": TrialActor.__module__, "__doc__": TrialActor.__doc__}
+def actor_of(shipped: Shipped, claim: str) -> type[TrialActor]:
+    """Returns the worker of one search.
+
+    What it needs is part of the class, which is sent once. In Ray's store (`ray.put`) it could end the driver: Ray looks
+    for what was put there once this machine's node has ended, and exits without a word where the store is gone.
+    """
+    told = {"shipped": shipped, "claim": claim, "__module__": TrialActor.__module__, "__doc__": TrialActor.__doc__}
     return type(TrialActor.__name__, (TrialActor,), told)
 
 

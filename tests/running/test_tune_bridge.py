@@ -17,7 +17,7 @@ class Nodes:
 
     def __init__(self, **slots: int):
         self.slots, self.gone, self.changes, self.stops = dict(slots), set(), [], 0
-        self.fault_found, self.environment, self.claim = "", {}, None
+        self.fault_found, self.environment, self.mine = "", {}, None
         self.alive, self.leaving = set(slots), set()
 
     def free(self, used):
