@@ -20,13 +20,13 @@ from nas.errors import OutOfReach
 from nas.folders import require_current_folder
 from nas.measure import environment
 from nas.measure.costs import Costs
-from nas.results import State
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.closing import AtEnd, close_study
 from nas.running.coordinator import Coordinator
 from nas.running.events import Observer, data_progress
+from nas.running.first_trials import enqueue_first
 from nas.running.launch import Launch
 from nas.running.opening import Opened, open_or_create
 from nas.running.own_body import OwnBody
@@ -286,7 +286,7 @@ class _Search:
         device, kept = self.placement.device, self.study.run_folder
         factory = partial(kind, file=self.file, folder=folder, device=device, run_folder=kept)
         try:
-            _enqueue(coordinator, self.study, self.file, self.launch.retry_failed)
+            enqueue_first(coordinator, self.study, self.file, self.launch.retry_failed)
             self.observer(_introduction(self.study, coordinator))
             if self.launch.executor == "serial":
                 serial.run(coordinator, partial(factory, should_stop=lambda: control.level() is Level.NOW), control)
@@ -311,21 +311,3 @@ def _introduction(study: StoredStudy, coordinator: Coordinator) -> dict[str, Any
     values = [t.values(record.objectives) for t in record.trials if t.eligible]
     facts = {"name": study.name, "folder": str(study.folder), "budget": coordinator.budget}
     return {"type": "study", **facts, "counts": asdict(coordinator.counts), "values": values}
-
-
-def _enqueue(coordinator: Coordinator, study: StoredStudy, file: StudyFile, retry_failed: bool) -> None:
-    """Enqueues baselines that have no row yet, then failed trials that are to be tried again."""
-    rows = study.store.rows()
-    known = {row.user_attrs["architecture_id"] for row in rows}
-    rates = file.train.learning_rate or ()
-    for design in file.baseline_designs():
-        if design.id not in known:
-            known.add(design.id)
-            coordinator.enqueue(design, rates[0] if len(rates) > 1 else None, baseline=True)
-    retried = {row.user_attrs.get("retry_of") for row in rows}
-    for row in rows:
-        if row.state.name != State.FAIL or row.number in retried:
-            continue
-        told = row.user_attrs
-        if retry_failed or file.search.retries.again(told.get("reason", ""), told.get("retry", 0)):
-            coordinator.enqueue_again(row.number, told)

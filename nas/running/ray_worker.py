@@ -67,8 +67,8 @@ class TrialActor:
 def actor_of(shipped: Shipped, claim: str) -> type[TrialActor]:
     """Returns the worker of one search.
 
-    What it needs is part of the class, which is sent once. In Ray's store (`ray.put`) it could end the driver: Ray looks
-    for what was put there once this machine's node has ended, and exits without a word where the store is gone.
+    What it needs is part of the class, which is sent once. In Ray's store (`ray.put`) it could end the driver: once
+    this machine's node has ended, Ray looks for what was put there, and exits without a word as the store is gone.
     """
     told = {"shipped": shipped, "claim": claim, "__module__": TrialActor.__module__, "__doc__": TrialActor.__doc__}
     return type(TrialActor.__name__, (TrialActor,), told)
