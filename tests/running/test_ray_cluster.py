@@ -21,6 +21,7 @@ from tests.own_study import METRICS
 
 pytestmark = [
     pytest.mark.soak,
+    pytest.mark.timeout(1000),
     pytest.mark.usefixtures("ray_in_this_process"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
@@ -92,8 +93,8 @@ class Searches:
         names = [path.name.split("-") for path in (self.folder / "places").iterdir()]
         return {(int(number), int(attempt)) for number, attempt, place, what in names if (place, what) == (node, state)}
 
-    def wait(self, happened, seconds: float) -> float:
-        """Returns the seconds until that happened."""
+    def wait(self, happened, seconds: float = 300) -> float:
+        """Returns the seconds until that happened. A busy machine takes minutes to start what is started here."""
         started = time.monotonic()
         while not happened():
             assert self.processes[-1].poll() is None, self.said()
@@ -129,13 +130,13 @@ def kill(node) -> None:
 def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(cluster, searches):
     dying = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
     driver = searches.start()
-    searches.wait(lambda: len(searches.on(dying.node_id, "ended")) >= 2, 120)
+    searches.wait(lambda: len(searches.on(dying.node_id, "ended")) >= 2)
     begun = searches.on(dying.node_id, "begun")
     kill(dying)
     lost = searches.on(dying.node_id, "begun") - searches.on(dying.node_id, "ended")
     joining = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
     seconds = searches.wait(lambda: searches.on(joining.node_id, "ended"), 60)
-    assert driver.wait(240) == 0, searches.said()
+    assert driver.wait(600) == 0, searches.said()
     study = open_study(searches.folder / "runs" / "shared")
     trials = study.trials()
     assert sum(trial.trained for trial in trials) == BUDGET
@@ -164,7 +165,7 @@ def test_trials_of_a_node_that_is_about_to_end_save_and_go_on_elsewhere(cluster,
     def begun() -> set[tuple[int, int]]:
         return searches.on(ending.node_id, "begun") - searches.on(ending.node_id, "ended")
 
-    searches.wait(lambda: searches.on(ending.node_id, "ended") and begun(), 120)
+    searches.wait(lambda: searches.on(ending.node_id, "ended") and begun())
     raylet = psutil.Process(ending.all_processes["raylet"][0].process.pid)
     if how == "a worker is told to end":
         for worker in raylet.children(recursive=True):
@@ -176,7 +177,7 @@ def test_trials_of_a_node_that_is_about_to_end_save_and_go_on_elsewhere(cluster,
         subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *drain], check=True, capture_output=True)
     else:
         raylet.terminate()
-    assert driver.wait(240) == 0, searches.said()
+    assert driver.wait(600) == 0, searches.said()
     moved = begun()
     assert moved
     assert ("has left" if how == "its raylet is told to end" else "is about to end") in searches.said()
@@ -194,7 +195,7 @@ def test_who_may_not_search_is_refused_before_anything_starts_and_a_stop_reaches
     assert not (searches.folder / "runs").exists()
     first = searches.start("-s", 'resources.hardware="old"', "--trials", "1000")
     old = cluster.head_node.node_id
-    searches.wait(lambda: searches.on(old, "ended"), 120)
+    searches.wait(lambda: searches.on(old, "ended"))
     second = searches.start("--study", "second", "--cpus", "1")
     assert second.wait(120) == 4
     assert "another search runs on this cluster" in searches.said()

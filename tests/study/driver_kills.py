@@ -275,7 +275,7 @@ def count(url: str, folder: Path, trials: int) -> dict[str, Any]:
         "out_of_reach": sum(entry["event"] == "out of reach" for entry in diary),
         "kept": sum("is kept in" in entry["text"] for entry in diary if entry["event"] == "out of reach"),
         "replayed": sum(entry["new"] for entry in diary if entry["event"] == "replayed"),
-        "left_in_spool": len(Spool(folder, NAME, 2).kept()),
+        "left_in_spool": len([*folder.rglob("spool/result-*.json")]),
         "errors": [entry["text"] for entry in diary if entry["event"] == "error"],
     }
 
