@@ -187,6 +187,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
             trial = tune_controller.get_trial(trial_id)
             if trial is not None and trial.status == trial.PENDING:
                 _unstage(tune_controller, trial)
+                trial.init_local_path()  # Ray Tune looks into the folder of every trial at the end
                 tune_controller.stop_trial(trial)
                 self.bridge.put_back(trial_id)
         return super().choose_trial_to_run(tune_controller)
