@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from nas.errors import Conflict
 from nas.running.helper_processes import HANGING_THREAD, HelperProcesses, no_second_ray
@@ -42,8 +43,33 @@ def surroundings(pending: int) -> Iterator[None]:
     """Prepares this process for Ray, and restores it. Ray Tune starts at most `pending` workers at once."""
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
     # Ray's warnings are about what is done here on purpose; its errors reach us as exceptions.
-    with no_second_ray(), as_before(), environment_variables(settings), logger_level("ray", logging.CRITICAL):
+    with (
+        no_second_ray(),
+        as_before(),
+        environment_variables(settings),
+        logger_level("ray", logging.CRITICAL),
+        unprinted(),
+    ):
         yield
+
+
+@contextmanager
+def unprinted() -> Iterator[None]:
+    """Sends to the log what Ray prints to standard output when a node or a worker dies.
+
+    Ray does so even with `log_to_driver=False`, and has no setting against it. Standard output is for results.
+    """
+    printer = ray._private.worker
+    former, printer.print_to_stdstream = printer.print_to_stdstream, _to_log
+    try:
+        yield
+    finally:
+        printer.print_to_stdstream = former
+
+
+def _to_log(data: dict[str, Any], ignore_prefix: bool) -> None:
+    for line in data["lines"]:
+        log.debug("Ray: %s", line)
 
 
 def refuse_running() -> None:

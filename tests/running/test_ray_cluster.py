@@ -155,6 +155,7 @@ def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(c
     assert len(begun) >= 2
     sys.stdout.write(f"the node that joined ended a trial after {seconds:.0f} s\n")
     assert "has left the cluster" in searches.said()
+    assert "(raylet)" not in searches.said()
 
 
 @pytest.mark.parametrize("how", ["a worker is told to end", "Ray drains the node", "its raylet is told to end"])

@@ -16,6 +16,7 @@ from nas.running.budget import End
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Failed, Job, Measured, Reached
 from nas.running.placement import place, slots_of
+from nas.running.ray_connection import ray, surroundings
 from nas.running.stop_control import StopControl
 from nas.settings.study_file import StudyFile
 from nas.study.leases import join
@@ -110,6 +111,16 @@ def test_a_full_disk_ends_the_search_with_every_row_to_be_claimed_again(tmp_path
     again.close()
     full.close()
     store.close()
+
+
+def test_what_ray_tells_of_dead_nodes_stays_off_standard_output(capsys):
+    """Lines of JSON may be read there. tests/running/test_ray_cluster.py kills a node for real."""
+    told, printer = {"lines": ["a node was marked dead"], "pid": "raylet", "is_err": False}, ray._private.worker
+    former = printer.print_to_stdstream
+    with surroundings(1):
+        printer.print_to_stdstream(told, ignore_prefix=False)
+    assert not capsys.readouterr().out
+    assert printer.print_to_stdstream is former
 
 
 @pytest.mark.parametrize(
