@@ -195,19 +195,6 @@ def test_a_constraint_may_have_any_name():
     assert proposals("cost") == proposals("size")
 
 
-@pytest.mark.parametrize("trained", [0, 10])
-def test_proposals_asked_for_side_by_side_differ_and_are_spread(trained):
-    study = study_of(quick())
-    search(study, both, trained)
-    trials = [study.ask() for _ in range(5)]
-    kinds = [trial.suggest_categorical("kind", KINDS) for trial in trials]  # each is half chosen
-    batch = [space(trial) for trial in trials]
-    assert kinds == [params["kind"] for params in batch]
-    assert distinct(batch) == 5
-    assert len({params["depth"] for params in batch}) > 1
-    assert len({(params["heads"], params["kind"]) for params in batch}) > 2
-
-
 def test_a_trial_that_waits_in_the_queue_is_not_proposed_besides():
     first = search(study_of(known()), both, 8)
     study = study_of(known())

@@ -15,6 +15,7 @@ from nas.samplers import gaussian_process, study_model, surrogate
 from nas.samplers.pareto_sampler import PREDICTED
 from nas.samplers.trial_history import RUNG_VALUES
 from tests.samplers.small_table import (
+    KINDS,
     TABLE,
     Params,
     both,
@@ -48,6 +49,19 @@ def test_it_finds_more_of_the_front_than_random_draws(monkeypatch, options, seed
         random_ones.append(share_of_hypervolume(search(study_of(RandomSampler(seed=seed)), both, 30)))
     assert np.mean(ours) > 0.97
     assert 1 - np.mean(ours) < (1 - np.mean(random_ones)) / 4
+
+
+@pytest.mark.parametrize("trained", [0, 10])
+def test_proposals_asked_for_side_by_side_differ_and_are_spread(trained):
+    study = study_of(quick())
+    search(study, both, trained)
+    trials = [study.ask() for _ in range(5)]
+    kinds = [trial.suggest_categorical("kind", KINDS) for trial in trials]  # each is half chosen
+    batch = [space(trial) for trial in trials]
+    assert kinds == [params["kind"] for params in batch]
+    assert distinct(batch) == 5
+    assert len({params["depth"] for params in batch}) > 1
+    assert len({(params["heads"], params["kind"]) for params in batch}) > 2
 
 
 def test_the_last_new_ones_are_looked_for_harder():
