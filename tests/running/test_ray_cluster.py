@@ -47,7 +47,8 @@ BODY = """
 import os, time, pathlib
 from nas.body import Finished, Measured, Reached
 
-PLACES = pathlib.Path(os.path.dirname(os.path.abspath(__file__))) / "places"
+FOLDER = pathlib.Path(os.path.dirname(os.path.abspath(__file__)))
+PLACES, TENTHS = FOLDER / "places", int((FOLDER / "tenths").read_text())
 
 def train(job):
     import ray
@@ -55,7 +56,7 @@ def train(job):
     (PLACES / f"{job.number}-{job.attempt}-{node}-begun").touch()
     yield Measured({"size": job.parameters["a"]})
     for step in job.rungs:
-        for _ in range(4):
+        for _ in range(TENTHS):
             time.sleep(0.1)
             if job.should_stop():
                 return
@@ -67,13 +68,17 @@ def train(job):
 
 
 class Searches:
-    """Searches in a folder, each in a process of its own, on one cluster."""
+    """Searches in a folder, each in a process of its own, on one cluster. A rung takes some tenths of a second."""
 
     def __init__(self, folder: Path, address: str):
         self.folder, self.address, self.processes = folder, address, list[subprocess.Popen]()
         (folder / "places").mkdir()
         (folder / "sleeping.py").write_text(BODY)
+        self.take(4)
         (folder / "shared.toml").write_text(STUDY)
+
+    def take(self, tenths: int) -> None:
+        (self.folder / "tenths").write_text(str(tenths))
 
     def start(self, *options: str) -> subprocess.Popen:
         said = (self.folder / f"said{len(self.processes)}.txt").open("w")
@@ -92,6 +97,10 @@ class Searches:
         """The attempts, (number, attempt), that have begun or ended on a node."""
         names = [path.name.split("-") for path in (self.folder / "places").iterdir()]
         return {(int(number), int(attempt)) for number, attempt, place, what in names if (place, what) == (node, state)}
+
+    def under_way(self, node: str) -> set[tuple[int, int]]:
+        """The attempts that have begun on a node and not ended there."""
+        return self.on(node, "begun") - self.on(node, "ended")
 
     def wait(self, happened, seconds: float = 300) -> float:
         """Returns the seconds until that happened. A busy machine takes minutes to start what is started here."""
@@ -129,13 +138,14 @@ def kill(node) -> None:
 
 def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(cluster, searches):
     dying = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
+    searches.take(10)
     driver = searches.start()
-    searches.wait(lambda: len(searches.on(dying.node_id, "ended")) >= 2)
-    begun = searches.on(dying.node_id, "begun")
+    searches.wait(lambda: searches.on(dying.node_id, "ended") and searches.under_way(dying.node_id))
     kill(dying)
-    lost = searches.on(dying.node_id, "begun") - searches.on(dying.node_id, "ended")
+    lost = searches.under_way(dying.node_id)
+    assert lost
     joining = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
-    seconds = searches.wait(lambda: searches.on(joining.node_id, "ended"), 60)
+    seconds = searches.wait(lambda: searches.on(joining.node_id, "begun"), 60)
     assert driver.wait(600) == 0, searches.said()
     study = open_study(searches.folder / "runs" / "shared")
     trials = study.trials()
@@ -152,8 +162,8 @@ def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(c
     rows = study.store.rows()
     assert all("crashes" not in row.user_attrs for row in rows)
     assert all(row.user_attrs["hardware"] for row in rows)
-    assert len(begun) >= 2
-    sys.stdout.write(f"the node that joined ended a trial after {seconds:.0f} s\n")
+    assert searches.on(joining.node_id, "ended")
+    sys.stdout.write(f"the node that joined began a trial after {seconds:.0f} s\n")
     assert "has left the cluster" in searches.said()
     assert "(raylet)" not in searches.said()
 
@@ -161,12 +171,9 @@ def test_a_killed_nodes_trials_end_elsewhere_and_a_node_that_joins_gets_trials(c
 @pytest.mark.parametrize("how", ["a worker is told to end", "Ray drains the node", "its raylet is told to end"])
 def test_trials_of_a_node_that_is_about_to_end_save_and_go_on_elsewhere(cluster, searches, how):
     ending = cluster.add_node(num_cpus=1, labels={"nas.hardware": "old"})
-    driver = searches.start()
-
-    def begun() -> set[tuple[int, int]]:
-        return searches.on(ending.node_id, "begun") - searches.on(ending.node_id, "ended")
-
-    searches.wait(lambda: searches.on(ending.node_id, "ended") and begun())
+    searches.take(40)  # longer than the news of a drained node takes
+    driver = searches.start("--trials", "10")
+    searches.wait(lambda: searches.on(ending.node_id, "ended") and searches.under_way(ending.node_id))
     raylet = psutil.Process(ending.all_processes["raylet"][0].process.pid)
     if how == "a worker is told to end":
         for worker in raylet.children(recursive=True):
@@ -179,11 +186,11 @@ def test_trials_of_a_node_that_is_about_to_end_save_and_go_on_elsewhere(cluster,
     else:
         raylet.terminate()
     assert driver.wait(600) == 0, searches.said()
-    moved = begun()
+    moved = searches.under_way(ending.node_id)
     assert moved
     assert ("has left" if how == "its raylet is told to end" else "is about to end") in searches.said()
     trials = open_study(searches.folder / "runs" / "shared").trials()
-    assert [str(trial.state) for trial in trials] == ["COMPLETE"] * BUDGET
+    assert [str(trial.state) for trial in trials] == ["COMPLETE"] * 10
     assert {number for number, _ in moved} <= {number for number, _ in searches.on(cluster.head_node.node_id, "ended")}
     assert all("crashes" not in row.user_attrs for row in open_study(searches.folder / "runs" / "shared").store.rows())
 

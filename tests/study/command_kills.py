@@ -121,10 +121,10 @@ class Fleet:
                 self.all.append(made)
 
     def reap(self) -> None:
-        """Forgets drivers that ended. Where one ended by itself, the search is over, or broken."""
+        """Forgets drivers that ended. One that ended by itself, but for exit code 5, tells that the search is over."""
         for slot, command in list(self.alive.items()):
-            if command.process.poll() is not None:
-                self.over |= not command.killed
+            if (code := command.process.poll()) is not None:
+                self.over |= not command.killed and code != 5
                 del self.alive[slot]
 
     def end(self) -> None:
@@ -200,9 +200,9 @@ def main() -> None:
         try:
             done = disturb(fleet, options)
             fleet.reap()
-            if not fleet.over:
-                fleet.fill()
-            while fleet.alive:
+            while fleet.alive or not fleet.over:
+                if not fleet.over:
+                    fleet.fill()
                 fleet.reap()
                 time.sleep(0.05)
         finally:
