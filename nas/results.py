@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from nas import intervals
 from nas.architecture import Architecture
+from nas.confirmation import Confirmation
 from nas.errors import UsageError, nearest
 from nas.formatting import one_line
+from nas.rungs import Rung as Rung
+from nas.rungs import rungs_of as rungs_of
 
 Goal = Literal["min", "max"]
 
@@ -146,25 +149,6 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Holds a training budget that the trial reached: after `step` steps and `seconds` of training."""
-
-    step: int
-    seconds: float
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> Self:
-        """Returns the rung that a row or a checkpoint holds, as plain data."""
-        return cls(**stored)
-
-
-def rungs_of(attributes: Mapping[str, Any]) -> tuple[Rung, ...]:
-    """Returns the rungs in a row's attributes or a checkpoint's progress, in the order in which they were reached."""
-    return tuple(map(Rung.from_stored, attributes.get("rungs", ())))
-
-
-@dataclass(frozen=True)
 class TrialResult:
     """Holds one row of a study."""
 
@@ -276,8 +260,8 @@ class StudyRecord:
     """The spans in which drivers worked on it; empty where version 0.1 searched."""
     own_metrics: Mapping[str, Metric] = field(default_factory=dict)
     """The metrics that the study file declares."""
-    confirmed: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
-    """Front members trained again: trial number -> seed -> metrics. Empty when none was."""
+    confirmed: Mapping[int, Confirmation] = field(default_factory=dict)
+    """The trials that were trained again with new seeds and measured again, by number; empty when none was."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """The attention maps of front members, as `nas.training.attention_maps` stores it; only a record for the report has
     them."""

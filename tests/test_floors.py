@@ -27,6 +27,8 @@ FLOORS = (
         "kinds",
         "architecture",
         "reasons",
+        "rungs",
+        "confirmation",
         "results",
         "measurement",
         "body",

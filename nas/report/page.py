@@ -145,9 +145,10 @@ def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None
 
 def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
     """Lists (trial, seeds, the mean and range of each metric of `confirmed_metrics`)."""
+    record = summary.record
     return [
-        (trial, len(seeds), [words.mean_and_range(seeds, name) for name in words.confirmed_metrics(summary.record)])
-        for trial, seeds in sorted(summary.record.confirmed.items())
+        (trial, len(found.retrainings), [words.mean_and_range(found, m) for m in words.confirmed_metrics(record)])
+        for trial, found in sorted(record.confirmed.items())
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from nas.architecture import Family
+from nas.confirmation import Confirmation
 from nas.formatting import ABSENT, number, span
 from nas.reasons import Reason
 from nas.report.summary import Role, Summary
@@ -210,24 +211,28 @@ def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: Goa
     return f"The best trial, {best}, reaches {number(values[best])}{unit} ({what}): {verdict}."
 
 
+def confirmed_values(found: Confirmation, metric: str) -> list[float]:
+    """Returns the values with each new seed, on the test split for `test_` metrics; of a time, those of each block."""
+    seeds = [{**retraining.metrics, **retraining.test} for retraining in found.retrainings]
+    told: list[Mapping[str, float]] = [*seeds, *(block.metrics for block in found.blocks)]
+    return [metrics[metric] for metrics in told if metric in metrics]
+
+
 def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:
     """Returns trial number → the mean over the seeds with which it was trained again."""
-    found = {
-        number: [metrics[metric] for metrics in seeds.values() if metric in metrics]
-        for number, seeds in record.confirmed.items()
-    }
+    found = {number: confirmed_values(each, metric) for number, each in record.confirmed.items()}
     return {number: sum(values) / len(values) for number, values in found.items() if values}
 
 
 def confirmed_metrics(record: StudyRecord) -> list[str]:
     """Lists the objectives and the test metrics that confirmations stored."""
-    stored = {name for seeds in record.confirmed.values() for metrics in seeds.values() for name in metrics}
-    return [m for m in (*(o.metric for o in record.objectives), "test_loss", "test_accuracy") if m in stored]
+    wanted = (*(o.metric for o in record.objectives), "test_loss", "test_accuracy")
+    return [m for m in wanted if any(confirmed_values(each, m) for each in record.confirmed.values())]
 
 
-def mean_and_range(seeds: Mapping[str, Mapping[str, float]], metric: str) -> str:
+def mean_and_range(found: Confirmation, metric: str) -> str:
     """Formats the mean and range over the seeds, as 2.012 (1.998–2.031)."""
-    values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
+    values = confirmed_values(found, metric)
     if not values:
         return ABSENT
     return f"{number(sum(values) / len(values))} ({span(min(values), max(values))})"

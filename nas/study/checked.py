@@ -34,6 +34,7 @@ Moment = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 Metrics = Annotated[dict[Name, Number], Field(max_length=10_000)]
 TWO = Field(min_length=2, max_length=2)
 Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class StoredRung(TypedDict):
@@ -83,6 +84,16 @@ class RowAttributes(TypedDict, total=False):
     decided_by: Annotated[dict[Name, Name | bool], Field(max_length=100)]
 
 
+class ConfirmationAttributes(RowAttributes, total=False):
+    """Describes what the job of a confirmation stores of itself (nas.study.stored_confirmations)."""
+
+    seed: Seed
+    steps: Steps
+    test: Metrics
+    began: Moment
+    hardware: Name
+
+
 class StoredData(TypedDict, total=False):
     name: Text
     sha256: Name
@@ -117,11 +128,13 @@ class StoredMaps(TypedDict):
 
 
 ROW, STUDY, METRICS = TypeAdapter(RowAttributes), TypeAdapter(StudyAttributes), TypeAdapter(Metrics)
-MAPS = TypeAdapter(StoredMaps)
+MAPS, CONFIRMATION = TypeAdapter(StoredMaps), TypeAdapter(ConfirmationAttributes)
+BELONGS = (("seed", "steps"), ("test", "seed"), ("began", "metrics", "hardware"))
+"""A job of a confirmation that has the first of these attributes has the others too."""
 SPAN = TypeAdapter(Annotated[list[Moment], TWO])
 LIMIT = "constraints:"
 """Optuna 5 keeps Trial.set_constraint under keys that begin so; a test reads it back through Optuna."""
-REMEASURED, CONFIRMED, WORKED = "remeasured:", "confirmed:", "worked:"
+REMEASURED, WORKED = "remeasured:", "worked:"
 
 
 def row(stored: FrozenTrial) -> FrozenTrial:
@@ -150,6 +163,16 @@ def row_attributes(attributes: dict[str, Any], place: str) -> dict[str, Any]:
     return attributes
 
 
+def confirmation(attributes: dict[str, Any], place: str) -> dict[str, Any]:
+    """Returns the attributes of a confirmation's job, once they are checked."""
+    _check(CONFIRMATION, attributes, place)
+    for first, *others in BELONGS:
+        missing = next((name for name in others if first in attributes and name not in attributes), "")
+        if missing:
+            damaged(place, missing, "nothing", f"a value, as it has {first}")
+    return attributes
+
+
 def violations(system_attributes: Mapping[str, Any], place: str) -> dict[str, float]:
     """Returns how far a trial is over each limit, once these attributes are checked."""
     limits = {key: value for key, value in system_attributes.items() if key.startswith(LIMIT)}
@@ -174,13 +197,9 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
     for key, value in attributes.items():
         if key.startswith(WORKED):
             _check(SPAN, value, f"study, {key[:SHOWN]}")
-        prefix = next((p for p in (REMEASURED, CONFIRMED) if key.startswith(p)), "")
-        if prefix:
-            parts = key.removeprefix(prefix).split(":")
-            if (
-                not all(part.isdecimal() and len(part) < 20 for part in parts)
-                or len(parts) != (prefix != REMEASURED) + 1
-            ):
+        if key.startswith(REMEASURED):
+            number = key.removeprefix(REMEASURED)
+            if not (number.isdecimal() and len(number) < 20):
                 damaged("study", key[:SHOWN], value, "a trial's number in its name")
             _check(METRICS, value, f"study, {key[:SHOWN]}")
     return attributes

@@ -1,7 +1,8 @@
 """Reads one study's rows and attributes out of Optuna's tables, and writes its attributes: the only truth about it.
 
 A trial is one row, whatever happens to its driver. Drivers change rows under leases (nas.study.leases). Finished rows
-never change: later results (`remeasured:NUMBER`, `confirmed:NUMBER:SEED`) are attributes of the study.
+never change: later measurements (`remeasured:NUMBER`) are attributes of the study, and confirmations are jobs
+(nas.study.stored_confirmations).
 """
 
 import logging

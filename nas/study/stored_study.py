@@ -6,7 +6,6 @@ folders are under `runs/`, or where NAS_RUNS says.
 
 import os
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +19,12 @@ from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
 from nas.study import checked, server_studies
-from nas.study.checked import CONFIRMED, WORKED
+from nas.study.checked import WORKED
 from nas.study.database import DATABASE, UNMADE
 from nas.study.database_place import DatabasePlace, database_place
 from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, stored_place, to_read
 from nas.study.store import Store, to_result
+from nas.study.stored_confirmations import confirmed
 from nas.trial_files import RunFolder
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class StoredStudy:
             created=attributes.get("created", 0.0),
             worked=worked,
             own_metrics=file.own_metrics(),
-            confirmed=_confirmed(attributes),
+            confirmed=confirmed(self.store).results,
         )
 
     def record_for_report(self) -> StudyRecord:
@@ -288,12 +288,3 @@ def trial_of(record: StudyRecord, number: int) -> TrialResult:
         help = f"it has trials 0 to {len(trials) - 1}" if trials else "it has no trial yet"
         raise UsageError(f"study '{record.name}' has no trial {number}", code="no-such-trial", help=help)
     return trials[number]
-
-
-def _confirmed(attributes: Mapping[str, Any]) -> dict[int, dict[str, dict[str, float]]]:
-    found: dict[int, dict[str, dict[str, float]]] = {}
-    for key, metrics in attributes.items():
-        if key.startswith(CONFIRMED):
-            number, seed = key.removeprefix(CONFIRMED).split(":")
-            found.setdefault(int(number), {})[seed] = metrics
-    return found

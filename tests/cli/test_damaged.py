@@ -29,7 +29,7 @@ TRIAL = (
     "learning_rate",
 )
 TRIAL += ("baseline", "predicted", "bound", "redraws")
-STUDY = ("settings", "data", "environment", "created", "budget", "remeasured:0", "confirmed:0:1", "remeasured:x")
+STUDY = ("settings", "data", "environment", "created", "budget", "remeasured:0", "remeasured:x")
 COMMANDS = (("list", "--json"), ("front", "demo"), ("show", "demo", 0, "--json"))
 
 SQL = {

@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 
 from nas import formatting, pareto, report
+from nas.confirmation import Confirmation, Retraining
 from nas.results import Objective, State
 
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
@@ -112,8 +113,9 @@ def test_the_floors_stand_beside_the_best_loss(record, reader):
 
 
 def test_confirmations_are_told_with_their_test_figures(record, tmp_path):
-    seeds = {"1": {"val_loss": 1.96, "test_loss": 1.99}, "2": {"val_loss": 1.98, "test_loss": 1.91}}
-    words = read(replace(record, confirmed={3: seeds}), tmp_path).words
+    found = ((1, 1.96, 1.99), (2, 1.98, 1.91))
+    seeds = [Retraining(seed, 200, {"val_loss": val}, {"test_loss": test}) for seed, val, test in found]
+    words = read(replace(record, confirmed={3: Confirmation(3, tuple(seeds))}), tmp_path).words
     assert "1.970 (1.960–1.980)" in words
     assert "The best trial, 3, reaches 1.950 nats (test_loss, mean of its confirmations)" in words
     assert "not better than the 4-gram (1.950)" in words
