@@ -9,7 +9,7 @@ again.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,33 @@ class JobClaims:
         number = connection.execute(sql.select(self._next_number)).scalar_one() if job.kind is Kind.TRIAL else None
         job_id, _ = self._insert(connection, job, Phase.WAITING, number, nonce, job.attributes)
         return (job_id if number is None else number), True
+
+    def claim(self, connection: sql.Connection, jobs: Sequence[NewJob], request: Request) -> Acquired:
+        """Returns a lease on the first of these jobs that can run, or what to do instead; see `Leases.claim`."""
+        self.jobs.lock(connection)
+        mine = (J.nonce == request.nonce, J.driver == self.driver.id, J.phase == Phase.RUNNING)
+        if (again := connection.execute(sql.select(J.job_id).where(self._ours, *mine)).scalar()) is not None:
+            return self._again(connection, again)
+        keys = [job.key for job in jobs]
+        gone = sql.or_(DRIVERS.c.driver.is_(None), dead(self.grace)).label("gone")
+        columns = (J.job_id, J.key, J.phase, J.driver, gone)
+        known = sql.select(*columns).outerjoin(DRIVERS, DRIVERS.c.driver == J.driver).where(self._ours, J.key.in_(keys))
+        found = {row.key: row for row in connection.execute(known)}
+        moment = connection.execute(sql.select(Moment())).scalar_one() if self.clock is None else self.clock()
+        runs = False
+        for job in jobs:
+            row = found.get(job.key)
+            if row is None:
+                return self._begin(connection, job, None, request, moment)
+            if row.phase not in (Phase.WAITING, Phase.RUNNING):
+                continue
+            taken = row.phase == Phase.RUNNING
+            if not taken or (row.gone and row.driver != self.driver.id):
+                origin = Origin.TAKEN_OVER if taken else Origin.WAITING
+                if lease := self._claim(connection, row.job_id, origin, request, moment):
+                    return lease
+            runs = runs or taken
+        return Answer.WAIT if runs else Answer.END
 
     def set_attributes(
         self, connection: sql.Connection, job_id: int, trial_id: int | None, attributes: Mapping[str, Any]
@@ -173,8 +200,10 @@ class JobClaims:
         self.jobs.change(connection, {job_id: {**change, **self._owner(request.nonce), "attempt": attempt}})
         return _lease(row, attempt, origin, {**before, **anew}, str(before.get("owner", "")).rpartition(":")[0])
 
-    def _begin(self, connection: sql.Connection, job: NewJob, number: int, request: Request, moment: float) -> Lease:
-        """Adds the proposed trial, which is running from its first moment."""
+    def _begin(
+        self, connection: sql.Connection, job: NewJob, number: int | None, request: Request, moment: float
+    ) -> Lease:
+        """Adds a new job, which is running from its first moment; a trial has a number."""
         attributes = {**job.attributes, **request.marks, **self._attempt(1, [], moment)}
         job_id, trial_id = self._insert(connection, job, Phase.RUNNING, number, request.nonce, attributes)
         return Lease(
@@ -182,7 +211,7 @@ class JobClaims:
             kind=job.kind,
             key=job.key,
             number=number,
-            parent=None,
+            parent=job.parent,
             trial_id=trial_id,
             attempt=1,
             checkpoint=None,

@@ -78,6 +78,15 @@ class Leases:
             lambda connection: self._claims.acquire(connection, Request(nonce, proposal, kinds, marks or {}))
         )
 
+    def claim(self, nonce: str, jobs: Sequence[NewJob], *, marks: Mapping[str, Any] | None = None) -> Acquired:
+        """Returns a lease on the first of these jobs that can run: a new one, one that waits, or a dead driver's.
+
+        These are jobs of other kinds than trials, which count in no budget. WAIT: all that have not ended run
+        elsewhere. END: all have ended. `nonce` and `marks` are those of `acquire`.
+        """
+        request = Request(nonce, None, (), marks or {})
+        return self.jobs.database.write(lambda connection: self._claims.claim(connection, jobs, request))
+
     def enqueue(self, job: NewJob) -> tuple[int, bool]:
         """Adds a job that waits, and runs before anything new.
 
