@@ -136,13 +136,13 @@ def again(call: Callable[[], T]) -> T:
 class RemoteFiles:
     """Works on a copy of a trial's files in a temporary folder of this machine, which goes when this object does."""
 
-    def __init__(self, url: str, number: int) -> None:
+    def __init__(self, url: str, kind: str, name: str) -> None:
         self.url = url
-        self.place = joined(url, "trials", str(number))
+        self.place = joined(url, kind, name)
         self._system, base = _opened(url)
-        self._base = f"{base}/trials/{number}"
+        self._base = f"{base}/{kind}/{name}"
         if self._system.type_name == "local":
-            files.refuse_links(Path(base), "trials", str(number))
+            files.refuse_links(Path(base), kind, name)
 
     @cached_property
     def path(self) -> Path:

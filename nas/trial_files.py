@@ -5,6 +5,7 @@
     files.path / name                         # write a file here ...
     files.publish(name)                       # ... then others see it: it is there whole, or not at all
     files.fetch(name, most_bytes)             # a local path to read it from
+    folder.retraining("3-s17-200")            # PLACE/retrained/3-s17-200, where a training confirms trial 3
 
 Files that strangers may have written are bounded and never followed as links; only names of our own are deleted.
 """
@@ -32,6 +33,9 @@ MOST_MARK_BYTES = 4_096
 MOST_BYTES = 2**37
 """The most bytes of a file with weights: those of the largest architecture that can be described."""
 NUMBER = re.compile(r"0|[1-9]\d{0,8}")
+TRIALS, RETRAINED = "trials", "retrained"
+"""The folders with the files of trials, and with those of trainings that confirm a trial."""
+RETRAINING = re.compile(rf"(?P<trial>{NUMBER.pattern})-s\d{{1,19}}-\d{{1,13}}")
 
 FIRST_CHECKPOINT = "rung.safetensors"
 """The name of every checkpoint in studies of version 0.1."""
@@ -87,17 +91,29 @@ class RunFolder:
 
     def trial(self, number: int) -> TrialFiles:
         """Returns the files of a trial. Raises Conflict where a link would lead out of the folder."""
+        return self._files(TRIALS, str(number))
+
+    def retraining(self, name: str) -> TrialFiles:
+        """Returns the files of a training that confirms a trial (`retraining_name`). Raises as `trial`."""
+        return self._files(RETRAINED, name)
+
+    def _files(self, kind: str, name: str) -> TrialFiles:
         if self.remote:
-            return RemoteFiles(self.place, number)
-        return LocalFiles(Path(self.place), number, self.require)
+            return RemoteFiles(self.place, kind, name)
+        return LocalFiles(Path(self.place), kind, name, self.require)
 
     def numbers(self) -> list[int]:
         """Returns the sorted numbers of the trials that have left something. Raises OutOfReach."""
+        return sorted(int(name) for name in self._names(TRIALS) if NUMBER.fullmatch(name))
+
+    def retrainings(self) -> list[str]:
+        """Returns the sorted names of the trainings that confirm trials and have left something. Raises OutOfReach."""
+        return sorted(name for name in self._names(RETRAINED) if RETRAINING.fullmatch(name))
+
+    def _names(self, kind: str) -> list[str]:
         if self.remote:
-            names = remote_files.folders(self.place, "trials")
-        else:
-            names = names_in(files.refuse_links(Path(self.place), "trials"))
-        return sorted(int(name) for name in names if NUMBER.fullmatch(name))
+            return remote_files.folders(self.place, kind)
+        return names_in(files.refuse_links(Path(self.place), kind))
 
     def mark(self) -> dict[str, Any] | None:
         """Returns what the mark of the folder holds; None where there is none.
@@ -128,7 +144,8 @@ class RunFolder:
         if self.remote:
             remote_files.delete(self.place, MARK)
         else:
-            files.delete_own(Path(self.place, "trials"), ())
+            for kind in (TRIALS, RETRAINED):
+                files.delete_own(Path(self.place, kind), ())
             files.delete_own(Path(self.place), [MARK])
 
     def require(self) -> None:
@@ -162,8 +179,8 @@ class LocalFiles:
     `vanished` raises OutOfReach when a shared folder is not there any more.
     """
 
-    def __init__(self, folder: Path, number: int, vanished: Callable[[], None] = lambda: None) -> None:
-        self.folder, self.number, self._vanished = folder, number, vanished
+    def __init__(self, folder: Path, kind: str, name: str, vanished: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.kind, self.name, self._vanished = folder, kind, name, vanished
         self.path = self._checked()
         self.place = str(self.path)
 
@@ -193,7 +210,12 @@ class LocalFiles:
         files.delete_folder(self._checked())
 
     def _checked(self) -> Path:
-        return files.refuse_links(self.folder, "trials", str(self.number))
+        return files.refuse_links(self.folder, self.kind, self.name)
+
+
+def retraining_name(number: int, seed: int, steps: int) -> str:
+    """Returns the name of the folder of a training that confirms a trial."""
+    return f"{number}-s{seed}-{steps}"
 
 
 def checkpoint_name(step: int, attempt: int) -> str:

@@ -108,6 +108,11 @@ class Coordinator:
         return self._study.budget
 
     @property
+    def left(self) -> int:
+        """Returns how many trials are left of the budget."""
+        return self.budget - self.counts.trained
+
+    @property
     def counts(self) -> OutcomeCounts:
         """The outcomes of all drivers' trials, as far as they are known."""
         return self._study.counts

@@ -1,8 +1,8 @@
 """Runs trials with Ray Tune: it schedules them, places them and keeps workers warm. It decides nothing and stores
 nothing.
 
-Ray Tune asks the coordinator in `suggest`, and reports to it in the scheduler's hooks. Ray Tune's own state is written
-to a temporary folder and never restored: each launch is a new experiment over the same study. The reasons are:
+Ray Tune asks the source of jobs in `suggest`, and reports to it in the scheduler's hooks. Ray Tune's own state is
+written to a temporary folder and never restored: each launch is a new experiment over the same study. The reasons are:
 
 - `Tuner` pickles searcher and scheduler, so both reduce to inert stubs; nothing of ours reaches Ray's files.
 - An exception in a searcher's `on_trial_complete` is swallowed and repeated as an error, so results are taken in
@@ -37,7 +37,7 @@ from nas.running.tune_bridge import RESUME, Bridge, OneMachine, cause_of
 from nas.surroundings import environment_variables
 
 if TYPE_CHECKING:
-    from nas.running.coordinator import Coordinator
+    from nas.running.job_source import JobSource
 
 with environment_variables(SETTINGS):
     from ray import tune
@@ -53,26 +53,25 @@ SAVING_SECONDS, STARTING_SECONDS = 60.0, 5.0
 
 
 def run(
-    coordinator: "Coordinator",
+    source: "JobSource",
     factory: BodyFactory,
     control: StopControl,
     placement: Placement,
     own: OwnRay | None = None,
 ) -> None:
-    """Runs until the coordinator has nothing more, or the control says stop.
+    """Runs until the source of jobs has nothing more, or the control says stop.
 
     Uses the Ray that has begun to start, or one that it starts, and ends it; or uses the cluster that the placement has
     joined. Raises OutOfReach when Ray does not start or dies, Conflict when this program uses Ray already.
     """
-    bridge = Bridge(coordinator, control, OneMachine(placement.slots), placement.cluster)
+    bridge = Bridge(source, control, OneMachine(placement.slots), placement.cluster)
     with tempfile.TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True) as folder:
         if placement.cluster:
             with bridge.watched():
                 _fit(bridge, factory, placement, Path(folder), bridge.fault)
             return
-        coordinator.observer(waiting("ray"))
-        trials = coordinator.budget - coordinator.counts.trained
-        with closing(own or OwnRay.begin(placement, trials)) as started:
+        source.observer(waiting("ray"))
+        with closing(own or OwnRay.begin(placement, source.left)) as started:
             first_dead = partial(started.processes().first_dead, *ESSENTIAL)
             _fit(bridge, factory, placement, Path(folder), partial(_dead, first_dead))
 
@@ -84,7 +83,7 @@ def _dead(first: Callable[[], str]) -> str:
 def _fit(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Path, fault: Callable[[], str]) -> None:
     """Runs Tune's loop to its end, or until Ray dies or a stop takes too long. Raises what our hooks raise."""
     bridge.control.install_handlers()
-    bridge.coordinator.observer(waiting("workers"))
+    bridge.source.observer(waiting("workers"))
     ended: list[BaseException | None] = []
 
     def fit() -> None:
@@ -115,7 +114,7 @@ def _fit(bridge: Bridge, factory: BodyFactory, placement: Placement, folder: Pat
 
 
 def _tuner(bridge: Bridge, actor: type[TrialActor], folder: Path) -> tune.Tuner:
-    resources = bridge.coordinator.file.resources
+    resources = bridge.source.file.resources
     share: dict[str, float] = {"CPU": resources.cpus_per_trial}
     if resources.gpus_per_trial:
         share["GPU"] = resources.gpus_per_trial

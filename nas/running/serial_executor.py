@@ -2,22 +2,22 @@
 
 import time
 
-from nas.running.coordinator import Coordinator
 from nas.running.events import BodyFactory, Interrupted
+from nas.running.job_source import JobSource
 from nas.running.stop_control import Level, StopControl
 
 PAUSE_SECONDS = 0.1
 
 
-def run(coordinator: Coordinator, factory: BodyFactory, control: StopControl) -> None:
-    """Runs until the coordinator has nothing more, or the control says stop."""
+def run(source: JobSource, factory: BodyFactory, control: StopControl) -> None:
+    """Runs until the source has nothing more, or the control says stop."""
     while control.level() is Level.GO:
-        if (job := coordinator.next_job()) is None:
-            if coordinator.end is not None:
+        if (job := source.next_job()) is None:
+            if source.end is not None:
                 return
             time.sleep(PAUSE_SECONDS)  # other drivers run what is left
             continue
         body = factory(job)
         event = body.step()
-        while coordinator.report(job, event):
+        while source.report(job, event):
             event = Interrupted() if control.level() is Level.NOW else body.step()

@@ -1,4 +1,4 @@
-"""Presents the coordinator to Ray Tune's hooks: jobs by Tune's trial ids, each on a node, and errors for the caller."""
+"""Presents a source of jobs to Ray Tune's hooks: jobs by Tune's trial ids, each on a node, errors for the caller."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ from nas.running.placement import SharedNodes
 from nas.running.stop_control import Level, StopControl
 
 if TYPE_CHECKING:
-    from nas.running.coordinator import Coordinator
+    from nas.running.job_source import JobSource
 
 log = logging.getLogger("nas")
 
@@ -56,9 +56,9 @@ class Bridge:
     """Hands out jobs, takes in results. Every hook of Ray Tune's comes through here, one at a time."""
 
     def __init__(
-        self, coordinator: "Coordinator", control: StopControl, one: OneMachine, cluster: SharedNodes | None = None
+        self, source: "JobSource", control: StopControl, one: OneMachine, cluster: SharedNodes | None = None
     ) -> None:
-        self.coordinator, self.control, self.cluster = coordinator, control, cluster
+        self.source, self.control, self.cluster = source, control, cluster
         self.nodes = cluster or one
         self.flights: dict[str, Flight] = {}
         self.error: NasError | None = None
@@ -67,7 +67,7 @@ class Bridge:
         self._turn, self._closed, self._nodeless = threading.RLock(), False, 0.0
 
     def close(self) -> None:
-        """Waits for a hook under way. No later hook of Ray Tune reaches the coordinator."""
+        """Waits for a hook under way. No later hook of Ray Tune reaches the source of jobs."""
         with self._turn:
             self._closed = True
 
@@ -78,7 +78,7 @@ class Bridge:
 
     def _suggest(self, trial_id: str) -> Any:
         self._look_after_nodes()
-        flying = len(self.coordinator.running)
+        flying = len(self.source.running)
         if self.control.level() is not Level.GO or self.error:
             return None if flying else FINISHED
         node = self.nodes.free(Counter(flight.node for flight in self.flights.values()))
@@ -86,9 +86,9 @@ class Bridge:
             self._wait_for_nodes(flying)
             return None
         self._nodeless = 0.0
-        job = self._guard(self.coordinator.next_job)
+        job = self._guard(self.source.next_job)
         if job is None:
-            return FINISHED if (self.error or self.coordinator.end) and not flying else None
+            return FINISHED if (self.error or self.source.end) and not flying else None
         self.flights[trial_id] = Flight(job, node)
         return {"job": job, "node": node}
 
@@ -104,14 +104,14 @@ class Bridge:
         self.answered = True
         if self.cluster and not flight.placed:
             flight.placed, hardware = True, self.cluster.hardware(flight.node)
-            self._guard(lambda: self.coordinator.placed(flight.job, hardware))
+            self._guard(lambda: self.source.placed(flight.job, hardware))
         if self.cluster and result and result.get("leaving"):
             self.cluster.departs(flight.node)
-        goes_on = self._guard(lambda: self.coordinator.report(flight.job, event))
+        goes_on = self._guard(lambda: self.source.report(flight.job, event))
         if goes_on and self.control.level() is not Level.NOW:
             return CONTINUE
         if goes_on:
-            self._guard(lambda: self.coordinator.report(flight.job, Interrupted()))
+            self._guard(lambda: self.source.report(flight.job, Interrupted()))
         del self.flights[trial_id]
         return STOP
 
@@ -125,7 +125,7 @@ class Bridge:
                 flight.cause, flight.lost = cause, time.monotonic()
                 return
             del self.flights[trial_id]
-            self._guard(lambda: self.coordinator.crashed(flight.job, f"the worker died: {cause}"))
+            self._guard(lambda: self.source.crashed(flight.job, f"the worker died: {cause}"))
 
     def never_started(self) -> list[str]:
         """Returns the Tune ids of jobs whose node left before a worker was lost, for which Ray would wait for ever."""
@@ -138,7 +138,7 @@ class Bridge:
         with self._turn:
             flight = None if self._closed else self.flights.pop(trial_id)
             if flight:
-                self._guard(partial(self.coordinator.report, flight.job, Interrupted()))
+                self._guard(partial(self.source.report, flight.job, Interrupted()))
 
     def fault(self) -> str:
         """Says what is wrong with the cluster; empty when nothing is, or there is none."""
@@ -155,14 +155,14 @@ class Bridge:
         while self.cluster.changes:
             event = self.cluster.changes.pop(0)
             log.info("node %s: %s %s", event["host"], event["state"], event["why"])
-            self.coordinator.observer(event)
+            self.source.observer(event)
         for trial_id, flight in [(id, flight) for id, flight in self.flights.items() if flight.lost]:
             gone = self.cluster.is_gone(flight.node, flight.lost)
             if gone:
                 self.put_back(trial_id)
             elif gone is False:
                 del self.flights[trial_id]
-                self._guard(partial(self.coordinator.crashed, flight.job, f"the worker died: {flight.cause}"))
+                self._guard(partial(self.source.crashed, flight.job, f"the worker died: {flight.cause}"))
         if self.control.level() is Level.NOW:
             self.cluster.stop_workers()
 
@@ -173,7 +173,7 @@ class Bridge:
         now = time.monotonic()
         if not self._nodeless:
             self._nodeless = now
-            self.coordinator.observer(waiting("nodes"))
+            self.source.observer(waiting("nodes"))
         if now - self._nodeless > NODELESS_SECONDS:
             self.error = OutOfReach("no node of the cluster takes trials any more", code="ray", help=RESUME)
 

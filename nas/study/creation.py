@@ -25,7 +25,7 @@ from nas.study.transactions import Database
 SETTINGS = "study.toml"
 COMPANIONS = ("-wal", "-shm", "-journal")
 FILES = (DATABASE, SETTINGS, ENVIRONMENT, LOCK, "nas.log", *(DATABASE + suffix for suffix in COMPANIONS))
-OWN = (*FILES, "trials", "trained", "spool")
+OWN = (*FILES, "trials", "retrained", "trained", "spool")
 """A driver and `nas train` write these files in a study's folder."""
 
 
@@ -38,7 +38,7 @@ def refuse_foreign(folder: Path) -> None:
         files.refuse_links(folder, name)
     if os.path.lexists(folder / DATABASE):
         is_whole(folder / DATABASE)
-    for parts in (("trials",), ("trained",)):
+    for parts in (("trials",), ("retrained",), ("trained",)):
         for entry in _entries(folder.joinpath(*parts)):
             files.refuse_links(folder, *parts, entry)
 

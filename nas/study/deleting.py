@@ -22,7 +22,8 @@ from nas.study.study_drivers import is_running
 from nas.study.transactions import Database
 from nas.trial_files import RunFolder, written_as
 
-FOLDERS = ("trials", "trained")
+FOLDERS = ("trials", "retrained", "trained")
+OF_BODIES = ("trials", "retrained")
 MARKS = ("stop", "stop-now")
 """Requests to stop are empty files of these names."""
 OF_A_MODEL = re.compile(
@@ -78,12 +79,11 @@ def _delete_rows(place: DatabasePlace, name: str) -> None:
 
 def delete_elsewhere(kept: RunFolder, whole: bool) -> None:
     """Deletes what trials keep in a shared folder or at a URL: the mark in it comes last, as it proves whose it is."""
-    for number in kept.numbers():
-        trial = kept.trial(number)
+    for found in (*map(kept.trial, kept.numbers()), *map(kept.retraining, kept.retrainings())):
         if whole:
-            trial.delete_all()
+            found.delete_all()
         else:
-            trial.delete([name for name in map(written_as, trial.names()) if OF_A_MODEL.fullmatch(name)])
+            found.delete([name for name in map(written_as, found.names()) if OF_A_MODEL.fullmatch(name)])
     kept.drop_mark()
 
 
@@ -95,7 +95,7 @@ def _delete_files(folder: Path, whole: bool) -> list[Path]:
     (folder / DATABASE).unlink(missing_ok=True)
     for name in FOLDERS:
         for inner in sorted((folder / name).iterdir()) if (folder / name).is_dir() else ():
-            if whole and name == "trials":
+            if whole and name in OF_BODIES:
                 files.delete_folder(inner)
             elif inner.is_dir():
                 files.delete_own(inner, [path.name for path in inner.iterdir() if OF_A_MODEL.fullmatch(path.name)])

@@ -148,7 +148,7 @@ def test_a_cluster_without_any_node_ends_the_search_after_a_while(launched, monk
     monkeypatch.setattr(tune_bridge.time, "monotonic", lambda: clock[0])
     told = []
     bridge, _ = launched(Nodes())
-    bridge.coordinator.observer = told.append
+    bridge.source.observer = told.append
     assert bridge.suggest("1") is None
     assert [event["for"] for event in told] == ["nodes"]
     clock[0] += tune_bridge.NODELESS_SECONDS + 1
@@ -160,7 +160,7 @@ def test_a_cluster_without_any_node_ends_the_search_after_a_while(launched, monk
 def test_what_happened_to_nodes_is_told_once(launched):
     nodes, told = Nodes(a=1), []
     bridge, _ = launched(nodes)
-    bridge.coordinator.observer = told.append
+    bridge.source.observer = told.append
     nodes.changes.append({"type": "node", "host": "host", "kind": "", "state": "joined", "why": ""})
     bridge.suggest("1")
     bridge.suggest("2")
