@@ -33,6 +33,7 @@ FLOORS = (
         "measurement",
         "body",
         "pareto",
+        "confirm",
         "paired",
         "toml_table",
     ),
