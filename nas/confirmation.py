@@ -52,6 +52,11 @@ class Confirmation:
     retrainings: tuple[Retraining, ...] = ()
     blocks: tuple[Block, ...] = ()
 
+    @property
+    def failures(self) -> int:
+        """Returns how many of its trainings failed. An architecture that may fail has lost its place on the front."""
+        return sum(retraining.failed for retraining in self.retrainings)
+
     def of_steps(self, steps: int) -> tuple[Retraining, ...]:
         """Returns the retrainings of that length."""
         return tuple(retraining for retraining in self.retrainings if retraining.steps == steps)

@@ -39,9 +39,19 @@ def front(values_NM: ArrayLike, goals: Sequence[str]) -> list[int]:
 
 def front_of(record: StudyRecord) -> tuple[TrialResult, ...]:
     """Returns the non-dominated among the eligible trials (COMPLETE, feasible, finite), best first by the first
-    objective.
+    objective. Trials that failed when they were trained with a new seed have lost their place.
     """
-    rows = [(t, v) for t in record.trials if t.eligible and (v := t.values(record.objectives)) is not None]
+    failed = {number for number, confirmation in record.confirmed.items() if confirmation.failures}
+    return _front([trial for trial in record.trials if trial.number not in failed], record)
+
+
+def searched_front(record: StudyRecord) -> tuple[TrialResult, ...]:
+    """Returns the front that the search found, whatever new seeds have shown since."""
+    return _front(record.trials, record)
+
+
+def _front(trials: Sequence[TrialResult], record: StudyRecord) -> tuple[TrialResult, ...]:
+    rows = [(t, v) for t in trials if t.eligible and (v := t.values(record.objectives)) is not None]
     goals = [objective.goal for objective in record.objectives]
     return tuple(rows[i][0] for i in best_first([values for _, values in rows], goals))
 

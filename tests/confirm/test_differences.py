@@ -26,6 +26,14 @@ def test_a_seed_that_a_member_lacks_does_not_shift_its_mean():
     assert layout.variance == pytest.approx(0.0, abs=1e-20)
 
 
+def test_values_that_are_not_paired_have_their_own_means_alone():
+    values_MS = np.array([[1.0, 2.0, 6.0], [2.0, 3.0, np.nan]])
+    layout = Layout(values_MS, paired=False)
+    np.testing.assert_allclose(layout.means_M, [3.0, 2.5])
+    assert layout.freedom == pytest.approx(3)
+    assert layout.variance == pytest.approx((4 + 1 + 9 + 0.25 + 0.25) / 3)
+
+
 def test_two_members_are_compared_by_the_paired_t_test():
     one, other = [2.1, 2.4, 1.9, 2.2], [1.8, 2.2, 1.9, 1.7]
     found = Difference.of(Layout(np.array([one, other])), 0, 1)
