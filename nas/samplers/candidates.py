@@ -5,14 +5,15 @@ has) and returns the configuration of its choices. Later choices may depend on e
 """
 
 import itertools
-import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from nas.samplers.known_choices import PLAIN, Draw, KnownChoices, drawing
 
 SpaceFunction = Callable[[Any], Any]
 """A space function asks a chooser, which suggests as an Optuna trial does, and returns the configuration of its
@@ -21,7 +22,6 @@ choices.
 MOST_CHOICES = 32
 """An integer with more values than this counts as a range, which decides nothing."""
 Key = frozenset[tuple[str, Hashable]]
-PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,6 @@ def key_of(params: Mapping[str, Any]) -> Key:
     return frozenset((name, value if isinstance(value, PLAIN) else repr(value)) for name, value in params.items())
 
 
-class KnownChoices:
-    """Keeps the distribution of each choice by its name, since a pool asks for the same few thousands of times."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, CategoricalDistribution] = {}
-
-    def distribution(self, name: str, choices: Sequence[Any]) -> CategoricalDistribution:
-        """Returns the distribution over these choices: the last one of that name, if it has the same."""
-        known = self._known.get(name)
-        if known is None or len(known.choices) != len(choices) or not all(map(_same, known.choices, choices)):
-            known = self._known[name] = CategoricalDistribution(tuple(choices))
-        return known
-
-
 class RandomChooser:
     """Chooses the wanted values where they are on offer, and draws all others.
 
@@ -73,35 +59,45 @@ class RandomChooser:
         self.distributions: dict[str, BaseDistribution] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.choose(name, self.known.distribution(name, choices))
+        known = self.known.choices.get(name)
+        if known is None or known[0] is not choices:
+            known = self.known.categorical(name, choices)
+        return self._choose(name, known[1], known[2])
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        value: int = self.choose(name, IntDistribution(low, high, log=log, step=step))
+        known = self.known.integers.get(name)
+        if known is None or known[0] != (low, high, step, log):
+            known = self.known.integer(name, (low, high, step, log))
+        value: int = self._choose(name, known[1], known[2])
         return value
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        value: float = self.choose(name, FloatDistribution(low, high, log=log, step=step))
+        known = self.known.floats.get(name)
+        if known is None or known[0] != (low, high, step, log):
+            known = self.known.float(name, (low, high, step, log))
+        value: float = self._choose(name, known[1], known[2])
         return value
 
     def choose(self, name: str, distribution: BaseDistribution) -> Any:
         """Chooses a value. Asked twice for one name, it gives the same value, as a trial does."""
-        if name in self.params:
-            return self.params[name]
-        value = self.wanted.get(name)
-        if name not in self.wanted or not _offers(distribution, value):
-            value = draw(distribution, self.generator)
-        return self.take(name, distribution, value)
+        return self._choose(name, distribution, drawing(distribution))
+
+    def _choose(self, name: str, distribution: BaseDistribution, draw: Draw) -> Any:
+        params = self.params
+        if name in params:
+            return params[name]
+        if name in self.wanted and _offers(distribution, self.wanted[name]):
+            value = self.wanted[name]
+        else:
+            value = draw(self.generator)
+        params[name], self.distributions[name] = value, distribution
+        return value
 
     def take(self, name: str, distribution: BaseDistribution, value: Any) -> Any:
         self.params[name], self.distributions[name] = value, distribution
         return value
-
-
-def _same(known: Any, asked: Any) -> bool:
-    """Tells whether two choices are one. Values of different types are not, though True equals 1."""
-    return known is asked or (type(known) is type(asked) and isinstance(known, PLAIN) and known == asked)
 
 
 def _offers(distribution: BaseDistribution, value: Any) -> bool:
@@ -111,25 +107,6 @@ def _offers(distribution: BaseDistribution, value: Any) -> bool:
         return distribution._contains(distribution.to_internal_repr(value))
     except ValueError:  # nothing that it could ever hold
         return False
-
-
-def draw(distribution: BaseDistribution, generator: random.Random) -> Any:
-    """Draws a uniform value of the distribution."""
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return generator.choice(choices)
-        case IntDistribution(low=low, high=high, log=True):
-            return min(high, max(low, round(math.exp(generator.uniform(math.log(low), math.log(high))))))
-        case IntDistribution(low=low, high=high, step=step):
-            return generator.randrange(low, high + 1, step)
-        case FloatDistribution(low=low, high=high, log=True):
-            return min(high, max(low, math.exp(generator.uniform(math.log(low), math.log(high)))))
-        case FloatDistribution(low=low, high=high, step=float(step)):
-            return min(high, low + generator.randint(0, round((high - low) / step)) * step)
-        case FloatDistribution(low=low, high=high):
-            return generator.uniform(low, high)
-        case _:
-            raise TypeError(f"no way to draw from {type(distribution).__name__}")
 
 
 def draw_candidate(space: SpaceFunction, chooser: RandomChooser) -> Candidate:

@@ -24,15 +24,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.samplers.candidates import (
-    PLAIN,
     Candidate,
-    KnownChoices,
     RandomChooser,
     SpaceFunction,
     draw_candidate,
     key_of,
     neighbour,
 )
+from nas.samplers.known_choices import PLAIN, KnownChoices
 from nas.samplers.scorer import Scorer
 from nas.samplers.shared_pool import SharedPool, shared_pool
 from nas.samplers.study_model import CheapFunctions, StudyModel

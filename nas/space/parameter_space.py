@@ -102,7 +102,7 @@ def _chosen(trial: ParameterChooser, name: str, given: Range | tuple[Any, ...]) 
     if is_fixed(given):
         return only(given)
     if not isinstance(given, Range):
-        return trial.suggest_categorical(name, list(given))
+        return trial.suggest_categorical(name, given)
     if given.whole:
         low, high, step = int(given.low), int(given.high), int(given.step or 1)
         return trial.suggest_int(name, low, high, step=step, log=given.log)

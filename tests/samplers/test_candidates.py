@@ -12,7 +12,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from nas.samplers.candidates import (
     RandomChooser,
-    draw,
     draw_candidate,
     key_of,
     neighbour,
@@ -20,6 +19,7 @@ from nas.samplers.candidates import (
     space_from_trials,
 )
 from nas.samplers.encoding import CandidateRows, Encoding
+from nas.samplers.known_choices import KnownChoices, drawing
 
 DISTRIBUTIONS = [
     CategoricalDistribution(("a", "b", "c")),
@@ -46,6 +46,51 @@ def tree(chooser: Any) -> dict[str, Any]:
 def draws(space: Any, count: int, seed: int = 0) -> list[Any]:
     generator = random.Random(seed)
     return [draw_candidate(space, RandomChooser(generator)) for _ in range(count)]
+
+
+def draw(distribution: Any, generator: random.Random) -> Any:
+    """Draws by the methods of `random.Random`: what the fast functions must give, number for number."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return generator.choice(choices)
+        case IntDistribution(low=low, high=high, log=True):
+            return min(high, max(low, round(math.exp(generator.uniform(math.log(low), math.log(high))))))
+        case IntDistribution(low=low, high=high, step=step):
+            return generator.randrange(low, high + 1, step)
+        case FloatDistribution(low=low, high=high, log=True):
+            return min(high, max(low, math.exp(generator.uniform(math.log(low), math.log(high)))))
+        case FloatDistribution(low=low, high=high, step=float(step)):
+            return min(high, low + generator.randint(0, round((high - low) / step)) * step)
+        case FloatDistribution(low=low, high=high):
+            return generator.uniform(low, high)
+
+
+@pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, IntDistribution(3, 3), IntDistribution(1, 5000)], ids=str)
+def test_fast_draws_are_those_of_the_generator_s_own_methods(distribution):
+    fast, one, other = drawing(distribution), random.Random(0), random.Random(0)
+    assert [fast(one) for _ in range(500)] == [draw(distribution, other) for _ in range(500)]
+    assert one.getstate() == other.getstate()
+
+
+def test_choosers_that_share_what_is_known_choose_the_same_where_ranges_and_options_change():
+    def changing(chooser: Any) -> Any:
+        wide = chooser.suggest_categorical("wide", [True, False])
+        options = ["a", "b", "c"] if wide else [1, 1.0, True]
+        chooser.suggest_categorical("x", options)
+        chooser.suggest_int("n", 1, 9 if wide else 4)
+        chooser.suggest_float("f", 0.0, 1.0, step=0.25 if wide else None)
+        return {name: (type(value), value) for name, value in chooser.params.items()}
+
+    known, one, other = KnownChoices(), random.Random(2), random.Random(2)
+    shared = [draw_candidate(changing, RandomChooser(one, known=known)) for _ in range(60)]
+    assert shared == [draw_candidate(changing, RandomChooser(other)) for _ in range(60)]
+
+
+def test_a_list_of_options_that_has_changed_is_seen():
+    options, known = ["a"], KnownChoices()
+    first = RandomChooser(random.Random(0), known=known).suggest_categorical("x", options)
+    options[0] = "b"
+    assert (first, RandomChooser(random.Random(0), known=known).suggest_categorical("x", options)) == ("a", "b")
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
