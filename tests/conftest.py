@@ -154,9 +154,9 @@ def parts_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tests/bench/test_pool.py holds the processes.
     """
-    from nas.bench import recall, retraining, samplers
+    from nas.bench import kept_trainings, recall, retraining, samplers
 
-    for module in (recall, retraining, samplers):
+    for module in (kept_trainings, recall, retraining, samplers):
         monkeypatch.setattr(module, "side_by_side", lambda work, tasks, jobs: ((task, work(task)) for task in tasks))
 
 

@@ -54,7 +54,7 @@ def largest(file: StudyFile, task: Task) -> Architecture:
     not depend on the others, as with the blocks of a stack.
     """
     found = [_climb(Space({family: settings}), task) for family, settings in file.spaces().items()]
-    return max(found, key=lambda architecture: _params(architecture, task))
+    return max(found, key=lambda architecture: parameters(architecture, task))
 
 
 class _Largest:
@@ -75,21 +75,21 @@ def _climb(space: Space, task: Task) -> Architecture:
     settled: dict[str, Any] = {}
     chooser = _Largest(settled)
     best = space.suggest(chooser)
-    most = _params(best, task)
+    most = parameters(best, task)
     for _ in range(PASSES):
         before = most
         for name, choices in list(chooser.offered.items()):
             for choice in choices:
                 attempt = _Largest({**settled, name: choice})
                 architecture = space.suggest(attempt)
-                if (params := _params(architecture, task)) > most:
+                if (params := parameters(architecture, task)) > most:
                     settled, chooser, best, most = dict(attempt.settled), attempt, architecture, params
         if most == before:
             break
     return best
 
 
-def _params(architecture: Architecture, task: Task) -> int:
+def parameters(architecture: Architecture, task: Task) -> int:
     """Counts trained parameters on a model without memory."""
     with torch.device("meta"):
         model = model_of(architecture, task)

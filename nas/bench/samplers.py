@@ -10,6 +10,9 @@ is infeasible (an Optuna constraint above 0, then PRUNED), and asks continue up 
 trainings. Optuna's GPSampler learns from COMPLETE trials alone, and can spend all of these asks on one gap. `pareto`
 gets the columns marked `cheap` as functions, with NaN for what the table lacks. So on a table with gaps it knows the
 gaps beforehand where `cheap` is used, and the others do not.
+
+On a sparse table, which lacks most combinations (nas.bench.sparse_rows), `pareto` and `random` propose rows. What any
+other sampler proposes and the table lacks counts as the nearest row that is not trained yet, which is counted.
 """
 
 import os
@@ -26,6 +29,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from nas.bench.pool import side_by_side
+from nas.bench.sparse_rows import RandomRows, SparseRows, is_sparse
 from nas.bench.tables import Table
 from nas.errors import UsageError, nearest
 from nas.formatting import fixed
@@ -42,7 +46,12 @@ def _pareto(table: Table, seed: int) -> BaseSampler:
     from nas.samplers.pareto_sampler import ParetoSampler
 
     cheap = {i: partial(table.known, objective=i) for i, o in enumerate(table.objectives) if o.cheap}
-    return ParetoSampler(table.suggest, cheap=cheap, seed=seed)
+    space = SparseRows(table).space if is_sparse(table) else table.suggest
+    return ParetoSampler(space, cheap=cheap, seed=seed)
+
+
+def _random(table: Table, seed: int) -> BaseSampler:
+    return RandomRows(SparseRows(table), seed) if is_sparse(table) else RandomSampler(seed=seed)
 
 
 SAMPLERS: dict[str, Callable[[Table, int], BaseSampler]] = {
@@ -50,7 +59,7 @@ SAMPLERS: dict[str, Callable[[Table, int], BaseSampler]] = {
     "gp": lambda table, seed: GPSampler(seed=seed, deterministic_objective=False),
     "tpe": lambda table, seed: grouped_tpe(seed),
     "nsga2": lambda table, seed: NSGAIISampler(population_size=NSGA2_POPULATION, seed=seed),
-    "random": lambda table, seed: RandomSampler(seed=seed),
+    "random": _random,
 }
 
 
@@ -67,7 +76,9 @@ class Run:
     distinct: int
     """The number of configurations trained at least once."""
     infeasible: int
-    """The number of proposals that the table lacks."""
+    """The number of proposals that the table lacks, and that were told so."""
+    substituted: int = 0
+    """The number of proposals that the table lacks, and that counted as the nearest row: on a sparse table alone."""
 
 
 def parse_samplers(text: str) -> tuple[str, ...]:
@@ -89,11 +100,16 @@ def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
     """Runs one sampler on the table until so many trainings, or ASKS_PER_TRAINING times as many asks."""
     with quietly():
         study = optuna.create_study(directions=directions(table.objectives), sampler=SAMPLERS[sampler](table, seed))
-    times, infeasible, cost = Counter[int](), 0, 0.0
+    rows = SparseRows(table) if is_sparse(table) else None
+    times, infeasible, substituted, cost = Counter[int](), 0, 0, 0.0
     judged, at = points(trials), dict[int, tuple[float, float]]()
     while times.total() < trials and times.total() + infeasible < ASKS_PER_TRAINING * trials:
         trial = study.ask()
-        configuration = table.find(table.suggest(trial))
+        params = table.suggest(trial)
+        configuration = table.find(params)
+        if configuration is None and rows is not None:
+            configuration = rows.nearest(params, times)
+            substituted += 1
         if configuration is None:
             infeasible += 1
             trial.set_constraint("in_table", 1.0)
@@ -107,7 +123,7 @@ def replay(table: Table, sampler: str, seed: int, trials: int) -> Run:
             at[times.total()] = table.ratio(times), cost
     last = table.ratio(times), cost
     ratios, costs = zip(*(at.get(point, last) for point in judged), strict=True)
-    return Run(sampler, seed, ratios, costs, times.total(), len(times), infeasible)
+    return Run(sampler, seed, ratios, costs, times.total(), len(times), infeasible, substituted)
 
 
 def compare(
@@ -133,6 +149,8 @@ def compare(
         "samplers": {sampler: _at_points(table, of[sampler], trials) for sampler in samplers},
         "distinct": {sampler: mean(run.distinct for run in of[sampler]) for sampler in samplers},
         "infeasible": {sampler: mean(run.infeasible for run in of[sampler]) for sampler in samplers},
+        "substituted": {sampler: mean(run.substituted for run in of[sampler]) for sampler in samplers},
+        "sparse": is_sparse(table),
         "cut_short": {sampler: sum(run.trained < trials for run in of[sampler]) for sampler in samplers},
         "runs": [asdict(run) for run in runs],
         "optuna": optuna.__version__,

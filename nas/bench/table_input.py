@@ -2,6 +2,8 @@
 
 import csv
 import io
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow
@@ -17,9 +19,16 @@ NAMED = {f"nasbench201:{dataset}": dataset for dataset in nasbench201.DATASETS}
 
 
 def open_table(
-    file: Path | None, name: str | None, params: str | None, objectives: str | None, cost: str | None
+    file: Path | None,
+    name: str | None,
+    params: str | None,
+    objectives: str | None,
+    cost: str | None,
+    sample: int | None = None,
 ) -> Table:
     """Opens the benchmark of a command line: a file, or a named table, which knows its parameters and objectives.
+
+    `sample` keeps so many of its configurations, drawn at random, always the same ones.
 
     Raises UsageError for an option that is missing, unknown or cannot be used.
     """
@@ -33,7 +42,20 @@ def open_table(
         if not given:
             help = "--params A,B --objectives C:min,D:max, of the columns " + ", ".join(columns)
             raise UsageError(f"{option} is missing", where=str(file), help=help)
-    return build(str(file or name), columns, parse_names(str(params)), parse_objectives(str(objectives)), cost)
+    names = parse_names(str(params))
+    kept = columns if sample is None else sampled(columns, names, sample)
+    return build(str(file or name), kept, names, parse_objectives(str(objectives)), cost)
+
+
+def sampled(columns: Columns, params: Sequence[str], count: int) -> Columns:
+    """Returns the rows of so many configurations, drawn at random; all of them where the table has no more."""
+    if not set(params) <= columns.keys():
+        return columns  # `build` says which one is missing
+    keys = list(zip(*(columns[name] for name in params), strict=True))
+    every = sorted(set(keys), key=str)
+    wanted = set(random.Random(0).sample(every, min(count, len(every))))
+    rows = [row for row, key in enumerate(keys) if key in wanted]
+    return {name: [cells[row] for row in rows] for name, cells in columns.items()}
 
 
 def named(name: str) -> Columns:

@@ -98,12 +98,18 @@ class Table:
         Consecutive integers are an integer parameter, everything else a categorical one, since values between two
         numbers that are not neighbours cannot be looked up.
         """
+        integers = self._integers
         return {
-            name: trial.suggest_int(name, int(values[0]), int(values[-1]))
-            if consecutive(values)
+            name: trial.suggest_int(name, *integers[name])
+            if name in integers
             else trial.suggest_categorical(name, values)
             for name, values in self.params.items()
         }
+
+    @cached_property
+    def _integers(self) -> dict[str, tuple[int, int]]:
+        """Returns the least and the largest value of the integer parameters."""
+        return {name: (int(v[0]), int(v[-1])) for name, v in self.params.items() if consecutive(v)}
 
     def find(self, params: Mapping[str, Any]) -> int | None:
         """Returns the number of that configuration, or None when the table lacks it."""

@@ -7,6 +7,7 @@ import typer
 
 from nas import bounds
 from nas.cli.bench_driver import driver
+from nas.cli.bench_ranking import growth, ranking
 from nas.cli.bench_recipes import recipes
 from nas.cli.bench_training import threads, training
 from nas.cli.output import tell
@@ -37,7 +38,7 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
-for command in (driver, training, recipes, threads):
+for command in (driver, training, recipes, threads, ranking, growth):
     bench.command(command.__name__)(command)
 
 
@@ -229,6 +230,10 @@ def samplers(
     params: Params = None,
     objectives: Objectives = None,
     cost: Annotated[str | None, typer.Option("--cost", metavar="COLUMN", help="The column of costs.")] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", metavar="N", min=2, help="Keep N configurations of the table, drawn at random."),
+    ] = None,
     names: Annotated[
         str, typer.Option("--samplers", metavar="A,B", help="Samplers to compare.")
     ] = "pareto,gp,tpe,nsga2,random",
@@ -249,7 +254,7 @@ def samplers(
     from nas.measure import available_cpus
 
     wanted = parse_samplers(names)
-    opened = open_table(file, table, params, objectives, cost)
+    opened = open_table(file, table, params, objectives, cost, sample)
     console = people()
     result = compare(opened, wanted, seeds, trials, jobs or available_cpus(), console.print)
     for name, runs in result["cut_short"].items():
@@ -260,5 +265,7 @@ def samplers(
         emit("result", **result)
         return
     tell(f"{opened.name}: {result['configurations']:,} of {result['space_size']:,} configurations have results")
+    if result["sparse"]:
+        tell("proposals that it lacks count as the nearest configuration that is not trained yet")
     tell(f"share of the front's hypervolume, mean ± standard deviation (seeds: {seeds})\n")
     answers().print(bench_tables.shares(result))

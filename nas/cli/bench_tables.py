@@ -14,7 +14,7 @@ def shares(result: dict[str, Any]) -> Table:
     """Tabulates the share of the front's hypervolume: mean and spread at each point, and the cost so far where it is
     known."""
     points = list(next(iter(result["samplers"].values())))
-    counts = ("distinct", "infeasible") if any(result["infeasible"].values()) else ("distinct",)
+    counts = ("distinct", *(c for c in ("infeasible", "substituted") if any(result[c].values())))
     shown = table("trainings", *points, *counts, numbers=(*points, *counts))
     for name, at in result["samplers"].items():
         cells = [
@@ -128,6 +128,41 @@ def recipes(result: dict[str, Any]) -> Table:
             figures = (fixed(means["val_loss"], 4), fixed(means["val_accuracy"], 4))
             shown.add_row(study, recipe, number(means["seconds"]), *figures)
     return shown
+
+
+def ranking(result: dict[str, Any]) -> Table:
+    """Makes one line for each two points: how far the first ranks as the second does."""
+    columns = ("means of\nseeds", "95 %\ninterval", "another\nseed", "95 %\ninterval", "regret")
+    shown = table("steps", "ranks for", *columns, numbers=columns)
+    for row in result["correlations"]:
+        told = [cell for which in ("mean", "across") for cell in _correlation(row[which])]
+        lost = "" if row["mean"] is None or row["regret"] is None else fixed(row["regret"], 3)
+        shown.add_row(row["short"], row["long"], *told, lost)
+    for point in result["points"]:
+        shown.add_row("size alone", point["name"], *_correlation(point["by_params"]), "", "", "")
+    return shown
+
+
+def grown(result: dict[str, Any]) -> Table:
+    """Makes one line for each architecture, the best small one first, and the correlations below."""
+    columns = ("params", "grown", result["quality"], "grown\nto")
+    shown = table("small architecture", *columns, numbers=columns)
+    order = sorted(result["pairs"], key=lambda pair: (pair["small_quality"] is None, pair["small_quality"]))
+    for pair in order:
+        qualities = ["diverged" if q is None else fixed(q, 3) for q in (pair["small_quality"], pair["grown_quality"])]
+        shown.add_row(pair["small"], number(pair["small_params"]), number(pair["grown_params"]), *qualities)
+    for name, which in (("Spearman", "correlation"), ("between seeds", "across"), ("size alone", "by_params")):
+        rho, interval = _correlation(result[which])
+        if rho:
+            shown.add_row(name, "", "", rho, interval)
+    return shown
+
+
+def _correlation(found: dict[str, float | None] | None) -> tuple[str, str]:
+    """Writes a correlation and its interval; both are empty where there is none."""
+    if found is None or found["rho"] is None:
+        return "", ""
+    return fixed(found["rho"], 2), _interval(found, 2)
 
 
 def overheads(result: dict[str, Any]) -> Table:
