@@ -14,7 +14,7 @@ torch, ray or optuna.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,10 +68,11 @@ class Measured:
     """Holds what is known before training; all metrics that the study file calls `cheap`.
 
     `contended`, 1 or 0 among them, tells that other load disturbed the measurement. NAME_best is the fastest reading of
-    a metric, by which limits are then judged.
+    a metric, by which limits are then judged. `measurement` is for the built-in measuring alone (nas.measurement).
     """
 
     metrics: Mapping[str, float]
+    measurement: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

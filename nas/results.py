@@ -36,9 +36,7 @@ class Metric:
     cheap: bool = False
     exact: bool = False
     log: bool = False
-    """True where ratios of the metric count, not differences, and its values are above 0; a study file declares it of
-    its own metrics.
-    """
+    """True where ratios count, not differences, and values are above 0; a study file declares it of its own metrics."""
 
 
 METRICS: dict[str, Metric] = {
@@ -158,6 +156,8 @@ class TrialResult:
     architecture: Mapping[str, Any]
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    measurement: Mapping[str, Any] = field(default_factory=dict)
+    """The way in which its times were measured (nas.measurement.TimedMetrics); empty where it is not stored."""
     rungs: tuple[Rung, ...] = ()
     violations: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""

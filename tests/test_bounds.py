@@ -16,7 +16,7 @@ from nas.settings import study_file
 from nas.toml_table import line_of
 
 DOCUMENT = Path(study_file.__file__).parents[2] / "docs" / "study_file.md"
-ELSEWHERE = {"LEAST_CPU", "LEAST_GPU", "STEPS", "KEY_PARTS", "SECONDS"}
+ELSEWHERE = {"PRECISION", "LEAST_CPU", "LEAST_GPU", "STEPS", "KEY_PARTS", "SECONDS"}
 """Bounds whose figure stands with a key, in other units, or in no key's way."""
 
 SMALL = """

@@ -31,6 +31,7 @@ FLOORS = (
         "confirmation",
         "results",
         "measurement",
+        "readings",
         "body",
         "pareto",
         "confirm",

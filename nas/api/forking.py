@@ -14,13 +14,14 @@ from nas.api.study import Study
 from nas.data.place import with_absolute_corpus
 from nas.errors import Conflict, UsageError
 from nas.measure import DeviceLock, environment
+from nas.measurement import TimedMetrics
 from nas.results import TrialResult
 from nas.running.carried_trials import carried, measured_otherwise, trained_otherwise
 from nas.running.events import Waiting
 from nas.running.front_measurement import MEMBER_SECONDS
 from nas.running.measuring import LoneMeasurement
 from nas.running.placement import resolve_device
-from nas.running.same_study import require_recipe, with_stored_recipe
+from nas.running.same_study import require_versions, with_stored_versions
 from nas.settings import study_file
 from nas.settings.study_file import STUDY_NAME, StudyFile
 from nas.study import checked, creation, run_folders, stored_study, whole_study
@@ -113,8 +114,8 @@ def _whole(source: StoredStudy, new: str) -> Content:
 
 def _changed(source: StoredStudy, file: StudyFile, observer: Callable[[dict[str, Any]], None]) -> Content:
     stored, before = source.file, source.store.attributes()
-    file = with_absolute_corpus(with_stored_recipe(file, before))
-    require_recipe(source.name, file.train.recipe)
+    file = with_absolute_corpus(with_stored_versions(file, before))
+    require_versions(source.name, file)
     task = None if file.trial else open_task(file.task)
     described = task.describe() if task else None
     if reason := trained_otherwise(stored, before.get("data", {}), file, described):
@@ -144,15 +145,15 @@ def _changed(source: StoredStudy, file: StudyFile, observer: Callable[[dict[str,
 
 def _measurer(
     task: Task, file: StudyFile, observer: Callable[[dict[str, Any]], None]
-) -> Callable[[TrialResult], Mapping[str, float]]:
+) -> Callable[[TrialResult], TimedMetrics]:
     device = resolve_device(file, None)[0]
     lock = DeviceLock(device)
 
-    def measure(trial: TrialResult) -> Mapping[str, float]:
+    def measure(trial: TrialResult) -> TimedMetrics:
         measurement = LoneMeasurement.of(trial.model, task, file, device, lock, MEMBER_SECONDS)
         while isinstance(found := measurement.step(), Waiting):
             observer({"type": "waiting", "for": found.what, "trial": trial.number, "since": found.since})
-        observer({"type": "measured", "trial": trial.number, "metrics": dict(found), "uncertain": []})
+        observer({"type": "measured", "trial": trial.number, "metrics": dict(found.metrics), "uncertain": []})
         return found
 
     return measure

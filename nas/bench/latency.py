@@ -6,54 +6,48 @@ models with a source it also compares a whole answer, timed at once, with readin
 timed separately.
 """
 
-import multiprocessing
-import os
 import random
+import time
 from collections.abc import Sequence
-from multiprocessing.synchronize import Event
 from statistics import median
 
-import torch
 from scipy.stats import spearmanr
 
 from nas.architecture import Architecture
-from nas.measure import DeviceLock
-from nas.running.measuring import measure_alone
+from nas.bench.latency_machine import disturbers, trainers
+from nas.measure import DeviceLock, available_cpus
+from nas.running.front_measurement import MEMBER_SECONDS
+from nas.running.measuring import LoneMeasurement, measure_alone, measured_alone
 from nas.settings.study_file import StudyFile
 from nas.space.architecture_space import Space
 from nas.tasks import open_task
-from nas.training.trainer import Trainer, TrainingInterrupted
 
 TIMED = ("prefill_ms", "decode_ms_per_token")
+Row = dict[str, float]
 
 
-def retest(file: StudyFile, architectures: int, trainers: int, seed: int = 0) -> dict[str, float]:
-    """Measures distinct architectures of the file's space idle, and then beside `trainers` training processes.
+def retest(file: StudyFile, architectures: int, beside: int, seed: int = 0) -> dict[str, float]:
+    """Measures distinct architectures of the file's space idle, and then beside so many training processes, or idle
+    again where they are none. At last those programs that take no lock keep every core busy, and the architectures are
+    measured as at the end of a search.
 
-    Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements). With a
-    source also `parts_median_difference` and `parts_most_difference`: |(prefill + tokens · decode) / generation − 1|,
-    idle.
+    Keys: METRIC_spearman, METRIC_median_difference, contended_idle and contended_busy (shares of measurements), and
+    seconds_idle, seconds_busy and seconds_disturbed (medians of what a measurement takes). With a source also
+    `parts_median_difference` and `parts_most_difference`: |(prefill + tokens · decode) / generation − 1|, idle.
     """
-    drawn = _draw(Space(file.spaces()), architectures, seed)
+    drawn = draw(Space(file.spaces()), architectures, seed)
     idle = _measure(file, drawn)
-    context = multiprocessing.get_context("spawn")
-    started, stop = [context.Event() for _ in range(trainers)], context.Event()
-    processes = [context.Process(target=_train, args=(file, drawn[-1], event, stop), daemon=True) for event in started]
-    for process in processes:
-        process.start()
-    try:
-        for event, process in zip(started, processes, strict=True):
-            while not event.wait(1) and process.is_alive():
-                pass
+    with trainers(file, drawn[-1], beside):
         busy = _measure(file, drawn)
-    finally:
-        stop.set()
-        for process in processes:
-            process.join()
-    return _compare(idle, busy) | _parts(idle, open_task(file.task).typical[1])
+    with disturbers(available_cpus()):
+        disturbed = _measure_as_members(file, drawn)
+    seconds = {"seconds_idle": idle, "seconds_busy": busy, "seconds_disturbed": disturbed}
+    took = {name: median(row["seconds"] for row in rows) for name, rows in seconds.items()}
+    return _compare(idle, busy) | took | _parts(idle, open_task(file.task).typical[1])
 
 
-def _draw(space: Space, count: int, seed: int) -> list[Architecture]:
+def draw(space: Space, count: int, seed: int) -> list[Architecture]:
+    """Draws so many distinct architectures, or all that the space has."""
     generator, found = random.Random(seed), dict[str, Architecture]()
     while len(found) < min(count, space.size()):
         architecture = space.sample(generator)
@@ -61,38 +55,27 @@ def _draw(space: Space, count: int, seed: int) -> list[Architecture]:
     return list(found.values())
 
 
-def _measure(file: StudyFile, architectures: Sequence[Architecture]) -> list[dict[str, float]]:
-    task, lock = open_task(file.task), DeviceLock("cpu")
-    return [measure_alone(architecture, task, file, "cpu", lock) for architecture in architectures]
+def _measure(file: StudyFile, architectures: Sequence[Architecture]) -> list[Row]:
+    """Measures as before a training, sizes included."""
+    task, lock, rows = open_task(file.task), DeviceLock("cpu"), []
+    for architecture in architectures:
+        started = time.monotonic()
+        found = measure_alone(architecture, task, file, "cpu", lock)
+        rows.append(found | {"seconds": time.monotonic() - started})
+    return rows
 
 
-def _train(file: StudyFile, architecture: Architecture, started: Event, stop: Event) -> None:
-    """Trains under the lock until told to stop, or until the parent process is gone."""
-    torch.set_num_threads(1)
-    parent = os.getppid()
-    endless = file.train.model_copy(update={"steps": 10**9, "rungs": (1.0,)})
-
-    def stopped() -> bool:
-        if trainer.step > 1:
-            started.set()
-        return stop.is_set() or os.getppid() != parent
-
-    trainer = Trainer(
-        architecture,
-        open_task(file.task),
-        endless,
-        seed=0,
-        learning_rate=(endless.learning_rate or (None,))[0],
-        lock=DeviceLock("cpu"),
-        should_stop=stopped,
-    )
-    try:
-        trainer.run_to_next_rung()
-    except TrainingInterrupted:
-        return
+def _measure_as_members(file: StudyFile, architectures: Sequence[Architecture]) -> list[Row]:
+    """Measures as at the end of a search: times alone, and for a bounded time."""
+    task, lock, rows = open_task(file.task), DeviceLock("cpu"), []
+    for architecture in architectures:
+        started = time.monotonic()
+        lone = LoneMeasurement.of(architecture, task, file, "cpu", lock, MEMBER_SECONDS, counted={})
+        rows.append(dict(measured_alone(lone).metrics) | {"seconds": time.monotonic() - started})
+    return rows
 
 
-def _compare(idle: Sequence[dict[str, float]], busy: Sequence[dict[str, float]]) -> dict[str, float]:
+def _compare(idle: Sequence[Row], busy: Sequence[Row]) -> dict[str, float]:
     result: dict[str, float] = {}
     for name in (name for name in TIMED if name in idle[0]):
         before, after = [row[name] for row in idle], [row[name] for row in busy]
@@ -103,7 +86,7 @@ def _compare(idle: Sequence[dict[str, float]], busy: Sequence[dict[str, float]])
     return result
 
 
-def _parts(rows: Sequence[dict[str, float]], written: int) -> dict[str, float]:
+def _parts(rows: Sequence[Row], written: int) -> dict[str, float]:
     whole = [row for row in rows if "generation_ms" in row]
     if not whole:
         return {}

@@ -7,12 +7,13 @@ import typer
 
 from nas import bounds
 from nas.cli.bench_driver import driver
+from nas.cli.bench_latency import latency
 from nas.cli.bench_ranking import growth, ranking
 from nas.cli.bench_recipes import recipes
 from nas.cli.bench_training import threads, training
 from nas.cli.output import tell
 from nas.folders import require_current_folder
-from nas.formatting import fixed, percent
+from nas.formatting import percent
 
 bench = typer.Typer(
     no_args_is_help=True, callback=require_current_folder, help="Measure nas against its peers on this machine."
@@ -38,42 +39,8 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
-for command in (driver, training, recipes, threads, ranking, growth):
+for command in (driver, latency, training, recipes, threads, ranking, growth):
     bench.command(command.__name__)(command)
-
-
-@bench.command("latency")
-def latency(
-    architectures: Annotated[
-        int, typer.Option("--architectures", metavar="N", max=bounds.RUNS, min=3, help="How many to measure.")
-    ] = 12,
-    trainers: Annotated[
-        int, typer.Option("--trainers", metavar="N", max=bounds.RUNS, min=1, help="Processes that train meanwhile.")
-    ] = 2,
-    file: Annotated[
-        Path, typer.Option("--file", metavar="FILE", help="The study file from whose space they are drawn.")
-    ] = Path("search_spaces/tiny_lm.toml"),
-    json: Json = False,
-) -> None:
-    """Measure how well latencies repeat.
-
-    Each is measured twice: on an idle machine, and while other processes train on the same CPU. Takes about a minute.
-    """
-    from nas.bench.latency import TIMED, retest
-    from nas.cli.output import emit
-    from nas.settings import study_file
-
-    result = retest(study_file.load(file), architectures, trainers)
-    if json:
-        emit("result", **result)
-        return
-    for name in (name for name in TIMED if f"{name}_spearman" in result):
-        rank, off = result[f"{name}_spearman"], result[f"{name}_median_difference"]
-        tell(f"{name:20} Spearman {fixed(rank, 3)}   median difference {percent(off, 1)}")
-    if "parts_median_difference" in result:
-        median, most = (percent(result[f"parts_{which}_difference"], 1) for which in ("median", "most"))
-        tell(f"prefill and steps beside whole answers: median difference {median}, at most {most}")
-    tell(f"contended: {percent(result['contended_idle'])} idle, {percent(result['contended_busy'])} beside trainers")
 
 
 @bench.command("attention")

@@ -97,6 +97,7 @@ def _print(
 
 def _facts(trial: "TrialResult", front: bool, hardware: str, constraints: "Sequence[Constraint]") -> "Table":
     from nas.cli.tables import pairs
+    from nas.measurement import missed
 
     marks = {"on the front": front, "a baseline": trial.baseline, "contended": trial.contended}
     facts = {
@@ -111,6 +112,8 @@ def _facts(trial: "TrialResult", front: bool, hardware: str, constraints: "Seque
     over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
         facts["over limit"] = "\n".join(over)
+    if conditions := missed(trial.measurement):
+        facts["not met"] = "\n".join(conditions)
     if trial.detail:
         facts["detail"] = trial.detail.strip()
     if trial.architecture:

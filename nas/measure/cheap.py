@@ -1,18 +1,26 @@
 """Measures the cheap metrics of one model: all that can be known of an architecture without training it."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
 
+from nas import readings
+from nas.measure.contention import TOLERATED as LOAD_TOLERATED
 from nas.measure.contention import LoadWatch
 from nas.measure.energy import energy_mj
 from nas.measure.exclusive import machine_folder
+from nas.measure.generation import Generation, Generator, Reader, Workload
 from nas.measure.hardware import checked_device
-from nas.measure.latency import Generation, Generator, Latency, Reader, Workload, latency, never, quiet
+from nas.measure.latency import DECODE_READINGS, DEPTHS, SAMPLE, Latency, StoppingRule, latency, never, quiet, sampled
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
+from nas.measure.pace import TOLERATED as PACE_TOLERATED
 from nas.measure.pace import Pace
+from nas.measure.protocol import LatencyProtocol
+from nas.measurement import MAIN, Condition, TimedMetrics
 from nas.models.seq2seq import Seq2Seq
+from nas.settings.protocol_versions import VERSIONS
 from nas.settings.study_settings import MeasureSettings
 
 KIB = 2**10
@@ -29,10 +37,11 @@ def measure(
     training_step: Callable[[], object] | None = None,
     typical: tuple[int, int] | None = None,
     should_stop: Callable[[], bool] = never,
-) -> dict[str, float]:
+) -> TimedMetrics:
     """Returns what `times` and then `counts` return. The caller holds `DeviceLock.measuring()`."""
     timed = times(model, vocabulary, context, settings, device, typical, should_stop)
-    return timed | counts(model, vocabulary, context, settings, device, training_step, typical)
+    counted = counts(model, vocabulary, context, settings, device, training_step, typical)
+    return replace(timed, metrics={**timed.metrics, **counted})
 
 
 def times(
@@ -43,9 +52,9 @@ def times(
     device: str,
     typical: tuple[int, int] | None = None,
     should_stop: Callable[[], bool] = never,
-) -> dict[str, float]:
+) -> TimedMetrics:
     """Returns what has to be timed, by names in `nas.results.METRICS`, with spreads, and `contended` (1.0 or 0.0).
-    Where `contended` is 1.0, the fastest round is stored as NAME_best too.
+    Where `contended` is 1.0, the fastest round is stored as NAME_best too. Its `measurement` has one entry, MAIN.
 
     The model is on `device` already and stays unchanged, and the caller holds `DeviceLock.measuring()`. `typical` gives
     the tokens that are read at once, and those then written one by one; by default each is half of the context. A model
@@ -53,16 +62,53 @@ def times(
     """
     generator, workload, place = _prepared(model, vocabulary, context, settings, device, typical)
     with quiet(model, settings.threads):
-        timed, energy, contended = _timed(generator, workload, settings.repeats, place, should_stop)
-    metrics = {**timed.prefill_ms.metrics("prefill_ms"), "contended": float(contended)}
-    if timed.decode_ms:
-        metrics |= timed.decode_ms.metrics("decode_ms_per_token")
-        metrics |= timed.whole_ms.metrics("generation_ms") if timed.whole_ms else {}
+        timed, energy, conditions = _timed(generator, workload, settings, place, should_stop)
+    contended = any(condition.name != "interval" for condition in conditions)
+    metrics: dict[str, float] = {}
+    for name, measurement in timed.measurements.items():
+        metrics |= measurement.metrics(name)
+    metrics |= {"contended": float(contended), **timed.depths}
     if energy is not None:
         metrics["energy_mj_per_token"] = energy
     if contended:
         metrics |= timed.best
-    return metrics
+    told = {
+        "protocol": _protocol(model, generator, workload, settings, place).stored(),
+        "conditions": [asdict(condition) for condition in conditions],
+        "readings": {name: readings.kept(rounds) for name, rounds in timed.readings.items()},
+        "per_round": {name: len(rounds[0]) for name, rounds in timed.readings.items()},
+        "rounds": len(timed.rounds),
+    }
+    return TimedMetrics(metrics, {MAIN: told})
+
+
+def _protocol(
+    model: nn.Module, generator: Generator, workload: Workload, settings: MeasureSettings, place: torch.device
+) -> LatencyProtocol:
+    rule = StoppingRule.of(settings)
+    if not workload.generates:
+        rounds = "whole texts"
+    elif not VERSIONS[settings.protocol].alike:
+        rounds = f"{DECODE_READINGS} tokens or more, from where the last round ended"
+    elif sampled(generator, workload):
+        rounds = f"{SAMPLE} tokens at each of {DEPTHS} depths"
+    else:
+        rounds = "whole generations"
+    return LatencyProtocol(
+        version=settings.protocol,
+        device=place.type,
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        threads=settings.threads,
+        runtime="eager",
+        batch=workload.batch,
+        prompt=workload.prompt,
+        generated=workload.generated if workload.generates else 0,
+        rounds=rounds,
+        least_rounds=rule.least,
+        most_rounds=rule.most,
+        precision=rule.precision,
+        seconds=rule.seconds,
+    )
 
 
 def counts(
@@ -106,16 +152,32 @@ def _prepared(
 
 
 def _timed(
-    generator: Generator, workload: Workload, repeats: int, device: torch.device, should_stop: Callable[[], bool]
-) -> tuple[Latency, float | None, bool]:
-    """Returns the times, the energy per token, and whether other load disturbed them; else notes the machine's pace."""
+    generator: Generator,
+    workload: Workload,
+    settings: MeasureSettings,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+) -> tuple[Latency, float | None, list[Condition]]:
+    """Returns the times, the energy per token, and the conditions that were not met; notes the machine's pace where it
+    was full.
+    """
     pace = Pace(machine_folder())
     with LoadWatch(device) as load:
-        timed = latency(generator, workload, repeats, pace, should_stop=should_stop)
+        timed = latency(generator, workload, settings, pace, should_stop=should_stop)
         energy = _energy_mj_per_token(generator, workload, timed.decode_ms.median) if timed.decode_ms else None
     if not timed.slowed:
         pace.remember()
-    return timed, energy, load.contended or timed.slowed
+    conditions = [
+        Condition("interval", measurement.precision, settings.precision, name)
+        for name, measurement in timed.measurements.items()
+        if VERSIONS[settings.protocol].to_precision and measurement.precision > settings.precision
+    ]
+    if timed.slowed:
+        slowest = max(r.loop_ns for r in timed.rounds) / pace.best_ns
+        conditions.append(Condition("pace", slowest, PACE_TOLERATED))
+    if load.contended:
+        conditions.append(Condition("load", load.foreign, LOAD_TOLERATED))
+    return timed, energy, conditions
 
 
 def _sizes(model: nn.Module, generator: Generator, context: int) -> dict[str, float]:

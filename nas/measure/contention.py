@@ -25,6 +25,8 @@ class LoadWatch:
     contended = False
     foreign_cores = 0.0
     """The number of cores that other programs kept busy."""
+    foreign = 0.0
+    """The part of the device that other programs took: cores, or a share of the GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -36,10 +38,14 @@ class LoadWatch:
 
     def __exit__(self, *error: Any) -> None:
         wall, busy, own = (b - a for a, b in zip(self._before, _now(), strict=True))
-        self.foreign_cores = foreign = foreign_cores(wall, busy, own)
+        self.foreign = self.foreign_cores = foreign = foreign_cores(wall, busy, own)
         if self._device.type == "cuda":
-            crowded = foreign > len(processors.usable_cpus()) - 1
-            self.contended = crowded or nvidia.foreign_share(self._device, self._start) > TOLERATED
+            crowded, share = (
+                foreign > len(processors.usable_cpus()) - 1,
+                nvidia.foreign_share(self._device, self._start),
+            )
+            self.contended = crowded or share > TOLERATED
+            self.foreign = foreign if crowded else share
         else:
             self.contended = foreign > TOLERATED
 

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from nas import models
 from nas.architecture import Architecture, Block
 from nas.measure.cheap import KIB
-from nas.measure.latency import Generator, Reader
+from nas.measure.generation import Generator, Reader
 from nas.models import TOKENS, Head
 
 WEIGHTS = (torch.empty, torch.randn)

@@ -1,34 +1,40 @@
 """Measures latency by the wall clock: the time to read a prompt, and the time of each token generated after it.
 
-One round is one prefill and a series of decode steps. So both are spread over the whole measurement, and a short
-disturbance spoils few readings of either. Decoding continues from the prompt to the end of the context, then starts
-again from a fresh prefill. So every position counts about equally often, and the median is that of whole generations.
-
-B batch, T tokens.
+One round reads the prompt and generates tokens. So both are spread over the whole measurement, and a short disturbance
+spoils few readings of either. From protocol 2 on every round does the same work, and rounds are added until the
+interval of each median is narrow. With protocol 1 a round decodes where the last one ended, and their number is given.
 """
 
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import median
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas.errors import UsageError
+from nas.measure.generation import Generation, Generator, Workload
 from nas.measure.pace import Pace
-from nas.measurement import Measurement
+from nas.measurement import FEWEST_ROUNDS, Measurement, median_interval
+from nas.settings.protocol_versions import VERSIONS
+from nas.settings.study_settings import MeasureSettings
 
 DECODE_READINGS = 8
-"""The least decode readings for each prefill reading: they are short, and there is one for every position.
+"""The least decode readings of a round: they are short, and there is one for every position.
 """
+LONGEST = 64
+"""A round of a longer generation decodes DEPTHS samples of SAMPLE tokens, evenly spaced, from copies of its states."""
+DEPTHS, SAMPLE = 5, 12
+MOST_COPIED_BYTES = 2**28
+"""States are copied up to this size in all; else a round is a whole generation."""
+MOST_PREFILLS = 4
+"""A round reads the prompt up to so often, if that takes at most half as long as its decoding."""
 MOST_ROUNDS = 8
-MOST_SECONDS = 10.0
-"""So many seconds are spent on waiting for the machine's full pace, once there are enough rounds."""
+"""There are at most so many times the least number of rounds."""
 PAUSE_SECONDS = 0.01
 """After a slow round the measurement pauses: the disturbance may pass, or the scheduler find a better core."""
 SETTLED = 0.97
@@ -45,154 +51,31 @@ def never() -> bool:
     return False
 
 
-@runtime_checkable
-class Generator(Protocol):
-    """Describes a model that generates: the methods that measuring calls, besides those of every module."""
-
-    def new_state(self, batch: int, context: int) -> Any: ...
-    def prefill(self, tokens_BT: Tensor, state: Any) -> Tensor: ...
-    def decode_step(self, token_B: Tensor, state: Any) -> Tensor: ...
-    def flops(self, tokens: int) -> int: ...
-    def state_bytes(self, batch: int, context: int) -> int: ...
-
-
-class Reader:
-    """Describes a model that reads whole sequences and generates nothing, an encoder, as measuring calls it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model: Any = model
-
-    def new_state(self, batch: int, context: int) -> None:
-        return None
-
-    def prefill(self, tokens_BT: Tensor, state: Any) -> Tensor:
-        read: Tensor = self._model(tokens_BT)
-        return read
-
-    def decode_step(self, token_B: Tensor, state: Any) -> Tensor:
-        raise UsageError("an encoder does not generate")
-
-    def flops(self, tokens: int) -> int:
-        flops: int = self._model.flops(tokens)
-        return flops
-
-    def state_bytes(self, batch: int, context: int) -> int:
-        return 0
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Describes the timed workload: `batch` rows of `context` tokens.
-
-    The first `prompt` tokens are read at once, the others one by one.
-
-    A model that does not generate reads them all at once: `prompt` is the context. A model with a source reads that
-    first, and its decode state holds only the tokens that it writes: `answers`.
-    """
-
-    tokens_BT: Tensor
-    prompt: int
-    generates: bool = True
-    answers: bool = False
-
-    def __post_init__(self) -> None:
-        if self.generates and not 1 <= self.prompt < self.context:
-            raise UsageError(
-                f"a prompt of {self.prompt} tokens does not fit a context of {self.context}",
-                where="measure.prompt",
-                help=f"use 1 to {self.context - 1}" if self.context > 1 else "use a context of at least 2",
-            )
-
-    @property
-    def batch(self) -> int:
-        return self.tokens_BT.size(0)
-
-    @property
-    def context(self) -> int:
-        return self.tokens_BT.size(1)
-
-    @property
-    def state_tokens(self) -> int:
-        """Counts the tokens that a decode state has to hold."""
-        return self.generated if self.answers else self.context
-
-    @property
-    def generated(self) -> int:
-        """Counts the tokens of one generation, in each row."""
-        return self.context - self.prompt
-
-
-class Generation:
-    """Reads the prompt and generates to the end of the context, again and again, one timed call at a time."""
-
-    def __init__(self, model: Generator, workload: Workload) -> None:
-        self._model, self._workload = model, workload
-        device = workload.tokens_BT.device
-        self._synchronise: Callable[[], None] = (
-            partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
-        )
-        self._tokens_TB = workload.tokens_BT.T.contiguous()
-        self._state: Any = None
-        self._position = workload.context
-
-    def prefill_ms(self) -> float:
-        """Reads the prompt into a new state. Decoding continues with it if the present state is full."""
-        state, prompt_BT = self._fresh()
-        elapsed = self._timed_ms(lambda: self._model.prefill(prompt_BT, state))
-        if self._workload.generates and self._position == self._workload.context:
-            self._state, self._position = state, self._workload.prompt
-        return elapsed
-
-    def whole_ms(self) -> float:
-        """Reads the prompt and writes all that follows, each time the likeliest token."""
-        state, prompt_BT = self._fresh()
-
-        def write() -> None:
-            self._model.prefill(prompt_BT, state)
-            token_B = self._tokens_TB[self._workload.prompt]
-            for _ in range(self._workload.generated):
-                token_B = self._model.decode_step(token_B, state).argmax(dim=-1)
-
-        return self._timed_ms(write)
-
-    def decode_ms(self) -> float:
-        """Generates one token in every row."""
-        if self._position == self._workload.context:
-            self.prefill_ms()
-        token_B = self._tokens_TB[self._position]
-        self._position += 1
-        return self._timed_ms(lambda: self._model.decode_step(token_B, self._state))
-
-    def _fresh(self) -> tuple[Any, Tensor]:
-        state = self._model.new_state(self._workload.batch, self._workload.state_tokens)
-        return state, self._workload.tokens_BT[:, : self._workload.prompt]
-
-    def _timed_ms(self, run: Callable[[], object]) -> float:
-        self._synchronise()
-        start = time.perf_counter_ns()
-        run()
-        self._synchronise()
-        return (time.perf_counter_ns() - start) / 1e6
-
-
 @dataclass(frozen=True)
 class Round:
-    """Holds one prefill and the decode steps after it; for an answer, also one whole generation.
+    """Holds readings of the prompt, and of decode steps by their position; for an answer, also one whole generation.
 
     It holds the slowest time of the pace loop before and after.
     """
 
-    prefill_ms: float
+    prefill_ms: tuple[float, ...]
     decode_ms: tuple[float, ...]
     whole_ms: float | None
     loop_ns: float
 
+    @cached_property
+    def medians(self) -> tuple[float, ...]:
+        """Returns the median of each quantity that the round timed."""
+        parts = (self.prefill_ms, self.decode_ms, () if self.whole_ms is None else (self.whole_ms,))
+        return tuple(median(readings) for readings in parts if readings)
+
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds to read the prompt, for each generated token if any, and for a whole answer.
+    """Holds milliseconds to read the prompt, for each generated token if any, and for a whole answer.
 
-    `slowed` means below the machine's full pace. `best` holds the same of the fastest round, by metric.
+    `slowed` means below the machine's full pace. `best` holds the same of the fastest round, by metric, and `depths`
+    the time of a token at the start, in the middle and at the end of the generation. `rounds` are those that count.
     """
 
     prefill_ms: Measurement
@@ -200,70 +83,203 @@ class Latency:
     whole_ms: Measurement | None
     slowed: bool
     best: Mapping[str, float]
+    depths: Mapping[str, float]
+    rounds: tuple[Round, ...]
 
     @classmethod
-    def of(cls, rounds: Sequence[Round], slowed: bool) -> Self:
-        decode_ms = [reading for r in rounds for reading in r.decode_ms]
-        whole_ms = [r.whole_ms for r in rounds if r.whole_ms is not None]
-        generated, whole = (Measurement.of(readings) if readings else None for readings in (decode_ms, whole_ms))
-        best = {"prefill_ms_best": min(r.prefill_ms for r in rounds)}
+    def of(cls, rounds: Sequence[Round], slowed: bool, alike: bool) -> Self:
+        made = Measurement.of_rounds if alike else _of_all
+        whole_ms = [(r.whole_ms,) for r in rounds if r.whole_ms is not None]
+        generated = made([r.decode_ms for r in rounds]) if rounds[0].decode_ms else None
+        best = {"prefill_ms_best": min(median(r.prefill_ms) for r in rounds)}
         best |= {"decode_ms_per_token_best": min(median(r.decode_ms) for r in rounds)} if generated else {}
-        best |= {"generation_ms_best": min(whole_ms)} if whole else {}
-        return cls(Measurement.of([r.prefill_ms for r in rounds]), generated, whole, slowed, best)
+        best |= {"generation_ms_best": min(whole_ms)[0]} if whole_ms else {}
+        depths = _depths([r.decode_ms for r in rounds]) if alike and generated else {}
+        whole = made(whole_ms) if whole_ms else None
+        return cls(made([r.prefill_ms for r in rounds]), generated, whole, slowed, best, depths, tuple(rounds))
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """Returns each measurement by the name of its metric."""
+        found = {
+            "prefill_ms": self.prefill_ms,
+            "decode_ms_per_token": self.decode_ms,
+            "generation_ms": self.whole_ms,
+        }
+        return {name: measurement for name, measurement in found.items() if measurement}
+
+    @property
+    def readings(self) -> dict[str, list[tuple[float, ...]]]:
+        """Returns the readings of each metric, by round."""
+        whole: list[tuple[float, ...]] = [(r.whole_ms,) for r in self.rounds if r.whole_ms is not None]
+        found: dict[str, list[tuple[float, ...]]] = {
+            "prefill_ms": [r.prefill_ms for r in self.rounds],
+            "decode_ms_per_token": [r.decode_ms for r in self.rounds if r.decode_ms],
+            "generation_ms": whole,
+        }
+        return {name: readings for name, readings in found.items() if readings}
+
+
+def _of_all(rounds: Sequence[Sequence[float]]) -> Measurement:
+    return Measurement.of([reading for readings in rounds for reading in readings])
+
+
+def _depths(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Returns the time of a token in the first, the middle and the last fifth of a generation: the median of rounds."""
+    size = len(rounds[0])
+    fifth = max(1, size // 5)
+    starts = {"start": 0, "middle": (size - fifth) // 2, "end": size - fifth}
+    return {
+        f"decode_ms_per_token_{name}": median(median(readings[first : first + fifth]) for readings in rounds)
+        for name, first in starts.items()
+    }
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Says when there are enough rounds: `least`, whose intervals are all within `precision`, or else `most`.
+
+    Once `seconds` are over, `enough` are: those from which an interval can be computed. Without a precision, the
+    intervals do not count.
+    """
+
+    least: int
+    most: int
+    enough: int
+    precision: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, settings: MeasureSettings) -> Self:
+        """Returns the rule of the settings and of the version of the protocol that they name."""
+        version = VERSIONS[settings.protocol]
+        least = min(settings.repeats, version.fewest)
+        precision = settings.precision if version.to_precision else None
+        enough = FEWEST_ROUNDS if version.to_precision else least
+        return cls(least, MOST_ROUNDS * settings.repeats, enough, precision, version.seconds)
+
+    def met(self, full: Sequence[Round]) -> bool:
+        """Tells whether rounds at the machine's full pace are enough."""
+        return len(full) >= self.least and (self.precision is None or precision(full) <= self.precision)
+
+    def late(self, rounds: int, seconds: float) -> bool:
+        """Tells whether to end without."""
+        return (rounds >= self.enough and seconds > self.seconds) or rounds >= self.most
+
+
+def precision(rounds: Sequence[Round]) -> float:
+    """Returns half the width of the widest interval of a median over rounds, relative to it; infinite where there is
+    none.
+    """
+    widths = []
+    for medians in zip(*(r.medians for r in rounds), strict=True):
+        interval = median_interval(medians)
+        widths.append(interval.half_width(median(medians)) if interval else float("inf"))
+    return max(widths)
 
 
 def latency(
     model: Generator,
     workload: Workload,
-    repeats: int,
+    settings: MeasureSettings,
     pace: Pace,
-    seconds: float = MOST_SECONDS,
     clock: Callable[[], float] = time.monotonic,
     should_stop: Callable[[], bool] = never,
+    seconds: float | None = None,
 ) -> Latency:
-    """Measures rounds until `repeats` of them were at the machine's full pace. Call it within `quiet`.
+    """Measures rounds until enough of them, by `StoppingRule`, were at the machine's full pace. Call it within `quiet`.
 
-    Where MOST_ROUNDS times as many rounds, or `seconds`, do not give enough of them, the rounds at the best pace count,
-    and `slowed` says so. Raises MeasuringStopped between two rounds once `should_stop` says so.
+    Where the rule ends it earlier, rounds at the best pace count, and `slowed` says so, unless those at full pace are
+    enough for an interval. `seconds` replaces the rule's. Raises MeasuringStopped between two rounds once `should_stop`
+    says so.
     """
+    rule, alike = StoppingRule.of(settings), VERSIONS[settings.protocol].alike
+    rule = rule if seconds is None else replace(rule, seconds=seconds)
     started = clock()
     generation = Generation(model, workload)
-    _warm_up(generation, workload.generates)
-    # At least one whole generation, so that every position counts.
-    steps = max(DECODE_READINGS, -(-workload.generated // repeats)) if workload.generates else 0
+    prefills = _warm_up(generation, workload)
+    if not alike:
+        prefills = 1
+    decode = _decoding(model, generation, workload, settings)
     rounds: list[Round] = []
     loop_ns = pace.loop_ns()
     while True:
         if should_stop():
             raise MeasuringStopped
         before = loop_ns
-        prefill_ms = generation.prefill_ms()
-        decode_ms = tuple(generation.decode_ms() for _ in range(steps))
+        prefill_ms = tuple(generation.prefill_ms() for _ in range(prefills))
+        decode_ms = decode()
         whole_ms = generation.whole_ms() if workload.answers else None
         loop_ns = pace.loop_ns()
         rounds.append(Round(prefill_ms, decode_ms, whole_ms, max(before, loop_ns)))
         full = [r for r in rounds if pace.full(r.loop_ns)]
-        if len(full) >= repeats:
-            return Latency.of(full, slowed=False)
-        late = len(rounds) >= repeats and clock() - started > seconds
-        if late or len(rounds) == MOST_ROUNDS * repeats:
-            return Latency.of(sorted(rounds, key=lambda r: r.loop_ns)[:repeats], slowed=True)
+        if rule.met(full):
+            return Latency.of(full, slowed=False, alike=alike)
+        if rule.late(len(rounds), clock() - started):
+            if len(full) >= rule.enough:
+                return Latency.of(full, slowed=False, alike=alike)
+            return Latency.of(
+                sorted(rounds, key=lambda r: r.loop_ns)[: max(rule.least, rule.enough)], slowed=True, alike=alike
+            )
         if not pace.full(loop_ns):
             time.sleep(PAUSE_SECONDS)  # the next round does not count either, as its pace began slow: it warms up
 
 
-def _warm_up(generation: Generation, generates: bool) -> None:
+def sampled(model: Generator, workload: Workload) -> tuple[int, ...]:
+    """Returns the positions from which a round decodes samples of a long generation; none where it decodes all."""
+    length = workload.generated // DEPTHS
+    if workload.generated <= LONGEST or length <= SAMPLE:
+        return ()
+    if DEPTHS * model.state_bytes(workload.batch, workload.state_tokens) > MOST_COPIED_BYTES:
+        return ()
+    middle = (length - SAMPLE - 1) // 2
+    return tuple(workload.prompt + depth * workload.generated // DEPTHS + middle for depth in range(DEPTHS))
+
+
+def _decoding(
+    model: Generator, generation: Generation, workload: Workload, settings: MeasureSettings
+) -> Callable[[], tuple[float, ...]]:
+    """Returns what times the tokens of a round, by their position."""
+    if not workload.generates:
+        return tuple
+    if not VERSIONS[settings.protocol].alike:
+        # At least one whole generation in all rounds, so that every position counts.
+        steps = max(DECODE_READINGS, -(-workload.generated // settings.repeats))
+        return lambda: tuple(generation.decode_ms() for _ in range(steps))
+    if positions := sampled(model, workload):
+        states = generation.states_at(positions)
+        return lambda: tuple(
+            reading
+            for state, position in zip(states, positions, strict=True)
+            for reading in generation.decode_from(state, position, SAMPLE)
+        )
+    turns = -(-DECODE_READINGS // workload.generated)
+
+    def whole() -> tuple[float, ...]:
+        found = [generation.all_ms() for _ in range(turns)]
+        return tuple(reading for readings in zip(*found, strict=True) for reading in readings)
+
+    return whole
+
+
+def _warm_up(generation: Generation, workload: Workload) -> int:
     """Repeats rounds until they get no faster: caches fill, the allocator learns the sizes, the clock frequency
     rises.
+
+    Returns how often a round reads the prompt.
     """
-    before = float("inf")
+    before, prefill_ms, decode_ms = float("inf"), [0.0], [0.0]
     for _ in range(MOST_WARM_UP_BATCHES):
-        now = median(
-            generation.prefill_ms() + (generation.decode_ms() if generates else 0.0) for _ in range(WARM_UP_BATCH)
-        )
+        prefill_ms, decode_ms = [], []
+        for _ in range(WARM_UP_BATCH):
+            prefill_ms.append(generation.prefill_ms())
+            decode_ms.append(generation.decode_ms() if workload.generates else 0.0)
+        now = median(a + b for a, b in zip(prefill_ms, decode_ms, strict=True))
         if now > SETTLED * before:
-            return
+            break
         before = now
+    decoding = median(decode_ms) * min(workload.generated, DEPTHS * SAMPLE)
+    return max(1, min(MOST_PREFILLS, int(decoding / 2 / max(median(prefill_ms), 1e-6))))
 
 
 @contextmanager

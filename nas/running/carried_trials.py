@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.measure import hardware_id
+from nas.measurement import TimedMetrics
 from nas.results import State, TrialResult
 from nas.running.own_body import same_function
 from nas.running.proposer import Proposer
@@ -31,7 +32,7 @@ FREE = ("train.time_limit", "task.corpus", "task.tokenizer")
 """These may differ: the data are compared by their hashes."""
 NEVER_TRAINED, FAILED, UNFINISHED = "never trained", "failed", "not finished"
 
-Measure = Callable[[TrialResult], Mapping[str, float]]
+Measure = Callable[[TrialResult], TimedMetrics]
 """Measures the architecture of a trial on this machine, for the new study."""
 
 
@@ -79,11 +80,12 @@ def carried(study: StoredStudy, file: StudyFile, measure: Measure | None) -> Car
             left[reason] += 1
             continue
         if measure is not None:
-            found = dict(measure(trial))
-            if missing := [o.metric for o in file.objective_list() if o.means.cheap and o.metric not in found]:
+            found = measure(trial)
+            if missing := [o.metric for o in file.objective_list() if o.means.cheap and o.metric not in found.metrics]:
                 left[f"without {missing[0]}"] += 1
                 continue
-            trial = _with_metrics(trial, found)
+            metrics = {**trial.metrics, **found.metrics}
+            trial = replace(trial, metrics=metrics, measurement=found.measurement)
         made.append(maker.row(trial, rows[trial.number]))
         numbers.append(trial.number)
     return Carried(tuple(made), tuple(numbers), dict(left), len(made) if measure else 0)
@@ -124,6 +126,7 @@ class _RowMaker:
         over = violations(trial.metrics, self.constraints)
         origin = {"study": self.name, "number": first_number(old)}
         marks: dict[str, Any] = {"metrics": dict(trial.metrics), "taken_from": origin}
+        marks |= {"measurement": dict(trial.measurement)} if trial.measurement else {}
         kept = {key: value for key, value in old.user_attrs.items() if key not in ("baseline", "retry_of", "verdict")}
         row = copy(old)
         row.params, row.distributions = params, distributions
@@ -159,7 +162,3 @@ class _RowMaker:
 def _at_rungs(trial: TrialResult, metric: str) -> bool:
     """Tells whether a trial that was stopped at a rung knows that metric from there."""
     return trial.state is State.PRUNED and bool(trial.rungs) and metric in trial.rungs[-1].metrics
-
-
-def _with_metrics(trial: TrialResult, found: Mapping[str, float]) -> TrialResult:
-    return replace(trial, metrics={**trial.metrics, **found})

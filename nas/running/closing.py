@@ -6,10 +6,11 @@ driver dies.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from uuid import uuid4
 
 from nas.measure import DeviceLock
+from nas.measurement import TimedMetrics
 from nas.results import TrialResult
 from nas.running.cleaning import clean
 from nas.running.coordinator import WAIT_SECONDS
@@ -92,7 +93,7 @@ def _measure_front(
         counted = {name: value for name, value in trial.metrics.items() if name in COUNTED}
         return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop, counted)
 
-    def keep(number: int, metrics: Mapping[str, float]) -> None:
-        leases.remeasured(held, number, metrics)
+    def keep(number: int, found: TimedMetrics) -> None:
+        leases.remeasured(held, number, found)
 
     measure_again(study, measurer, keep, observer, should_stop)

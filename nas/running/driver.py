@@ -33,7 +33,7 @@ from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
 from nas.running.placed import placed
 from nas.running.placement import Placement, refuse_network
-from nas.running.same_study import with_stored_recipe
+from nas.running.same_study import with_stored_versions
 from nas.running.stop_control import Level, StopControl, told_to_stop
 from nas.running.trial import TrialRun, end_team
 from nas.running.work_log import WorkLog
@@ -122,7 +122,7 @@ def _run(
         with driver_lock(folder), borrowed_torch():
             opened = open_or_create(folder, file, launch, task, database)
             try:
-                file = with_stored_recipe(file, opened.store.attributes())
+                file = with_stored_versions(file, opened.store.attributes())
                 clock = database_clock(opened.store.database)
                 spool = Spool(folder, opened.store.name, len(file.objective_list()))
                 leases, work = _joined(opened, launch, spool, clock, observer), WorkLog(opened.store, clock)

@@ -12,17 +12,17 @@ from typing import Any
 
 from nas import pareto
 from nas.measure.latency import MeasuringStopped
-from nas.measurement import at_best_pace
+from nas.measurement import TimedMetrics, at_best_pace
 from nas.results import METRICS, State, StudyRecord, TrialResult
 from nas.running.events import Observer, Waiting, waiting
 from nas.running.measuring import LoneMeasurement
 from nas.study.checked import REMEASURED
 from nas.study.stored_study import StoredStudy
 
-MEMBER_SECONDS = 30.0
-"""The seconds for which a quiet machine is awaited, for each trial. A measurement still disturbed then is kept as
-`contended`.
-"""
+MEMBER_SECONDS = 2.0
+"""About so long a trial is measured. A measurement that is still disturbed then is kept as `contended`."""
+DEVICE_SECONDS = 30.0
+"""The seconds for which a device that another measurement has is awaited, for each trial."""
 COUNTED = (
     "peak_inference_mib",
     "weights_mib",
@@ -34,7 +34,7 @@ COUNTED = (
 """These metrics were counted before the training, and are not counted again: they would be the same."""
 
 Measurer = Callable[[TrialResult], LoneMeasurement]
-Keep = Callable[[int, Mapping[str, float]], None]
+Keep = Callable[[int, TimedMetrics], None]
 """It stores a later measurement of the trial of that number."""
 
 
@@ -54,15 +54,15 @@ def measure_again(
         observer(waiting("front"))
         for i, trial in enumerate(left):
             tried.add(trial.number)
-            metrics = _measured(measurer(trial), trial, observer, should_stop, clock)
-            if metrics is None:
+            found = _measured(measurer(trial), trial, observer, should_stop, clock)
+            if found is None:
                 if should_stop():
                     return
                 continue
-            kept = _is_better(metrics, trial)
+            kept = _is_better(found.metrics, trial)
             if kept:
-                keep(trial.number, metrics)
-            told = {"trial": trial.number, "metrics": dict(metrics), "kept": kept, "left": len(left) - i - 1}
+                keep(trial.number, found)
+            told = {"trial": trial.number, "metrics": dict(found.metrics), "kept": kept, "left": len(left) - i - 1}
             observer({"type": "remeasured", **told})
 
 
@@ -72,7 +72,7 @@ def _measured(
     observer: Observer,
     should_stop: Callable[[], bool],
     clock: Callable[[], float],
-) -> Mapping[str, float] | None:
+) -> TimedMetrics | None:
     """Measures one trial. None when the device was not free in time, or the search is to stop."""
     started = clock()
     while not should_stop():
@@ -83,7 +83,7 @@ def _measured(
         if not isinstance(found, Waiting):
             return found
         observer(waiting(found.what, trial.number, found.since))
-        if found.what == "device" and clock() - started > MEMBER_SECONDS:
+        if found.what == "device" and clock() - started > DEVICE_SECONDS:
             break
     return None
 

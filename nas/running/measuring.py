@@ -6,6 +6,7 @@ stop it.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -15,6 +16,7 @@ from nas.measure.cheap import counts, times
 from nas.measure.exclusive import DeviceBusy
 from nas.measure.latency import never
 from nas.measure.resident import give_back
+from nas.measurement import TimedMetrics
 from nas.running.events import Waiting
 from nas.settings.study_file import StudyFile
 from nas.tasks import Inputs, Task, model_of
@@ -31,19 +33,20 @@ PATIENCE_SECONDS = 2.0
 class LoneMeasurement:
     """Measures one architecture: `take` under the lock, alone, and once that is done, `count` beside others.
 
-    `seconds` is how long a quiet machine is awaited.
+    A try that others disturb is followed by another one if, at the same length, that ends within `seconds` of the
+    beginning.
     """
 
     def __init__(
         self,
-        take: Callable[[], Mapping[str, float]],
+        take: Callable[[], TimedMetrics],
         lock: DeviceLock,
         seconds: float = float("inf"),
         clock: Callable[[], float] = time.time,
         count: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         self._take, self._count, self._lock, self._seconds, self._clock = take, count, lock, seconds, clock
-        self._started, self._tried = clock(), 0
+        self._started, self._tried, self._took = clock(), 0, 0.0
 
     @classmethod
     def of(
@@ -64,21 +67,24 @@ class LoneMeasurement:
 
         return cls(lambda: _measure(architecture, task, file, device, should_stop), lock, seconds, count=count)
 
-    def step(self) -> Mapping[str, float] | Waiting:
+    def step(self) -> TimedMetrics | Waiting:
         """Returns the metrics once they are undisturbed, or the tries are used up; before that, the wait.
 
         Raises MeasuringStopped soon after `should_stop` of `of` says so.
         """
         try:
             with self._lock.measuring(PATIENCE_SECONDS):
-                metrics = self._take()
+                began = self._clock()
+                found = self._take()
         except DeviceBusy:
             return Waiting("device", self._started)
         give_back()
-        self._tried += 1
-        late = self._clock() - self._started > self._seconds
-        if not metrics["contended"] or self._tried == TRIES or late:
-            return metrics if self._count is None else {**self._counted(self._count), **metrics}
+        ended = self._clock()
+        self._tried, self._took = self._tried + 1, self._took + ended - began
+        late = self._took + (ended - began) > self._seconds
+        if not found.metrics["contended"] or self._tried == TRIES or late:
+            counted = {} if self._count is None else self._counted(self._count)
+            return replace(found, metrics={**counted, **found.metrics})
         return Waiting("quiet", self._started)
 
     def _counted(self, count: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
@@ -91,15 +97,19 @@ def measure_alone(
     architecture: Architecture, task: Task, file: StudyFile, device: str, lock: DeviceLock
 ) -> dict[str, float]:
     """Returns the cheap metrics of an untrained architecture. `contended` says that other load disturbed each try."""
-    measurement = LoneMeasurement.of(architecture, task, file, device, lock)
+    return dict(measured_alone(LoneMeasurement.of(architecture, task, file, device, lock)).metrics)
+
+
+def measured_alone(measurement: LoneMeasurement) -> TimedMetrics:
+    """Takes the steps of a measurement to its end."""
     while isinstance(found := measurement.step(), Waiting):
         pass
-    return dict(found)
+    return found
 
 
 def _measure(
     architecture: Architecture, task: Task, file: StudyFile, device: str, should_stop: Callable[[], bool]
-) -> dict[str, float]:
+) -> TimedMetrics:
     model = model_of(architecture, task).to(device)
     return times(model, task.vocabulary, task.context, file.measure, device, task.typical, should_stop)
 

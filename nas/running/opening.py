@@ -10,8 +10,8 @@ from nas.errors import Conflict, UsageError
 from nas.measure import environment
 from nas.measure.resident import give_back
 from nas.running.launch import Launch
-from nas.running.same_study import refuse_another, with_search_rules, with_stored_recipe
-from nas.settings import recipe_versions
+from nas.running.same_study import refuse_another, with_search_rules, with_stored_versions
+from nas.settings import protocol_versions, recipe_versions
 from nas.settings.study_file import StudyFile
 from nas.study import creation, run_folders
 from nas.study.database import DATABASE
@@ -74,9 +74,10 @@ def _create(
 ) -> tuple[Store, bool]:
     """Writes the study's attributes. Returns False where another driver made the study in this moment.
 
-    Raises InvalidStudyFile for a recipe that this version does not have.
+    Raises InvalidStudyFile for a recipe or a protocol that this version does not have.
     """
     recipe_versions.check(file.train.recipe)
+    protocol_versions.check(file.measure.protocol)
     floors = {"floors": floors_of(task, file.train.evaluation_tokens)} if task else {}
     give_back()
     created = time.time()
@@ -99,7 +100,7 @@ def _create(
 def _go_on(store: Store, folder: Path, file: StudyFile, launch: Launch, task: Task | None) -> Opened:
     """Raises Conflict when the stored study differs, and UsageError when more trials are trained than asked for."""
     stored, trials = store.attributes(), StoredStudy(folder, store).trials()
-    file = with_stored_recipe(file, stored)
+    file = with_stored_versions(file, stored)
     trained = sum(trial.trained for trial in trials)
     refuse_another(stored, file, launch.source, task.describe() if task else None, _environment(file, launch), trained)
     if (settings := with_search_rules(stored["settings"], file)) != stored["settings"]:

@@ -6,7 +6,7 @@ from typing import Any
 from nas.errors import Conflict
 from nas.measure import hardware_id
 from nas.running.own_body import same_function
-from nas.settings.recipe_versions import VERSIONS
+from nas.settings import protocol_versions, recipe_versions
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_settings import ParameterSettings
 from nas.space.settings import difference
@@ -47,23 +47,42 @@ def with_search_rules(stored: Mapping[str, Any], file: StudyFile) -> dict[str, A
     return {**stored, "search": {**stored["search"], **{key: search[key] for key in ("sampler", "stopping", "skip")}}}
 
 
-def require_recipe(study: str, version: int) -> None:
-    """Raises Conflict where the study was trained by a recipe that this version of nas does not have."""
-    if version not in VERSIONS:
+def require_versions(study: str, stored: StudyFile) -> None:
+    """Raises Conflict where the study was trained by a recipe, or measured by a protocol, that this version of nas does
+    not have.
+    """
+    require_recipe(study, stored.train.recipe)
+    if stored.measure.protocol not in protocol_versions.VERSIONS:
+        known = ", ".join(map(str, protocol_versions.VERSIONS))
         raise Conflict(
-            f"study '{study}' was trained by another recipe than this version of nas has",
-            code="recipe-unknown",
-            where="train.recipe",
-            detail=f"stored {version}   known {', '.join(map(str, VERSIONS))}",
+            f"study '{study}' was measured by another protocol than this version of nas has",
+            code="protocol-unknown",
+            where="measure.protocol",
+            detail=f"stored {stored.measure.protocol}   known {known}",
             help=new_study(study),
         )
 
 
-def with_stored_recipe(file: StudyFile, stored: Mapping[str, Any]) -> StudyFile:
-    """Returns the file with the stored study's recipe, where it names none itself."""
-    if "recipe" in file.train.model_fields_set or isinstance(file.space, ParameterSettings):
+def require_recipe(study: str, version: int) -> None:
+    """Raises Conflict where the study was trained by a recipe that this version of nas does not have."""
+    if version not in recipe_versions.VERSIONS:
+        raise Conflict(
+            f"study '{study}' was trained by another recipe than this version of nas has",
+            code="recipe-unknown",
+            where="train.recipe",
+            detail=f"stored {version}   known {', '.join(map(str, recipe_versions.VERSIONS))}",
+            help=new_study(study),
+        )
+
+
+def with_stored_versions(file: StudyFile, stored: Mapping[str, Any]) -> StudyFile:
+    """Returns the file with the stored study's recipe, and its protocol of measuring, where it names none itself."""
+    if isinstance(file.space, ParameterSettings):
         return file
-    return checked.with_recipe(file, checked.settings(stored).train.recipe)
+    before = checked.settings(stored)
+    if "recipe" not in file.train.model_fields_set:
+        file = checked.with_recipe(file, before.train.recipe)
+    return file if "protocol" in file.measure.model_fields_set else checked.with_protocol(file, before.measure.protocol)
 
 
 def refuse_another(
@@ -76,7 +95,7 @@ def refuse_another(
 ) -> None:
     """Raises Conflict with the first difference that would make stored and new trials incomparable."""
     help = new_study(file.name)
-    require_recipe(file.name, checked.settings(stored).train.recipe)
+    require_versions(file.name, checked.settings(stored))
     # Parsed again, so that keys added in this version appear with their defaults.
     settings = checked.settings(stored).resolved()
     for path, old, new in difference(settings, file.resolved()):

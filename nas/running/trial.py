@@ -105,9 +105,11 @@ class TrialRun:
             found = self._measurement.step()
             if isinstance(found, Waiting):
                 return found
-            self.metrics = dict(found)
+            self.metrics, measurement = dict(found.metrics), found.measurement
+        else:
+            measurement = {}
         self._measured = True
-        return Measured(self.metrics)
+        return Measured(self.metrics, measurement)
 
     def _refuse_too_large(self) -> None:
         """Raises OutOfMemoryError where training is sure to need more memory than the trial has on each of its GPUs."""

@@ -46,9 +46,9 @@ class TrialReports:
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
         self._proposals, self._early_endings = proposals, early_endings
 
-    def measured(self, trial: RunningTrial, metrics: Mapping[str, float]) -> bool:
-        """Stores the metrics that are known before training. True: the trial goes on. Raises UsageError for one that
-        cannot be measured.
+    def measured(self, trial: RunningTrial, metrics: Mapping[str, float], measurement: Mapping[str, Any]) -> bool:
+        """Stores the metrics that are known before training, and how they were measured where that is new. True: the
+        trial goes on. Raises UsageError for one that cannot be measured.
         """
         number, passed, trial.measured = trial.job.number, trial.measured, True
         trial.metrics |= metrics
@@ -62,7 +62,8 @@ class TrialReports:
         unsure = {c.metric for c in cheap if c.metric in over and trial.uncertain(c)}
         over -= unsure
         judged = {} if over or passed else self._early_endings.before_training(trial)
-        self.leases.note(trial.lease, {"metrics": trial.metrics, **judged})
+        told = {"measurement": dict(measurement)} if measurement else {}
+        self.leases.note(trial.lease, {"metrics": trial.metrics, **told, **judged})
         self._notify("measured", number, metrics=dict(metrics), uncertain=sorted(unsure))
         if over:
             first = next(c.metric for c in cheap if c.metric in over)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nas.errors import InvalidStudyFile, UsageError
+from nas.measurement import ENDINGS
 from nas.results import METRICS, Goal, Metric, metric
 from nas.settings.study_settings import ConstraintSettings, ObjectiveSettings
 from nas.spec import Flag
@@ -13,7 +14,9 @@ from nas.toml_table import Table
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 SPREADS = ("_p10", "_p90", "_p95", "_count", "_best")
-"""The spread of a metric, and its fastest reading, are stored under its name with these endings."""
+"""The spread of a metric, and its fastest reading, are stored under its name with these endings. A study's own metrics
+have no other endings (nas.measurement.ENDINGS)."""
+OF_BUILT_IN = frozenset(f"{name}{ending}" for name in METRICS for ending in ENDINGS)
 RESERVED = ("contended", "trial", "number", "state", "reason")
 """These names are columns of the report or marks of a trial."""
 
@@ -36,7 +39,7 @@ def own_metrics(tables: Mapping[str, MetricSettings]) -> dict[str, Metric]:
     """
     for name in tables:
         ending = next((ending for ending in SPREADS if name.endswith(ending)), None)
-        if name in METRICS or name in RESERVED or ending:
+        if name in METRICS or name in RESERVED or ending or name in OF_BUILT_IN:
             text = f"'{name}' is built in and cannot be declared again" if name in METRICS else f"'{name}' is reserved"
             raise InvalidStudyFile(
                 f"names that end in {ending} hold readings of another metric" if ending else text,

@@ -24,7 +24,7 @@ from nas import bounds, files
 from nas.architecture import Family, first_error, path_of
 from nas.errors import InvalidStudyFile, NasError, nearest
 from nas.results import Constraint, Metric, Objective, metric
-from nas.settings import recipe_versions
+from nas.settings import protocol_versions, recipe_versions
 from nas.settings.absent_file import which_file
 from nas.settings.baseline import Baselines, BaselineSettings, ParameterBaseline, check_architectures
 from nas.settings.metric_settings import MetricName, MetricSettings, check_used, own_metrics
@@ -41,12 +41,11 @@ from nas.settings.study_settings import (
 from nas.settings.task_settings import (
     TASK_KINDS,
     TASK_TABLES,
-    AssociativeRecall,
-    SelectiveCopy,
     TaskSettings,
     TextTask,
 )
 from nas.settings.user_config import NOT_IN_A_STUDY_FILE
+from nas.settings.workload_check import check_workload
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings, untagged
 from nas.space.parameter_space import Design, ParameterSpace, SearchSpace
@@ -82,16 +81,7 @@ class StudyFile(Table):
             check_parameter_study(self.model_fields_set, self.train.model_fields_set)
             return self
         self._searchable()
-        self._small_enough()
-        if self.measure.prompt is not None and self.family == ("encoder",):
-            text = "an encoder reads its text at once and writes nothing, so it has no prompt"
-            raise InvalidStudyFile(text, where="measure.prompt", help="leave it out")
-        if self.measure.prompt is not None and self.measure.prompt >= self.task.context:
-            raise InvalidStudyFile(
-                f"a prompt of {self.measure.prompt} tokens leaves nothing to decode in context {self.task.context}",
-                where="measure.prompt",
-                help=f"use at most {self.task.context - 1}, or leave it out: half the context",
-            )
+        check_workload(self.task, self.family, self.train.batch, self.measure)
         check_architectures(self._short_baselines(), self.family[0], self.task.kind)
         return self
 
@@ -125,18 +115,6 @@ class StudyFile(Table):
                 text = f"the task '{kind}' has no '{name}'"
                 own = ", ".join(("val_loss", "val_accuracy", *task.metrics))
                 raise InvalidStudyFile(text, where=f"{where}.metric", help=f"use one of {own}")
-
-    def _small_enough(self) -> None:
-        """Raises InvalidStudyFile when one batch is beyond the bounds."""
-        sizes = [("context", self.task.context, bounds.TOKENS_AT_ONCE)]
-        if isinstance(self.task, (AssociativeRecall, SelectiveCopy)):
-            sizes.append(("vocabulary", self.task.vocabulary, bounds.NUMBERS_AT_ONCE))
-        for table, batch in (("train", self.train.batch), ("measure", self.measure.batch)):
-            for name, size, most in sizes:
-                if batch * size > most:
-                    text = f"batch {batch:,} × {name} {size:,} is more than {most:,}"
-                    help = f"use at most {most // size:,}, or a smaller {name}"
-                    raise InvalidStudyFile(text, where=f"{table}.batch", help=help)
 
     def spaces(self) -> dict[Family, SpaceSettings]:
         """Returns the space of each family. Raises InvalidStudyFile where the space is one of parameters."""
@@ -236,6 +214,7 @@ def parse(
     try:
         file = StudyFile.model_validate(data)
         recipe_versions.check(file.train.recipe)
+        protocol_versions.check(file.measure.protocol)
         return file
     except InvalidStudyFile as error:
         raise _placed(error, text, source, preset) from None

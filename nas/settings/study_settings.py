@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nas import bounds
 from nas.results import Goal
-from nas.settings import recipe_versions
+from nas.settings import protocol_versions, recipe_versions
 from nas.spec import Flag
 from nas.toml_table import Count, Number, Table, as_tuple, distinct, duration
 
@@ -55,12 +55,19 @@ class TrainSettings(Table):
 
 
 class MeasureSettings(Table):
-    """Describes the timed workload: a prompt, then tokens one by one up to the context."""
+    """Describes the timed workload, a prompt, then tokens one by one up to the context, and how long it is timed.
+
+    `repeats`: about the least rounds, of which there are at most eight times as many. `precision`: rounds are added
+    until the interval of each median is within this share of it. `protocol`: a version of the protocol
+    (nas.settings.protocol_versions).
+    """
 
     batch: Batch = 1
     prompt: Count | None = None
     threads: Annotated[Count, Field(le=bounds.THREADS)] = 1
     repeats: Annotated[Count, Field(le=bounds.REPEATS)] = 30
+    precision: Number = Field(default=0.02, ge=bounds.PRECISION, le=1)
+    protocol: Count = protocol_versions.NEWEST
 
 
 class ObjectiveSettings(Table):

@@ -16,9 +16,11 @@ from typing_extensions import TypedDict
 
 from nas import files
 from nas.errors import Conflict, NasError
-from nas.settings.recipe_versions import FIRST
+from nas.settings import protocol_versions, recipe_versions
 from nas.settings.study_file import StudyFile
 from nas.space.parameter_settings import ParameterSettings
+from nas.study.stored_maps import StoredMaps
+from nas.study.stored_measurement import Measurements
 
 MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
 """No training has more steps, no time is longer in seconds (some 3,000 years), and no study has more trials."""
@@ -63,6 +65,7 @@ class RowAttributes(TypedDict, total=False):
     architecture: dict[str, Any]
     parameters: dict[Name, Any]
     metrics: Metrics
+    measurement: Measurements
     rungs: Annotated[list[StoredRung], Field(max_length=10_000)]
     attempt: Whole
     attempts: Annotated[list[Annotated[list[Moment | None], TWO]], Field(max_length=100_000)]
@@ -112,29 +115,17 @@ class StudyAttributes(TypedDict, total=False):
     budget: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
 
 
-class StoredLayer(TypedDict):
-    """Holds the attention of one block: [heads][tokens that look][tokens looked at]."""
-
-    name: Name
-    kind: Text
-    to_source: bool
-    weights: Annotated[list[list[list[Number]]], Field(max_length=1000)]
-
-
-class StoredMaps(TypedDict):
-    tokens: list[Text]
-    source_tokens: list[Text]
-    maps: Annotated[list[StoredLayer], Field(max_length=1000)]
-
-
 ROW, STUDY, METRICS = TypeAdapter(RowAttributes), TypeAdapter(StudyAttributes), TypeAdapter(Metrics)
 MAPS, CONFIRMATION = TypeAdapter(StoredMaps), TypeAdapter(ConfirmationAttributes)
+MEASUREMENTS = TypeAdapter(Measurements)
 BELONGS = (("seed", "steps"), ("test", "seed"), ("began", "metrics", "hardware"))
 """A job of a confirmation that has the first of these attributes has the others too."""
 SPAN = TypeAdapter(Annotated[list[Moment], TWO])
 LIMIT = "constraints:"
 """Optuna 5 keeps Trial.set_constraint under keys that begin so; a test reads it back through Optuna."""
 REMEASURED, WORKED = "remeasured:", "worked:"
+MEASUREMENT = "measurement:"
+"""The way in which a later measurement was made is kept under this and the trial's number."""
 
 
 def row(stored: FrozenTrial) -> FrozenTrial:
@@ -197,6 +188,8 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
     for key, value in attributes.items():
         if key.startswith(WORKED):
             _check(SPAN, value, f"study, {key[:SHOWN]}")
+        if key.startswith(MEASUREMENT):
+            _check(MEASUREMENTS, value, f"study, {key[:SHOWN]}")
         if key.startswith(REMEASURED):
             number = key.removeprefix(REMEASURED)
             if not (number.isdecimal() and len(number) < 20):
@@ -208,6 +201,12 @@ def study(attributes: dict[str, Any]) -> dict[str, Any]:
 def remeasured(attributes: Mapping[str, Any]) -> dict[int, dict[str, float]]:
     """Returns the later measurements among a study's checked attributes, by trial number."""
     return {int(key.removeprefix(REMEASURED)): v for key, v in attributes.items() if key.startswith(REMEASURED)}
+
+
+def measurement_of(attributes: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Returns how the later measurement of that trial was made; empty where there is none, or nobody stored it."""
+    found: dict[str, Any] = attributes.get(f"{MEASUREMENT}{number}", {})
+    return found
 
 
 def attention_maps(stored: Any, place: str) -> dict[str, Any]:
@@ -226,14 +225,22 @@ def settings(attributes: Mapping[str, Any]) -> StudyFile:
     stored = attributes["settings"]
     with _placed("study, settings", written_by(attributes)):
         file = StudyFile.model_validate(stored)
-    if "recipe" in file.train.model_fields_set or isinstance(file.space, ParameterSettings):
+    if isinstance(file.space, ParameterSettings):
         return file
-    return with_recipe(file, FIRST)  # the studies of versions 0.1 and 0.2 store none
+    # The studies of versions 0.1 and 0.2 store neither.
+    if "recipe" not in file.train.model_fields_set:
+        file = with_recipe(file, recipe_versions.FIRST)
+    return file if "protocol" in file.measure.model_fields_set else with_protocol(file, protocol_versions.FIRST)
 
 
 def with_recipe(file: StudyFile, version: int) -> StudyFile:
     """Returns the file with that version of the training recipe."""
     return file.model_copy(update={"train": file.train.model_copy(update={"recipe": version})})
+
+
+def with_protocol(file: StudyFile, version: int) -> StudyFile:
+    """Returns the file with that version of the protocol of measuring."""
+    return file.model_copy(update={"measure": file.measure.model_copy(update={"protocol": version})})
 
 
 def written_by(attributes: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from copy import copy
 from optuna.trial import FrozenTrial
 
 from nas.measurement import at_best_pace
+from nas.measurement import with_later as newest
 from nas.results import Constraint, Objective
 from nas.study.checked import LIMIT
 
@@ -29,7 +30,7 @@ def with_later(
     """
     if not later:
         return row
-    now, metrics = copy(row), {**row.user_attrs.get("metrics", {}), **later}
+    now, metrics = copy(row), newest(row.user_attrs.get("metrics", {}), later)
     limits = {f"{LIMIT}{name}": violation for name, violation in violations(metrics, constraints).items()}
     now.user_attrs = {**row.user_attrs, "metrics": metrics}
     now.system_attrs = {**row.system_attrs, **limits}

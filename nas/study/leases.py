@@ -20,6 +20,7 @@ import sqlalchemy as sql
 from optuna.trial import TrialState
 
 from nas.errors import OutOfReach
+from nas.measurement import TimedMetrics
 from nas.study import checked, study_rows
 from nas.study.database_time import Moment
 from nas.study.drivers import GRACE_SECONDS, Driver, Drivers, StopRequest, dead
@@ -207,7 +208,7 @@ class Leases:
         wanted = sql.select(self._others(*([DRIVERS.c.stop == int(StopRequest.GO)] if that_go_on else [])))
         return int(self.jobs.database.read(lambda connection: connection.execute(wanted).scalar_one()))
 
-    def remeasured(self, lease: Lease, number: int, metrics: Mapping[str, float]) -> None:
+    def remeasured(self, lease: Lease, number: int, later: TimedMetrics) -> None:
         """Stores a later measurement of a finished trial, for the driver that holds the lease on the closing job.
 
         Raises Lost where another driver has it by now.
@@ -216,7 +217,9 @@ class Leases:
         def body(connection: sql.Connection) -> None:
             self._owns(connection, lease)
             found = self.jobs.held(connection, J.number == number)
-            study_rows.set_attribute(connection, self.jobs.study_id, f"{checked.REMEASURED}{number}", dict(metrics))
+            told = {checked.REMEASURED: later.metrics, checked.MEASUREMENT: later.measurement}
+            for prefix, value in told.items():
+                study_rows.set_attribute(connection, self.jobs.study_id, f"{prefix}{number}", dict(value))
             self.jobs.change(connection, {row.job_id: {"driver": self.driver.id} for row in found})
 
         self._write(lease, body)

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas import intervals
 from nas.errors import Conflict
+from nas.measurement import with_later
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database, study_rows
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
@@ -221,14 +222,15 @@ def to_result(
     constraints: Sequence[Constraint],
     newer: Mapping[str, float],
     worked: Sequence[intervals.Span] = (),
+    measurement: Mapping[str, Any] | None = None,
 ) -> TrialResult:
     """Returns a row as the report reads it.
 
-    `newer` metrics replace the first ones, and are compared with the limits again. `worked` tells when drivers worked
-    on the study.
+    `newer` metrics replace the first ones, and are compared with the limits again; `measurement` tells how they were
+    measured. `worked` tells when drivers worked on the study.
     """
     attributes = row.user_attrs
-    metrics = {**attributes.get("metrics", {}), **newer}
+    metrics = with_later(attributes.get("metrics", {}), newer)
     # A driver may have ended between the reason and the state that it belongs to.
     unsound = row.state in (TrialState.FAIL, TrialState.PRUNED)
     finished = row.datetime_complete.timestamp() if row.datetime_complete else None
@@ -240,6 +242,7 @@ def to_result(
         parameters=attributes.get("parameters", {}),
         params=row.params,
         metrics=metrics,
+        measurement=measurement or attributes.get("measurement", {}),
         rungs=rungs_of(attributes),
         violations=violations(metrics, constraints) if newer else row.constraints,
         reason=attributes.get("reason", "") if unsound else "",

@@ -202,7 +202,11 @@ class StoredStudy:
         newer = checked.remeasured(attributes)
         objectives, constraints = file.objective_list(), file.constraint_list()
         worked = tuple(intervals.union(tuple(v) for k, v in attributes.items() if k.startswith(WORKED)))
-        trials = tuple(to_result(row, constraints, newer.get(row.number, {}), worked) for row in self.store.rows())
+        how = {number: checked.measurement_of(attributes, number) for number in newer}
+        trials = tuple(
+            to_result(row, constraints, newer.get(row.number, {}), worked, how.get(row.number))
+            for row in self.store.rows()
+        )
         for trial in trials:
             missing = [o.metric for o in objectives if o.metric not in trial.metrics]
             if missing and trial.state is State.COMPLETE:

@@ -9,6 +9,7 @@ import nas
 from nas.api import checking
 from nas.api.checking import parameters
 from nas.architecture import Architecture
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from nas.tasks import Task
 
@@ -42,10 +43,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def sizes(architecture: Architecture, task: Task, *_: object) -> dict[str, float]:
+def sizes(architecture: Architecture, task: Task, *_: object) -> TimedMetrics:
     """The exact metrics alone; measuring latencies takes a second each, and longer on a busy machine."""
     params = parameters(architecture, task)
-    return {"params": float(params), "weights_mib": params * 4 / 2**20, "contended": 0.0}
+    return TimedMetrics({"params": float(params), "weights_mib": params * 4 / 2**20, "contended": 0.0})
 
 
 @pytest.fixture(autouse=True)

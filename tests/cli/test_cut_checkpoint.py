@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from nas.study import open_study
 from nas.training import training_folder
@@ -26,7 +27,7 @@ def checkpoint(folder: Path) -> Path:
 @pytest.fixture
 def begun(nas, settings, tmp_path, monkeypatch, signal_at_step):
     """A study file whose only trial was interrupted, and whose checkpoint was cut off then."""
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(SIZES))
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: TimedMetrics(SIZES))
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
     file = tmp_path / "exact.toml"

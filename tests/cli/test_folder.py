@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas import remote_files
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from nas.study import open_study
 from nas.study.run_folders import VARIABLE
@@ -29,7 +30,7 @@ def place(request, tmp_path):
 @pytest.fixture
 def file(settings, tmp_path, monkeypatch):
     """A study file whose measurements are exact and take no time."""
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(SIZES))
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: TimedMetrics(SIZES))
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     monkeypatch.setattr(remote_files, "PAUSES", ())
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))

@@ -9,6 +9,7 @@ import pytest
 
 from nas.api import forking
 from nas.measure import hardware
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from nas.running.proposer import seed_of
 from nas.settings import study_file
@@ -147,7 +148,7 @@ def test_times_of_other_hardware_or_another_workload_are_measured_anew(nas, runs
         store.set_attribute("environment", store.attributes()["environment"] | {"cpu": "another"})
         store.close()
     found = {"decode_ms_per_token": 7.0, "contended": 0.0}
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(found))
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: TimedMetrics(found))
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {"params": 50.0, "weights_mib": 1.0})
     file = changed("measure.prompt=3") if how == "workload" else changed()
     ran = nas("fork", "demo", "anew", file, "--json")

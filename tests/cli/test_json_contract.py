@@ -10,6 +10,7 @@ import nas as nas_package
 from nas.api import checking
 from nas.bench import driver
 from nas.data import fetch
+from nas.measurement import TimedMetrics
 from nas.running import events, measuring
 from nas.running.events import Interrupted, Restarted
 from nas.study.drivers import DriverStatus, StopRequest
@@ -55,7 +56,8 @@ def emitted(out: str) -> list[tuple[str, set[str]]]:
 
 
 def sizes(architecture, task, *_):
-    return {"params": 100.0, "weights_mib": checking.parameters(architecture, task) / 2**18, "contended": 0.0}
+    weights = checking.parameters(architecture, task) / 2**18
+    return TimedMetrics({"params": 100.0, "weights_mib": weights, "contended": 0.0})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas.bench import driver as bench_driver
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from nas.study import server_studies, whole_study
 from nas.study.database_place import database_place
@@ -324,7 +325,8 @@ def test_a_search_runs_over_it_is_resumed_from_elsewhere_and_deleted(
 def test_a_trial_goes_on_on_another_machine_where_the_folder_is_shared(
     nas, server, settings, tmp_path, monkeypatch, signal_at_step, shared
 ):
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: {"params": 1.0, "weights_mib": 0.5, "contended": 0.0})
+    sizes = TimedMetrics({"params": 1.0, "weights_mib": 0.5, "contended": 0.0})
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: sizes)
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     monkeypatch.setenv("NAS_REPORTS", str(tmp_path / "reports"))
     file = tmp_path / "exact.toml"

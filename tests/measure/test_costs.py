@@ -9,7 +9,7 @@ from nas import models
 from nas.architecture import Architecture
 from nas.measure.cheap import KIB
 from nas.measure.costs import Costs
-from nas.measure.latency import Generator
+from nas.measure.generation import Generator
 from nas.models import TOKENS, Head
 from nas.results import METRICS
 from nas.settings import study_file

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nas.measure.costs import Costs
+from nas.measurement import TimedMetrics
 from nas.running import measuring
 from tests.running.tables import cheap
 
@@ -22,7 +23,7 @@ def unmeasured(monkeypatch):
 
     def told(architecture, task, file, *arguments):
         exact = Costs(task.vocabulary, task.context, file.measure.batch, task.head).metrics(architecture)
-        return {**cheap(architecture), "prefill_ms": 1.0, "contended": 0.0, **exact}
+        return TimedMetrics({**cheap(architecture), "prefill_ms": 1.0, "contended": 0.0, **exact})
 
     monkeypatch.setattr(measuring, "_measure", told)
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from nas.errors import Conflict, DataError, OutOfReach, UsageError
+from nas.measurement import TimedMetrics
 from nas.running import driver, measuring, opening, ray_start
 from nas.running import stop_control as control
 from nas.running.budget import End
@@ -82,12 +83,12 @@ def test_weights_stay_while_a_later_measurement_may_still_bring_the_front(tmp_pa
     objectives = 'objectives=[{metric="val_loss"},{metric="decode_ms_per_token"}]'
     limit = 'constraints=[{metric="decode_ms_per_token",max=0.5}]'
     file = tiny(corpus, objectives, limit, "search.trials=1")
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(busy))
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: TimedMetrics(busy))
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     study = driver.run(file, tmp_path / "study", SERIAL).study
     weights = study.trial_folder(0) / "model.safetensors"
     assert (study.front(), weights.exists()) == ((), True)
-    monkeypatch.setattr(measuring, "_measure", lambda *arguments: dict(quiet))
+    monkeypatch.setattr(measuring, "_measure", lambda *arguments: TimedMetrics(quiet))
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     study = driver.run(file, tmp_path / "study", SERIAL).study
     assert ([trial.number for trial in study.front()], weights.exists()) == ([0], True)

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from nas.errors import UsageError
+from nas.measurement import TimedMetrics
 from nas.running import driver, measuring
 from nas.running import trial as trials
 from nas.running.driver import Launch
@@ -68,7 +69,9 @@ def test_a_lost_process_is_an_error_and_one_without_memory_is_oom():
 
 @pytest.mark.slow
 def test_a_search_in_two_processes_finds_what_one_finds_and_leaves_none_behind(tmp_path, monkeypatch, quick_search):
-    monkeypatch.setattr(measuring, "_measure", lambda a, *rest: {**cheap(a), "prefill_ms": 1.0, "contended": 0.0})
+    monkeypatch.setattr(
+        measuring, "_measure", lambda a, *rest: TimedMetrics({**cheap(a), "prefill_ms": 1.0, "contended": 0.0})
+    )
     monkeypatch.setattr(measuring, "_count", lambda *arguments: {})
     path = tmp_path / "corpus.txt"
     path.write_text("the quick brown fox jumps over the lazy dog. " * 60, encoding="utf-8")
