@@ -25,6 +25,9 @@ from nas.space.choosing import (
 from nas.space.settings import Menu, Rest, SpaceSettings, check_keys, crosses_of, menu
 from nas.space.size_limits import check_size
 
+MOST_KEPT = 20_000
+"""So many architectures are kept, at most, by each family's space."""
+
 
 class Space:
     """Holds the architectures that the settings of each family allow.
@@ -86,6 +89,8 @@ class _FamilySpace:
         self.hidden, self.depth = sorted(settings.hidden), sorted(settings.depth)
         self.encoder_depth = sorted(settings.encoder_depth or ())
         self.stack, self.encoder = _stacks(family, settings, where)
+        self._made: dict[tuple[Any, ...], Architecture] = {}
+        """The newest architectures by their parts: a search draws hundreds for each that it trains, often the same."""
 
     def size(self) -> int:
         stacks = sum(
@@ -103,9 +108,20 @@ class _FamilySpace:
             encoder_blocks = self.encoder.pick(picker, hidden, encoder_depth)
         tied = picker.pick("tied", self.settings.tied, lambda a: a.tied)
         repeat = picker.pick("repeat", self.settings.repeat, lambda a: a.repeat)
-        return Architecture(
-            family=self.family, hidden=hidden, blocks=blocks, encoder_blocks=encoder_blocks, tied=tied, repeat=repeat
-        )
+        # Blocks are known by identity, since the stacks keep each that they have made.
+        key = (hidden, tied, repeat, *map(id, blocks), None, *map(id, encoder_blocks))
+        if key not in self._made:
+            if len(self._made) >= MOST_KEPT:
+                self._made.clear()
+            self._made[key] = Architecture(
+                family=self.family,
+                hidden=hidden,
+                blocks=blocks,
+                encoder_blocks=encoder_blocks,
+                tied=tied,
+                repeat=repeat,
+            )
+        return self._made[key]
 
     def _encoders(self, hidden: int) -> int:
         return sum(self.encoder.size(hidden, depth) for depth in self.encoder_depth) if self.encoder else 1
@@ -165,13 +181,16 @@ class _LstmStack:
 
     def __init__(self, crosses: Mapping[int, Sequence[Kind | None]]) -> None:
         self.cross = _CrossRows(crosses)
+        self._first: dict[Kind | None, Block] = {}
 
     def size(self, hidden: int, depth: int) -> int:
         return self.cross.size(hidden)
 
     def pick(self, picker: Picker, hidden: int, depth: int) -> tuple[Block, ...]:
         cross = self.cross.pick(picker, hidden, "", lambda a: a.blocks[0].cross)
-        return (LSTM_LAYER.model_copy(update={"cross": cross}), *(LSTM_LAYER,) * (depth - 1))
+        if cross not in self._first:
+            self._first[cross] = LSTM_LAYER.model_copy(update={"cross": cross})
+        return (self._first[cross], *(LSTM_LAYER,) * (depth - 1))
 
 
 def _stacks(family: Family, settings: SpaceSettings, where: str) -> "tuple[_AnyStack, _AnyStack | None]":
