@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,8 @@ from nas.errors import NasError
 from nas.settings.study_file import StudyFile
 
 OURS, STOCK = "ours", "stock"
+PRUNED, PRIMO = ("tpe_pruned", "gp_pruned"), "primo"
+"""Optuna's samplers with OptunaHub's pruner of several metrics, and PriMO of NePS."""
 UNBOUNDED = 10**6
 """The number of trials of a run that only time ends."""
 GRACE_SECONDS = 300.0
@@ -34,15 +37,28 @@ POLITE_SECONDS = 10.0
 DETAIL_LINES = 8
 
 
-def run(who: str, file: StudyFile, seconds: float, trials: int | None = None) -> list[dict[str, Any]]:
+Body = Callable[[StudyFile, Path, float, float, int | None], list[dict[str, Any]]]
+"""Runs a search: its file and folder, when it started and ends in Unix seconds, and its most trials."""
+
+
+def run(
+    who: str,
+    file: StudyFile,
+    seconds: float,
+    trials: int | None = None,
+    *,
+    peers: Mapping[str, str | None] | None = None,
+) -> list[dict[str, Any]]:
     """Returns the time line of one run. Raises NasError with the end of its output when it fails, or never ends.
 
     `trials` ends the run earlier, after so many; with None only time ends it. Its study lives in a temporary folder.
+    `peers` tells where peers are: `registry`, a clone of OptunaHub's; `neps`, a Python that has NePS.
     Every process that it has started ends with it, also when this call is interrupted.
     """
     with tempfile.TemporaryDirectory(prefix="nas-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         job = {"who": who, "settings": file.resolved(), "started": time.time(), "seconds": seconds, "trials": trials}
+        job |= {"peers": dict(peers or {})}
         files.write_json(folder / "job.json", job)
         with (folder / "errors.txt").open("wb") as errors, sigterm_raises():
             process = subprocess.Popen(
@@ -127,14 +143,25 @@ def _main(folder: Path) -> None:
     """Runs one launch in a process of its own."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     file, started = StudyFile.model_validate(job["settings"]), job["started"]
-    if job["who"] == STOCK:
+    told = _body(job["who"], job["peers"])(file, folder, started, started + job["seconds"], job["trials"])
+    files.write_json(folder / "trials.json", told)
+
+
+def _body(who: str, peers: Mapping[str, str | None]) -> Body:
+    """Returns what runs the search of that name. Only the peer that runs is imported."""
+    if who == STOCK:
         from nas.bench import stock
 
-        body = stock.run
-    else:
-        body = ours
-    told = body(file, folder, started, started + job["seconds"], job["trials"])
-    files.write_json(folder / "trials.json", told)
+        return stock.run
+    if who in PRUNED:
+        from nas.bench import pruned
+
+        return partial(pruned.run, who, registry=peers["registry"])
+    if who == PRIMO:
+        from nas.bench import primo
+
+        return partial(primo.run, python=str(peers["neps"]))
+    return ours
 
 
 if __name__ == "__main__":

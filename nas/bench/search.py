@@ -1,5 +1,8 @@
 """Compares our search with stock Ray Tune with `OptunaSearch`: the same trial, space, machine and time, in turn.
 
+With `rows` also with our driver under other settings, and with peers that stop trainings early: Optuna's samplers with
+OptunaHub's pruner of several metrics (nas.bench.pruned), and PriMO of NePS (nas.bench.primo).
+
     for each seed: ours, stock (the next seed: stock, ours)       nas.bench.launches, nas.bench.stock
     front members are measured and trained again                  nas.bench.retraining
     the hypervolume of every line over its seconds                nas.bench.replay
@@ -12,6 +15,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +24,14 @@ from pydantic import BaseModel, TypeAdapter
 from nas import files
 from nas.architecture import Architecture
 from nas.bench import launches, result_folder
-from nas.bench.launches import OURS, STOCK
+from nas.bench.launches import OURS, PRIMO, PRUNED, STOCK
+from nas.bench.pruned import ONLINE, load_pruner
 from nas.bench.reference import costs_training, largest, reference
 from nas.bench.replay import Finish, Lines, Scale, members
 from nas.bench.retraining import Say, Shelf, jobs_of
 from nas.bench.search_result import conclude
 from nas.data.place import with_absolute_corpus
-from nas.errors import Conflict, NasError, NothingFeasible, UsageError
+from nas.errors import Conflict, NasError, NothingFeasible, UsageError, nearest
 from nas.measure import environment, hardware_id
 from nas.running.placement import place
 from nas.settings import study_file
@@ -42,7 +47,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "gp": ("search.sampler=gp",),
     "unstopped": ("search.stopping=false", "search.skip=false"),
 }
-"""The searches that run, with their changes to the study file. All but stock use our driver."""
+"""The searches that run, with their changes to the study file. All but stock and PEERS use our driver."""
+PEERS = (*PRUNED, PRIMO)
 FILES = ("result.json", "timeline.csv", "hypervolume.svg", "hypervolume.png", "retrained.json", "runs")
 FOLDER = Path("reports/benchmarks/search")
 NOT_COMPARED = ("name", "baselines", "search.trials", "search.seed", "task.corpus")
@@ -81,9 +87,10 @@ Run = Callable[[str, StudyFile, float], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """Holds the settings: `rows` adds all of ROWS to ours and stock; `jobs` trainings run side by side after the runs.
+    """Holds the settings: `rows` adds all of ROWS and the peers to ours and stock; `only` keeps these of them.
 
-    With None, as many trainings run side by side as in the runs.
+    `jobs` trainings run side by side after the runs; with None, as many as in the runs. `registry` is a clone of
+    OptunaHub's, or "online", without which its pruner is left out; `neps` is a Python that has NePS, for PriMO.
     """
 
     file: Path
@@ -92,6 +99,9 @@ class Settings:
     rows: bool = False
     retrain_seeds: int = 1
     jobs: int | None = None
+    registry: str | None = None
+    neps: str | None = None
+    only: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises UsageError for settings out of range."""
@@ -101,11 +111,27 @@ class Settings:
         for option, count in counts.items():
             if count is not None and count < 1:
                 raise UsageError(f"{option} must be at least 1, got {count}", where=option)
+        for who in self.only:
+            if who not in (*ROWS, *PEERS):
+                raise UsageError(f"unknown search '{who}'", where="--only", help=nearest(who, (*ROWS, *PEERS)))
+        for who, option in self.missing().items():
+            if who in self.only:
+                raise UsageError(f"{who} needs {option}", where="--only", help="docs/commands.md says how to get it")
 
     def studies(self) -> dict[str, StudyFile]:
         """Returns the studies by row. Raises InvalidStudyFile."""
-        names = ROWS if self.rows else (OURS, STOCK)
-        return {who: _without_baselines(study_file.load(self.file, ROWS[who])) for who in names}
+        return {who: _without_baselines(study_file.load(self.file, ROWS.get(who, ()))) for who in self.names()}
+
+    def names(self) -> list[str]:
+        """Returns the searches that run; ours and stock always do."""
+        missing = self.missing()
+        every = [*ROWS, *(who for who in PEERS if who not in missing)] if self.rows else [OURS, STOCK]
+        return [who for who in every if not self.only or who in (OURS, STOCK, *self.only)]
+
+    def missing(self) -> dict[str, str]:
+        """Returns the peers of which nothing says where they are, with the option that would."""
+        pruned = {} if self.registry else dict.fromkeys(PRUNED, "--registry")
+        return pruned if self.neps else {**pruned, PRIMO: "--neps"}
 
 
 def default_folder(settings: Settings) -> Path:
@@ -119,14 +145,18 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
     OutOfReach when it cannot be written, NasError when a run fails.
     """
     settings.check()
-    studies = settings.studies()
+    studies, launch = settings.studies(), run or partial(launches.run, peers=_peers(settings))
+    for who, option in settings.missing().items() if settings.rows and not settings.only else ():
+        say(f"{who} is left out: it needs {option}")
+    if set(PRUNED) & studies.keys():
+        load_pruner(settings.registry)
     file = studies[OURS]
     placement, task = place(file), open_task(file.task)
     _claim(out, settings, file, task)
     found = {who: [list[dict[str, Any]]() for _ in range(settings.seeds)] for who in studies}
     for seed in range(settings.seeds):
         for who in studies if seed % 2 == 0 else reversed(studies):
-            found[who][seed] = _run_once(who, seed, studies[who], settings, out, say, run or launches.run)
+            found[who][seed] = _run_once(who, seed, studies[who], settings, out, say, launch)
     shelf = Shelf(out / "retrained.json")
     lines = {who: [[_finish(trial, shelf) for trial in trials] for trials in runs] for who, runs in found.items()}
     jobs = jobs_of(file, settings.jobs or placement.slots)
@@ -135,6 +165,13 @@ def compare(settings: Settings, out: Path, say: Say, run: Run | None = None) -> 
     facts = {"study": file.name, "minutes": settings.minutes, "seeds": settings.seeds}
     facts |= {"retrain_seeds": settings.retrain_seeds, "contended": shelf.contended(list(retrained))}
     return conclude(facts, lines, scale, retrained, out)
+
+
+def _peers(settings: Settings) -> dict[str, str | None]:
+    """Returns where peers are, as `launches.run` takes it."""
+    registry = settings.registry
+    absolute = registry if registry in (None, ONLINE) else str(Path(registry).absolute())
+    return {"registry": absolute, "neps": settings.neps}
 
 
 def _without_baselines(file: StudyFile) -> StudyFile:

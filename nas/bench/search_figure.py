@@ -17,7 +17,7 @@ from nas.report.figures import PNG_DPI, STYLE, svg_text
 from nas.report.palette import LIGHT
 
 COLOURS = {OURS: LIGHT["front"], STOCK: LIGHT["infeasible"]}
-OTHERS = ("#2f7d4f", "#75339c", "#b3202c", "#8a6d00")
+OTHERS = ("#2f7d4f", "#75339c", "#b3202c", "#8a6d00", "#0f8b9c", "#c2498f", "#5b6b2f")
 SIZE_INCHES = (7.2, 4.2)
 HEADROOM = 1.1
 LABEL_GAP = 0.05

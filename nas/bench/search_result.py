@@ -32,6 +32,7 @@ def conclude(
         **facts,
         **{name: rows[OURS][name] for name in ("time_ratio", "time_ratio_of_budget")},
         "rows": rows,
+        "against": {who: _against(who, curves, seconds) for who in lines if who != OURS},
         "reference": dict(scale.reference),
         "retrained": len(retrained),
         "failed": sum(metrics is None for metrics in retrained.values()),
@@ -55,6 +56,11 @@ def _row(who: str, curves: Curves, told: Curves, seconds: float) -> dict[str, An
     if who == STOCK:
         return row | {"reached_seconds": [curve.reaches(curve.final) for curve in curves[who]]}
     return row | replay.time_ratios(curves[who], curves[STOCK], seconds)
+
+
+def _against(who: str, curves: Curves, seconds: float) -> dict[str, Any]:
+    """Returns the time until ours has that search's final volume, over the time that the other took for it."""
+    return replay.time_ratios(curves[OURS], curves[who], seconds)
 
 
 def _table(

@@ -146,8 +146,19 @@ def search(
         int, typer.Option("--seeds", metavar="K", max=bounds.RUNS, help="Runs of each, with the seeds 0, 1, ...")
     ],
     rows: Annotated[
-        bool, typer.Option("--rows", help="Add our driver with random, nsga2, gp, and without stopping.")
+        bool,
+        typer.Option("--rows", help="Add our driver with other samplers, and peers that stop trainings early."),
     ] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="A,B", help="Of --rows, run these beside ours and stock.")
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", metavar="DIR", help="A clone of optunahub-registry, or online."),
+    ] = None,
+    neps: Annotated[
+        str | None, typer.Option("--neps", metavar="PYTHON", help="A Python with neural-pipeline-search, for PriMO.")
+    ] = None,
     retrain_seeds: Annotated[
         int,
         typer.Option(
@@ -171,7 +182,8 @@ def search(
     from nas.cli.output import emit, people
     from nas.cli.tables import answers
 
-    settings = Settings(file, minutes, seeds, rows, retrain_seeds, jobs)
+    named = tuple(name.strip() for name in only.split(",")) if only else ()
+    settings = Settings(file, minutes, seeds, rows or bool(named), retrain_seeds, jobs, registry, neps, named)
     settings.check()
     folder, console = out or default_folder(settings), people()
     result = compare(settings, folder, lambda what: console.print(f"{what} ..."))

@@ -29,12 +29,14 @@ def shares(result: dict[str, Any]) -> Table:
 
 def searches(result: dict[str, Any]) -> Table:
     """Makes one line for each contestant: medians over the seeds."""
-    columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run")
+    columns = ("trials", "hypervolume", "time ratio\nto stock", "time ratio\nto the run", "time ratio\nof ours to it")
     shown = table(f"median over {result['seeds']}", *columns, numbers=columns)
     for who, row in result["rows"].items():
         ratios = [row[name]["median"] if name in row else 1.0 for name in ("time_ratio", "time_ratio_of_budget")]
         told = ["never" if ratio is None else fixed(ratio, 2) for ratio in ratios] if who != "stock" else ["", ""]
-        shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *told)
+        ours = result["against"][who]["time_ratio"]["median"] if who in result["against"] else None
+        against = "" if who == "ours" else "never" if ours is None else fixed(ours, 2)
+        shown.add_row(who, number(median(row["trials"])), number(row["hypervolume_median"]), *told, against)
     return shown
 
 

@@ -16,7 +16,7 @@ from nas.architecture import Architecture
 from nas.bench import launches, search, search_figure, stock
 from nas.bench.replay import Curve
 from nas.bench.retraining import Shelf, jobs_of
-from nas.bench.search import ROWS, Settings, compare
+from nas.bench.search import PEERS, ROWS, Settings, compare
 from nas.cli.__main__ import main
 from nas.errors import Conflict, NasError, NothingFeasible, UsageError
 from nas.settings import study_file
@@ -176,6 +176,28 @@ def test_more_seeds_trainings_and_rows_add_to_what_is_there(table, file, tmp_pat
     assert "time_ratio" not in more["rows"]["stock"]
 
 
+def test_peers_run_beside_the_rows_where_they_are_and_ours_is_told_against_each(table, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "load_pruner", lambda registry: None)
+    settings = settings_of(file, seeds=1, rows=True, registry="there", neps="python", only=("tpe_pruned", "primo"))
+    result = bench(table, tmp_path, settings)
+    assert list(result["rows"]) == ["ours", "stock", "tpe_pruned", "primo"]
+    assert list(result["against"]) == ["stock", "tpe_pruned", "primo"]
+    assert result["against"]["stock"]["time_ratio"] == result["time_ratio"]
+    assert len(result["against"]["primo"]["time_ratio"]["per_seed"]) == 1
+    assert settings_of(file, rows=True, neps="python").names()[-1] == "primo"
+
+
+def test_peers_that_are_nowhere_are_left_out_and_told(table, file, tmp_path):
+    said = list[str]()
+    result = compare(settings_of(file, seeds=1, rows=True), tmp_path, said.append, table.run)
+    assert list(result["rows"]) == list(ROWS)
+    assert [what for what in said if "left out" in what] == [
+        "tpe_pruned is left out: it needs --registry",
+        "gp_pruned is left out: it needs --registry",
+        "primo is left out: it needs --neps",
+    ]
+
+
 def test_an_interruption_leaves_what_is_finished(table, file, tmp_path):
     table.fails["stock", 1] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -224,6 +246,8 @@ def test_the_folder_names_no_place_of_this_machine(table, file, tmp_path):
         ({"minutes": math.nan}, "--minutes"),
         ({"retrain_seeds": 0}, "--retrain-seeds"),
         ({"jobs": 0}, "--jobs"),
+        ({"only": ("gp", "prime")}, "--only"),
+        ({"only": ("primo",)}, "--only"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_runs(table, file, tmp_path, changed, option):
@@ -297,11 +321,12 @@ def test_links_in_the_folder_are_not_followed(table, file, tmp_path):
 
 
 def test_every_line_and_every_name_is_in_the_figure():
-    curves = {who: [Curve([1, 5], [1.0, 2.0 + i / 9]), Curve([2], [1.5])] for i, who in enumerate(ROWS)}
+    names = [*ROWS, *PEERS]
+    curves = {who: [Curve([1, 5], [1.0, 2.0 + i / 9]), Curve([2], [1.5])] for i, who in enumerate(names)}
     (axes,) = search_figure.draw(curves, 10, 0.25).axes
-    assert [text.get_text() for text in axes.texts][-len(ROWS) :] == list(ROWS)
-    assert len({text.get_color() for text in axes.texts}) == len(ROWS)
-    assert len(axes.lines) == 3 * len(ROWS) + 1
+    assert [text.get_text() for text in axes.texts][-len(names) :] == names
+    assert len({text.get_color() for text in axes.texts}) == len(names)
+    assert len(axes.lines) == 3 * len(names) + 1
     assert "0.25 of stock's time (median of 2 seeds)" in axes.get_title(loc="left")
     (alone,) = search_figure.draw({who: curves[who][:1] for who in ("ours", "stock")}, 10, None).axes
     assert len(alone.lines) == 3

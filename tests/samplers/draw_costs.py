@@ -15,13 +15,15 @@ from typing import Any
 from nas.samplers.candidates import RandomChooser, draw_candidate, neighbour
 from nas.samplers.known_choices import KnownChoices
 
+NAMES = [(f"choice{i}", f"integer{i}", f"number{i}") for i in range(6)]
 
-def space(chooser: Any) -> dict[str, Any]:
-    for i in range(6):
-        chooser.suggest_categorical(f"choice{i}", ("a", "b", "c", "d"))
-        chooser.suggest_int(f"integer{i}", 1, 16)
-        chooser.suggest_float(f"number{i}", 1e-4, 1.0, log=True)
-    return dict(chooser.params)
+
+def space(chooser: Any) -> Any:
+    for choice, integer, number in NAMES:
+        chooser.suggest_categorical(choice, ("a", "b", "c", "d"))
+        chooser.suggest_int(integer, 1, 16)
+        chooser.suggest_float(number, 1e-4, 1.0, log=True)
+    return chooser.params
 
 
 def median_ms(work: Callable[[], object], repeats: int) -> float:
