@@ -62,3 +62,28 @@ class Verdict:
         """Returns the verdict in a row's attributes; None where the trial continues."""
         stored = attributes.get("verdict")
         return cls(**stored) if stored else None
+
+
+@dataclass(frozen=True)
+class Control:
+    """Says what the rules for early endings judged of a trial that they may not end: a baseline, or one in ten.
+
+    Rows store what was judged: `{"skip": true, "stop": 0}`.
+    """
+
+    skip: bool | None = None
+    """True where it would have been skipped; None while the rule has not judged it."""
+    stop: int | None = None
+    """The step at which it would have been stopped; 0 where it would have gone on so far, None before the first rung
+    that was judged.
+    """
+
+    @classmethod
+    def from_stored(cls, attributes: Mapping[str, Any]) -> Self:
+        """Returns what a row's attributes hold."""
+        stored = attributes.get("control", {})
+        return cls(stored.get("skip"), stored.get("stop"))
+
+    def stored(self) -> dict[str, Any]:
+        """Returns what a row stores."""
+        return {name: value for name, value in (("skip", self.skip), ("stop", self.stop)) if value is not None}

@@ -16,6 +16,7 @@ from nas.architecture import Architecture
 from nas.confirmation import Confirmation
 from nas.errors import UsageError, nearest
 from nas.formatting import one_line
+from nas.reasons import Control
 from nas.rungs import Rung as Rung
 from nas.rungs import rungs_of as rungs_of
 
@@ -173,6 +174,8 @@ class TrialResult:
     """The values that a model of the sampler expected of each objective, before anything was measured."""
     bound: tuple[float, ...] = ()
     """The objectives in order, as good as the sampler thought them possible before training."""
+    control: Control = field(default_factory=Control)
+    """Holds what the rules said of it, where it may not end early."""
     redraws: int | None = None
     """The number of duplicates that were drawn before it."""
     attempt: int = 1

@@ -2,9 +2,12 @@
 
 Each verdict is made once, from what the study holds at that moment. It is stored with the event that led to it. So a
 row that holds a rung has passed it or holds its verdict, and a resumed trial is never judged again by later results.
+
+Controls are trained whatever the rules say: baselines, and one trial in ten by its number. The rules judge them all the
+same, and the row stores what they said. So the report can tell how often a rule was wrong.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -14,14 +17,14 @@ from nas.reasons import Reason, Verdict
 from nas.results import rungs_of
 from nas.running.proposer_thread import ProposerThread
 from nas.running.running_trial import RunningTrial
-from nas.running.stopping_rule import StoppingRule, TrialProgress
+from nas.running.stopping_rule import StoppingRule, TrialProgress, is_control
 from nas.settings.study_file import StudyFile
 
 
 class EarlyEndings:
     """Decides which trials of a study end early.
 
-    Baselines never end early, and trials that are tried again are never skipped.
+    Controls never end early, and trials that are tried again are never skipped.
     """
 
     def __init__(self, file: StudyFile, proposals: ProposerThread) -> None:
@@ -49,17 +52,24 @@ class EarlyEndings:
         bound = self.proposals.optimistic(trial.job.number, at_best_pace(trial.metrics))
         if bound is None:
             return {}
-        if not trial.baseline and not trial.retry and self.stopping.dominated(bound):
+        hopeless = self.stopping.dominated(bound)
+        if _is_control(trial):
+            trial.control = replace(trial.control, skip=hopeless)
+        elif hopeless and not trial.retry:
             trial.verdict = Verdict(0, Reason.SKIPPED)
-        return {"bound": bound} | _stored(trial.verdict)
+        return {"bound": bound} | _stored(trial)
 
     def at_rung(self, trial: RunningTrial) -> dict[str, Any]:
         """Judges a trial that has reached a rung other than the last. Returns what its row stores of that."""
         self.stopping.update(trial.job.number, trial.progress())
-        if not self.settings.stopping or trial.baseline or trial.verdict:
+        if not self.settings.stopping or trial.verdict or trial.control.stop:
             return {}
-        trial.verdict = self.stopping.verdict(trial.job.number)
-        return _stored(trial.verdict)
+        verdict = self.stopping.judged(trial.job.number)
+        if _is_control(trial):
+            trial.control = replace(trial.control, stop=verdict.step if verdict else 0)
+        else:
+            trial.verdict = verdict
+        return _stored(trial)
 
     def ended(self, trial: RunningTrial, state: TrialState, feasible: bool) -> None:
         """Takes in a result. A failed trial tells nothing, and a stopped one stays as it was at its last rung."""
@@ -69,5 +79,11 @@ class EarlyEndings:
             self.stopping.update(trial.job.number, trial.progress(complete=True, feasible=feasible))
 
 
-def _stored(verdict: Verdict | None) -> dict[str, Any]:
-    return {"verdict": asdict(verdict)} if verdict else {}
+def _is_control(trial: RunningTrial) -> bool:
+    return trial.baseline or is_control(trial.job.number)
+
+
+def _stored(trial: RunningTrial) -> dict[str, Any]:
+    """Returns what the row stores of what was judged."""
+    control = trial.control.stored()
+    return ({"verdict": asdict(trial.verdict)} if trial.verdict else {}) | ({"control": control} if control else {})

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from nas.errors import UsageError
 from nas.measurement import at_best_pace
-from nas.reasons import Verdict
+from nas.reasons import Control, Verdict
 from nas.results import Constraint, Rung, rungs_of
 from nas.running.events import Job
 from nas.running.stopping_rule import TrialProgress
@@ -17,7 +17,8 @@ from nas.study.job_answers import Lease
 class RunningTrial:
     """Keeps a running trial. `crashes` counts the workers that died while running it.
 
-    `verdict` is the decision to end it early, once made. `measured` tells whether its measurements exist.
+    `verdict` is the decision to end it early, once made; `control` what was judged of a trial that may not end early.
+    `measured` tells whether its measurements exist.
     """
 
     job: Job
@@ -26,6 +27,7 @@ class RunningTrial:
     rungs: list[Rung] = field(default_factory=list)
     crashes: int = 0
     verdict: Verdict | None = None
+    control: Control = field(default_factory=Control)
     baseline: bool = False
     retry: bool = False
     measured: bool = False
@@ -53,6 +55,7 @@ class RunningTrial:
             list(rungs_of(attributes)),
             attributes.get("crashes", 0),
             Verdict.from_stored(attributes),
+            Control.from_stored(attributes),
             baseline=attributes.get("baseline", False),
             retry="retry_of" in attributes,
             measured="metrics" in attributes,

@@ -17,8 +17,8 @@ known now.
 
 A limit on a trained metric ends a trial as `infeasible:METRIC`, when no value within the forecast keeps it.
 
-One trial in ten, by its number, is never stopped. Otherwise curves that fall late would be stopped each time, and never
-be seen.
+One trial in ten, by its number, is a control: it is never stopped. Otherwise curves that fall late would be stopped
+each time, and never be seen. What the rule says of it is stored, so that the report can tell what stopping costs.
 """
 
 import math
@@ -37,7 +37,12 @@ from nas.samplers.point_sets import farthest_first
 BEST_PART = 3
 """The best one in this many trials at a rung continues in any case."""
 NEVER_STOPPED = 10
-"""One trial in this many is never stopped."""
+"""One trial in this many is never stopped, and never skipped."""
+
+
+def is_control(number: int) -> bool:
+    """Tells whether the trial of that number is trained to its end whatever the rules say."""
+    return number % NEVER_STOPPED == NEVER_STOPPED - 1
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,12 @@ class StoppingRule:
 
     def verdict(self, number: int) -> Verdict | None:
         """Decides whether that trial ends at the last rung that it has reached. None: it continues."""
+        return None if is_control(number) else self.judged(number)
+
+    def judged(self, number: int) -> Verdict | None:
+        """Returns what the rule says of that trial at the last rung that it has reached, of a control too."""
         progress = self._trials[number]
         step = progress.rungs[-1].step
-        if number % NEVER_STOPPED == NEVER_STOPPED - 1:
-            return None
         for limit in self.limits:
             if (violation := self._violation(limit, progress, step)) > 0:
                 return Verdict(step, over_limit(limit.metric), {limit.metric: violation})

@@ -51,6 +51,11 @@ class StoredVerdict(TypedDict, total=False):
     violations: Metrics
 
 
+class StoredControl(TypedDict, total=False):
+    skip: bool
+    stop: Steps
+
+
 class StoredOrigin(TypedDict):
     """Names the study and the number under which a trial was first trained."""
 
@@ -80,6 +85,7 @@ class RowAttributes(TypedDict, total=False):
     bound: Annotated[list[Number | None], Field(max_length=100)]
     redraws: Whole | None
     verdict: StoredVerdict
+    control: StoredControl
     crashes: Whole
     retry_of: Whole
     taken_from: StoredOrigin

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas import intervals
 from nas.errors import Conflict
 from nas.measurement import with_later
+from nas.reasons import Control
 from nas.results import Constraint, Objective, State, TrialResult, rungs_of
 from nas.study import checked, database, study_rows
 from nas.study.database import FORMAT, MARK, UNMADE, sqlite_url
@@ -252,6 +253,7 @@ def to_result(
         contended=bool(metrics.get("contended", 0.0)),
         predicted=attributes.get("predicted", {}),
         bound=tuple(attributes.get("bound", ())),
+        control=Control.from_stored(attributes),
         redraws=attributes.get("redraws"),
         attempt=attributes.get("attempt", 0),
         started=attributes.get("proposed"),

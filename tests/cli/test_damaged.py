@@ -28,7 +28,7 @@ TRIAL = (
     "detail",
     "learning_rate",
 )
-TRIAL += ("baseline", "predicted", "bound", "redraws")
+TRIAL += ("baseline", "predicted", "bound", "control", "redraws")
 STUDY = ("settings", "data", "environment", "created", "budget", "remeasured:0", "remeasured:x")
 COMMANDS = (("list", "--json"), ("front", "demo"), ("show", "demo", 0, "--json"))
 

@@ -7,7 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas import pareto
 from nas.architecture import Architecture
+from nas.reasons import Control
 from nas.results import Rung, StudyRecord
+from nas.running import early_endings
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.events import Completed, Failed, Interrupted, Job, Measured, Reached
@@ -90,6 +92,42 @@ def test_events_tell_of_the_rung_and_then_of_the_end(tmp_path):
     mine = [event for event in told if event["trial"] == number]
     assert [event["type"] for event in mine[-2:]] == ["rung", "finished"]
     assert (mine[-1]["state"], mine[-1]["reason"], mine[-1]["counts"]["stopped"]) == ("PRUNED", "dominated", 1)
+
+
+def test_one_trial_in_ten_is_a_control_trained_to_its_end_and_its_row_says_what_the_rules_said(tmp_path, foreseen):
+    launcher = Launcher(tmp_path, settings(*PLAIN))
+    launcher.run(budget=60)
+    rows = launcher.rows()
+    controls = [row for row in rows if row.number % 10 == 9]
+    assert not {row.number for row in [*stopped(launcher), *skipped(launcher)]} & {row.number for row in controls}
+    assert all(len(row.user_attrs["rungs"]) == len(RUNGS) for row in controls)
+    told = [row.user_attrs["control"] for row in controls]
+    assert {each["skip"] for each in told} == {True, False}
+    assert set(RUNGS) & {each["stop"] for each in told}
+    assert not any("control" in row.user_attrs for row in rows if row.number % 10 != 9)
+
+
+def test_the_row_of_a_baseline_says_whether_and_at_which_rung_it_would_have_ended(tmp_path, monkeypatch):
+    launcher = Launcher(tmp_path, settings(*PLAIN))
+    coordinator = launcher.coordinator(budget=20)
+    for _ in range(7):
+        trained_in_full(coordinator, coordinator.next_job(), final=1.5)
+    monkeypatch.setattr(Proposer, "optimistic", lambda self, number, metrics: BOUND)
+    number = coordinator.enqueue(
+        Architecture(hidden=128, blocks=[{"attention": {"kind": "linear", "heads": 8}}]), baseline=True
+    )
+    job = coordinator.next_job()
+    coordinator.report(job, Measured(dict.fromkeys(METRICS, 5.0)))
+    assert launcher.rows()[number].user_attrs["control"] == {"skip": True}
+    coordinator.report(job, Reached(Rung(RUNGS[0], 5.0, {"val_loss": 9.0})))
+    assert launcher.rows()[number].user_attrs["control"] == {"skip": True, "stop": RUNGS[0]}
+    again = launcher.coordinator(budget=20)
+    resumed = again.next_job()
+    again.report(resumed, Measured(METRICS))
+    again.report(resumed, Reached(Rung(RUNGS[1], 10.0, {"val_loss": 9.0})))
+    row = launcher.rows()[number]
+    assert row.user_attrs["control"] == {"skip": True, "stop": RUNGS[0]}
+    assert to_result(row, (), {}).control == Control(skip=True, stop=RUNGS[0])
 
 
 def test_counts_are_the_same_after_a_resume(tmp_path, foreseen):
@@ -228,7 +266,9 @@ def test_a_skipped_trial_was_dominated_even_at_its_bound_which_every_measured_ro
             and values != row.user_attrs["bound"]
             for values in earlier
         )
-        assert beaten == (row.user_attrs.get("reason") == "skipped")
+        control = row.user_attrs.get("control", {}).get("skip", False)
+        assert beaten == (row.user_attrs.get("reason") == "skipped" or control)
+        assert not control or row.number % 10 == 9
 
 
 @pytest.mark.parametrize("bound", [None, [float("inf"), 1.0, 1.0]])
@@ -264,6 +304,7 @@ def test_too_many_skipped_end_the_search_and_are_no_failures(tmp_path, monkeypat
     coordinator = launcher.coordinator(budget=2)
     trained_in_full(coordinator, coordinator.next_job(), final=1.5)
     monkeypatch.setattr(Proposer, "optimistic", lambda self, number, metrics: BOUND)
+    monkeypatch.setattr(early_endings, "is_control", lambda number: False)
     serial.run(coordinator, launcher.body, StopControl(tmp_path))
     assert coordinator.end is End.ASKS
     assert coordinator.counts.skipped == len(launcher.rows()) - 1 == 39
@@ -278,7 +319,7 @@ def test_kills_change_nothing_of_what_is_stopped_or_skipped(tmp_path, foreseen, 
     """A kill comes at most `apart` writes after the one before."""
 
     def outcome(launcher: Launcher) -> list[tuple[object, ...]]:
-        attributes = ("architecture_id", "rungs", "reason", "verdict", "bound")
+        attributes = ("architecture_id", "rungs", "reason", "verdict", "bound", "control")
         return [
             (r.state, r.values, r.constraints, *(r.user_attrs.get(name) for name in attributes))
             for r in launcher.rows()

@@ -18,7 +18,7 @@ BUDGET = 24
 
 def outcome(launcher: Launcher) -> list[tuple[Any, ...]]:
     """What must not depend on kills: numbers, architectures, states, values, rungs, reasons, what was foreseen."""
-    attributes = ("architecture_id", "rungs", "reason", "verdict", "bound")
+    attributes = ("architecture_id", "rungs", "reason", "verdict", "bound", "control")
     return [
         (r.number, r.state.name, r.values, r.constraints, *(r.user_attrs.get(name) for name in attributes))
         for r in launcher.rows()

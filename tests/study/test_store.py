@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.errors import Conflict, OutOfReach
+from nas.reasons import Control
 from nas.results import Constraint, Objective
 from nas.study.store import Store, sqlite_url, to_result
 from nas.study.study_jobs import StudyJobs
@@ -73,12 +74,13 @@ def test_a_result_shows_the_newest_measurement_held_against_the_limits(store):
 
 def test_a_result_tells_what_the_search_thought_of_the_trial_and_an_older_row_nothing(store):
     old, new = add(store), add(store)
-    told = {"predicted": {"val_loss": 2.5}, "bound": [2.1, 0.7], "redraws": 3}
+    told = {"predicted": {"val_loss": 2.5}, "bound": [2.1, 0.7], "redraws": 3, "control": {"stop": 50}}
     for key, value in told.items():
         note(store, new, key, value)
     results = [to_result(row, [], {}) for row in store.rows()]
     assert (results[new].predicted, results[new].bound, results[new].redraws) == ({"val_loss": 2.5}, (2.1, 0.7), 3)
     assert (results[old].predicted, results[old].bound, results[old].redraws) == ({}, (), None)
+    assert (results[new].control, results[old].control) == (Control(stop=50), Control())
 
 
 def test_the_same_name_twice_and_a_missing_study_are_conflicts(store, tmp_path):
