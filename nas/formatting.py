@@ -49,6 +49,13 @@ def spread(metrics: Mapping[str, float], name: str) -> str:
     return "" if low is None or high is None else span(low, high)
 
 
+def plus_minus(half: float) -> str:
+    """Writes the half of an interval with two significant digits: ±0.012, ±5.0, ±120."""
+    if half == 0 or abs(half) >= 10:
+        return f"±{float(f'{half:.2g}'):,.0f}"
+    return f"±{half:#.2g}"
+
+
 def duration(seconds: float | None) -> str:
     """Writes the two largest units, the smaller left out where it is 0: 8.2 s, 12 s, 4 min 10 s, 2 h, 3 d 1 h."""
     if seconds is None or not math.isfinite(seconds):

@@ -7,10 +7,12 @@ import typer
 
 from nas.cli.options import STORAGE, Storage, StudyName, naming_options
 from nas.errors import UsageError
-from nas.formatting import number, spread
 
 if TYPE_CHECKING:
-    from nas.results import StudyRecord
+    from collections.abc import Sequence
+
+    from nas.report.sureness import Sureness
+    from nas.results import Constraint, StudyRecord, TrialResult
 
 Format = Annotated[
     Literal["table", "json", "csv", "parquet"],
@@ -31,7 +33,7 @@ def front(study: StudyName, where: Where = None, format: Format = "table", stora
     Exit codes: 0; 2 for an unknown metric or study; 3 when no trial is within the limits.
     """
     from nas.study import open_study
-    from nas.study.limits import within
+    from nas.study.limits import limits, within
 
     if format == "parquet" and sys.stdout.isatty():
         raise UsageError(
@@ -40,20 +42,21 @@ def front(study: StudyName, where: Where = None, format: Format = "table", stora
     stored = open_study(study, storage, STORAGE)
     with naming_options():
         record = within(stored.record(), where or [])
+        limited = limits(record, where or [])
     if format == "table":
-        _print_table(record)
+        _print_table(record, limited, stored.in_commands)
     else:
-        _write(record, format)
+        _write(record, limited, format)
 
 
-def _write(record: "StudyRecord", format: str) -> None:
+def _write(record: "StudyRecord", limited: "Sequence[Constraint]", format: str) -> None:
     import json
 
     from nas.cli.output import tell
     from nas.report import tables
 
     if format == "json":
-        sys.stdout.write(json.dumps(tables.front_rows(record), indent=2) + "\n")
+        sys.stdout.write(json.dumps(tables.front_rows(record, limited), indent=2) + "\n")
         return
     frame = tables.to_frame(record)
     frame = frame[frame["on_front"]]
@@ -63,24 +66,44 @@ def _write(record: "StudyRecord", format: str) -> None:
         sys.stdout.buffer.write(frame.to_parquet(index=False))
 
 
-def _print_table(record: "StudyRecord") -> None:
+def _print_table(record: "StudyRecord", limited: "Sequence[Constraint]", study: str) -> None:
     from nas import pareto
     from nas.cli.tables import answers, heading, table
+    from nas.report.sureness import Sureness
 
-    members, objectives = pareto.front_of(record), record.objectives
+    objectives, sureness = record.objectives, Sureness.of(record, limited)
+    members = sureness.ranked(pareto.front_of(record))
     values = [trial.values(objectives) or [] for trial in members]
     knee = pareto.knee(values, [objective.goal for objective in objectives])
     headings = [heading(objective.metric) for objective in objectives]
-    shown = table("trial", *headings, record.subject, numbers=("trial", *headings))
+    sure = ["on front", "≈"] if any(sureness.member(trial) for trial in members) else []
+    shown = table("trial", *headings, *sure, record.subject, numbers=("trial", *headings, "on front"))
     for i, trial in enumerate(members):
-        cells = [
-            "\n".join(filter(None, (number(trial.metrics[o.metric]), spread(trial.metrics, o.metric))))
-            for o in objectives
-        ]
+        found = [sureness.cell(trial, objective) for objective in objectives]
+        cells = ["\n".join(filter(None, (cell.text, cell.small))) for cell in found]
         marks = ("*" if i == knee else "") + ("~" if trial.contended else "")
-        shown.add_row(f"{trial.number}{marks}", *cells, trial.described)
+        told = [sureness.probability(trial), sureness.ties(trial)] if sure else []
+        shown.add_row(f"{trial.number}{marks}", *cells, *told, trial.described)
     console = answers()
     console.print(shown)
     console.print("\n* the knee: nearest to the best of every objective at once")
     if any(trial.contended for trial in members):
         console.print("~ measured while other programs used the machine")
+    for line in _explained(sureness, members, bool(limited)):
+        console.print(line)
+    if any(sureness.alone(trial) for trial in members) and not record.body:
+        console.print("one seed: not trained again yet. This tells how sure the numbers are:")
+        console.print(f"  nas confirm {study}", soft_wrap=True)
+
+
+def _explained(sureness: "Sureness", members: "Sequence[TrialResult]", limited: bool) -> "list[str]":
+    """Explains what the table says of each number's certainty."""
+    lines = []
+    if any(sureness.member(trial) for trial in members):
+        within = " and within the limits" if limited else ""
+        lines += [
+            f"± 95 % interval of the mean: {sureness.basis()}",
+            f"on front: the probability to be non-dominated{within}, among the trials trained again",
+            f"≈ {sureness.tied()}" if sureness.tied() else "",
+        ]
+    return [line for line in [*lines, sureness.failures(), sureness.risen(members)] if line]

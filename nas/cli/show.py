@@ -12,7 +12,8 @@ from nas.printable import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nas.results import Constraint, Metric, StudyRecord, TrialResult
+    from nas.report.sureness import Sureness
+    from nas.results import Constraint, StudyRecord, TrialResult
 
 MOST_COLUMNS = 6
 """The most metrics of the user's own body that are shown at each rung."""
@@ -30,6 +31,7 @@ def show(
     """
     from nas import pareto
     from nas.cli.output import emit, people
+    from nas.report.sureness import Sureness
     from nas.study.run_folders import folder_place
     from nas.study.stored_study import open_study, trial_of
     from nas.study.study_drivers import hardware_of
@@ -43,12 +45,14 @@ def show(
     proposals = _proposals(stored.in_commands, found, models, record)
     if stored.missing_files:
         people().print(f"Its weights are missing: {stored.missing_files}", soft_wrap=True)
+    sureness = Sureness.of(record)
     if json:
         commands = [command for command, _ in proposals]
         told = {"study": stored.name, "on_front": front, "hardware": hardware, "commands": commands, "models": models}
-        emit("result", **told, **asdict(found))
+        confirmed = member.plain() if (member := sureness.member(found)) else None
+        emit("result", **told, confirmed=confirmed, failed_seeds=sureness.failed(found), **asdict(found))
     else:
-        _print(found, front, hardware, proposals, models, record)
+        _print(found, front, hardware, proposals, models, sureness)
     if front and stored.files_elsewhere:
         people().print(f"Its weights are not shown: {stored.files_elsewhere}", soft_wrap=True)
 
@@ -78,15 +82,15 @@ def _print(
     hardware: str,
     proposals: Sequence[tuple[str, str]],
     models: Sequence[Mapping[str, Any]],
-    record: "StudyRecord",
+    sureness: "Sureness",
 ) -> None:
     from nas.cli.tables import answers
 
     console = answers()
-    console.print(_facts(trial, front, hardware, record.constraints))
+    console.print(_facts(trial, front, hardware, sureness))
     console.print("", _blocks(trial) if trial.architecture else _parameters(trial), sep="\n")
     if trial.metrics:
-        console.print("", _metrics(trial, record.metrics), sep="\n")
+        console.print("", _metrics(trial, sureness), sep="\n")
     if trial.rungs:
         console.print("", _rungs(trial), sep="\n")
     if models:
@@ -95,7 +99,7 @@ def _print(
         console.print(f"\n{what}:\n  {command}", soft_wrap=True)
 
 
-def _facts(trial: "TrialResult", front: bool, hardware: str, constraints: "Sequence[Constraint]") -> "Table":
+def _facts(trial: "TrialResult", front: bool, hardware: str, sureness: "Sureness") -> "Table":
     from nas.cli.tables import pairs
     from nas.measurement import missed
 
@@ -109,7 +113,9 @@ def _facts(trial: "TrialResult", front: bool, hardware: str, constraints: "Seque
         facts["took"] = duration(trial.seconds)
     if hardware:
         facts["hardware"] = printable(hardware)
-    over = [_over(trial, limit) for limit in constraints if trial.violations.get(limit.metric, 0.0) > 0]
+    if confirmed := sureness.told(trial):
+        facts["confirmed"] = confirmed
+    over = [_over(trial, limit) for limit in sureness.record.constraints if trial.violations.get(limit.metric, 0.0) > 0]
     if over:
         facts["over limit"] = "\n".join(over)
     if conditions := missed(trial.measurement):
@@ -165,17 +171,25 @@ def _parameters(trial: "TrialResult") -> "Table":
     return shown
 
 
-def _metrics(trial: "TrialResult", metrics: "Mapping[str, Metric]") -> "Table":
+def _metrics(trial: "TrialResult", sureness: "Sureness") -> "Table":
     from nas.cli.tables import table
+    from nas.report.sureness import ONE_SEED, interval
 
-    shown = table("metric", "value", "unit", "p10–p90", numbers=("value",))
+    metrics, member = sureness.record.metrics, sureness.member(trial)
+    confirmed = member.metrics if member else {}
+    sure = ("confirmed (95 %)",) if confirmed else ()
+    shown = table("metric", "value", "unit", "p10–p90", *sure, numbers=("value",))
     known = [name for name in metrics if name in trial.metrics]
     # Spreads stand beside their metric, and `contended` among the facts; what is left is the task's own.
     elsewhere = ("contended", *(f"{name}_" for name in known))
     own = [name for name in trial.metrics if name not in metrics and not name.startswith(elsewhere)]
-    for name in [*known, *own]:
+    tested = [name for name in confirmed if name not in trial.metrics]
+    trained = {o.metric for o in sureness.record.objectives if not o.means.cheap} if trial.eligible else set()
+    for name in [*known, *own, *tested]:
         unit = metrics[name].unit if name in metrics else ""
-        shown.add_row(name, number(trial.metrics[name]), unit, spread(trial.metrics, name))
+        within = spread(trial.metrics, name) or (ONE_SEED if name in trained else "")
+        told = [interval(confirmed[name]) if name in confirmed else ""] if sure else []
+        shown.add_row(name, number(trial.metrics.get(name)), unit, within, *told)
     return shown
 
 

@@ -25,8 +25,8 @@ class Layout:
     """Fits value = member + seed + noise by least squares (the two-way layout of Fisher 1925).
 
     All members train with the same seeds. So what a seed does to every member alike cancels in their differences.
-    Values that are not `paired`, such as times, have no such part: value = member + noise. Needs two members or more,
-    and a value for each member and each seed.
+    Values that are not `paired`, such as times, have no such part: value = member + noise. Needs a value for each
+    member and each seed.
     """
 
     values_MS: Floats

@@ -48,9 +48,9 @@ class Resampled:
         """
         logs = ratios and all(value > 0 for group in groups for value in group)
         values_MS = np.log(table(groups)) if logs else table(groups)
-        if values_MS.shape[0] < 2 or values_MS.shape[1] < 2:
+        if values_MS.shape[1] < 2:
             return cls.exact(np.exp(values_MS.mean(axis=1)).tolist() if logs else values_MS.mean(axis=1).tolist())
-        layout = Layout(values_MS, paired=not ratios)
+        layout = Layout(values_MS, paired=len(groups) > 1 and not ratios)
         counts_M = (~np.isnan(values_MS)).sum(axis=1)
         pool, sizes_M = layout.pool, layout.deviations_M
         noise_BM = np.stack([generator.choice(pool, (DRAWS, n)).mean(axis=1) for n in counts_M], axis=1)

@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import pareto
-from nas.results import Objective, StudyRecord, TrialResult
+from nas.confirm.certainty import Certainty
+from nas.report.sureness import Sureness
+from nas.results import Constraint, Objective, StudyRecord, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,8 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
 
     The columns are: number, state, reason, the flags, architecture_id, architecture, params.*, every metric,
     violations.*, predicted.* and bound.* (the sampler's values for an objective before it was measured, and before it
-    was trained), attempt, started and finished (Unix seconds) and the seconds between them.
+    was trained), confirmed.* where trials were trained again with new seeds, attempt, started and finished (Unix
+    seconds) and the seconds between them.
     """
     import pandas as pd  # half a second to load, and the front's rows do without
 
@@ -32,6 +35,7 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
     violations = [{f"violations.{k}": v for k, v in trial.violations.items()} for trial in record.trials]
     guesses = [_guesses(trial, record.objectives) for trial in record.trials]
     tails = [_tail(trial) for trial in record.trials]
+    confirmed = pd.DataFrame(_confirmations(record))
     # A choice that some trials never had is an integer still, not a float with holes.
     parts = [
         pd.DataFrame(heads, columns=_HEAD),
@@ -39,14 +43,18 @@ def to_frame(record: StudyRecord) -> "pd.DataFrame":
         metrics,
         pd.DataFrame(violations, dtype=float),
         pd.DataFrame(guesses, dtype=float),
+        confirmed.astype({name: "Int64" for name in _COUNTS if name in confirmed}),
     ]
     return pd.concat([*parts, pd.DataFrame(tails, columns=_TAIL)], axis=1)
 
 
-def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
-    """Returns the front as `front.json` holds it, best first by the first objective; None for a metric that is not
-    finite.
+def front_rows(record: StudyRecord, limits: Iterable[Constraint] = ()) -> list[dict[str, Any]]:
+    """Returns the front as `front.json` holds it, best first by what is best known of the first objective.
+
+    None stands for a metric that is not finite, and for `confirmed` of a trial that was not trained again. A confirmed
+    member's probability counts only where it is within the `limits`.
     """
+    sureness = Sureness.of(record, limits)
     return [
         {
             "number": trial.number,
@@ -55,8 +63,9 @@ def front_rows(record: StudyRecord) -> list[dict[str, Any]]:
             **({"parameters": dict(trial.parameters)} if trial.parameters else {}),
             "learning_rate": trial.learning_rate,
             "metrics": {k: v if math.isfinite(v) else None for k, v in trial.metrics.items()},
+            "confirmed": member.plain() if (member := sureness.member(trial)) else None,
         }
-        for trial in pareto.front_of(record)
+        for trial in sureness.ranked(pareto.front_of(record))
     ]
 
 
@@ -70,6 +79,7 @@ def write(record: StudyRecord, folder: Path) -> None:
 
 
 _HEAD = ["number", "state", "reason", *FLAGS, "architecture_id", "architecture"]
+_COUNTS = ["confirmed.seeds", "confirmed.failed", "confirmed.blocks", "confirmed.steps"]
 _TAIL = ["attempt", "started", "finished", "seconds"]
 
 
@@ -85,6 +95,22 @@ def _metrics(trial: TrialResult) -> dict[str, float]:
 def _guesses(trial: TrialResult, objectives: Sequence[Objective]) -> dict[str, float]:
     bound = {f"bound.{o.metric}": value for o, value in zip(objectives, trial.bound, strict=False)}
     return {f"predicted.{metric}": value for metric, value in trial.predicted.items()} | bound
+
+
+def _confirmations(record: StudyRecord) -> list[dict[str, Any]]:
+    """Returns confirmed.seeds, failed, blocks, steps, probability, ties (as "7 22"), and NAME, NAME_low, NAME_high."""
+    certainty = Certainty.of(record)
+    members = certainty.members if certainty else {}
+    rows = []
+    for member in (members.get(trial.number) for trial in record.trials):
+        row: dict[str, Any] = {}
+        if member is not None:
+            row = {"seeds": member.seeds, "failed": member.failed, "blocks": member.blocks, "steps": member.steps}
+            row |= {"probability": member.probability, "ties": " ".join(map(str, member.ties))}
+            for name, found in member.metrics.items():
+                row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append({f"confirmed.{key}": value for key, value in row.items()})
+    return rows
 
 
 def _tail(trial: TrialResult) -> list[Any]:

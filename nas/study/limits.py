@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nas.errors import NothingFeasible, UsageError, nearest
-from nas.results import StudyRecord, TrialResult
+from nas.results import Constraint, StudyRecord, TrialResult
 
 OPERATOR = re.compile("(<=|>=|==|<|>)")
 
@@ -26,6 +26,12 @@ class Limit:
         distance = {"<=": over, "<": over, ">=": under, ">": under, "==": abs(over)}[self.operator]
         strict = self.operator in ("<", ">") and distance == 0
         return sys.float_info.min if strict else max(0.0, distance)
+
+    @property
+    def constraint(self) -> Constraint:
+        """Returns the limit as a study states it; < and > count as <= and >=."""
+        below, above = self.operator in ("<=", "<", "=="), self.operator in (">=", ">", "==")
+        return Constraint(self.metric, self.bound if below else None, self.bound if above else None)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.operator} {self.bound:g}"
@@ -46,6 +52,13 @@ def within(record: StudyRecord, wheres: Iterable[str]) -> StudyRecord:
     if not left:
         raise _nothing(eligible, limits)
     return replace(record, trials=left)
+
+
+def limits(record: StudyRecord, wheres: Iterable[str]) -> tuple[Constraint, ...]:
+    """Returns these limits as a study states them, with what it declares of their metrics. Raises UsageError."""
+    metrics = set[str]().union(*(trial.metrics for trial in record.trials))
+    found = [_parse(where, metrics).constraint for where in wheres]
+    return tuple(replace(limit, own=record.own_metrics.get(limit.metric)) for limit in found)
 
 
 def _filter(trials: tuple[TrialResult, ...], limits: Iterable[Limit]) -> tuple[TrialResult, ...]:

@@ -27,7 +27,7 @@ def test_table_fits_80_columns_and_marks_knee_and_contended(nas):
 
 def test_json_rows_are_best_first_with_architecture_and_metrics(nas):
     rows = json.loads(nas("front", "demo", "--format", "json").out)
-    fields = {"number", "architecture_id", "architecture", "learning_rate", "metrics"}
+    fields = {"number", "architecture_id", "architecture", "learning_rate", "metrics", "confirmed"}
     assert [set(row) for row in rows] == [fields] * len(rows)
     losses = [row["metrics"]["val_loss"] for row in rows]
     assert losses == sorted(losses)

@@ -78,7 +78,7 @@ def test_front_json_holds_the_front_in_the_form_of_the_command_line(record, page
     front = pareto.front_of(record)
     assert [row["number"] for row in rows] == [trial.number for trial in front]
     for row, trial in zip(rows, front, strict=True):
-        assert set(row) == {"number", "architecture_id", "architecture", "learning_rate", "metrics"}
+        assert set(row) == {"number", "architecture_id", "architecture", "learning_rate", "metrics", "confirmed"}
         assert Architecture.model_validate(row["architecture"]).id == row["architecture_id"] == trial.architecture_id
         assert row["metrics"] == dict(trial.metrics)
 
