@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import Trial, TrialState
 
-from nas.errors import UsageError
+from nas.errors import NasError, UsageError
 from nas.measure import DeviceLock
 from nas.running.measuring import measure_alone
 from nas.running.placement import place
@@ -68,7 +68,10 @@ def load_pruner(registry: str | None) -> ModuleType:
 def run(
     who: str, file: StudyFile, folder: Path, started: float, until: float, trials: int | None, registry: str | None
 ) -> list[dict[str, Any]]:
-    """Returns the finished trials (see nas.bench.launches) of a run that ends at `until`; both are Unix seconds."""
+    """Returns the finished trials (see nas.bench.launches) of a run that ends at `until`; both are Unix seconds.
+
+    Raises NasError when a worker fails.
+    """
     placement, journal = place(file), folder / JOURNAL
     load_pruner(registry)  # before others ask for it too
     with quietly():
@@ -82,6 +85,8 @@ def run(
         worker.start()
     for worker in workers:
         worker.join()
+    if failed := [worker.exitcode for worker in workers if worker.exitcode]:
+        raise NasError(f"{len(failed)} of {len(workers)} workers of the {who} run failed (exit code {failed[0]})")
     return [
         {"seconds": trial.datetime_complete.timestamp() - started, **trial.user_attrs["finished"]}
         for trial in study.get_trials(states=(TrialState.COMPLETE,))

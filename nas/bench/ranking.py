@@ -9,10 +9,10 @@ of a seed is shared; between a point and itself it tells how far a repeated trai
 training can beat by much.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,16 +32,25 @@ FILES = ("ranking.svg", "ranking.png")
 
 @dataclass(frozen=True)
 class Settings:
-    """Holds the settings; `factors` times the file's steps are trained, the least of them with the file's rungs."""
+    """Holds the settings; `factors` times the file's steps are trained, the least of them with the file's rungs.
+
+    The shortest trainings have `seeds` seeds, the longer ones the first `long_seeds` of these; None means all.
+    """
 
     file: StudyFile
     candidates: Sequence[Candidate]
     seeds: int = 2
     factors: tuple[float, ...] = (1.0, 2.0, 4.0)
+    long_seeds: int | None = None
 
     def steps(self) -> list[int]:
         """Returns the steps of each length of training."""
         return [max(1, round(factor * self.file.train.steps)) for factor in self.factors]
+
+    def seeds_of(self, steps: int) -> int:
+        """Returns how many seeds trainings of that length have."""
+        longer = steps > min(self.steps()) and self.long_seeds is not None
+        return min(self.seeds, self.long_seeds or self.seeds) if longer else self.seeds
 
     def trainings(self) -> list[Training]:
         """Lists the trainings, the shortest first."""
@@ -49,7 +58,7 @@ class Settings:
         return [
             Training(candidate, steps, tuple(self.file.train.rungs) if steps == shortest else (1.0,), seed)
             for steps in sorted(self.steps())
-            for seed in range(self.seeds)
+            for seed in range(self.seeds_of(steps))
             for candidate in self.candidates
         ]
 
@@ -108,6 +117,7 @@ def compare(settings: Settings, folder: Path, jobs: int | None, say: Say) -> dic
         "quality": kept.objective.metric,
         "architectures": len(settings.candidates),
         "seeds": settings.seeds,
+        "long_seeds": settings.long_seeds or settings.seeds,
         "points": [_told(point, params) for point in points],
         "correlations": [_row(a, b) for i, a in enumerate(points) for b in points[i:]],
         "failed": sum(bool(row["failed"]) for row in rows),
@@ -128,7 +138,7 @@ def _points(settings: Settings, kept: KeptTrainings) -> list[Point]:
         Point(
             after,
             of,
-            [[kept.quality(c, of, seed, after) for c in settings.candidates] for seed in range(settings.seeds)],
+            [[kept.quality(c, of, seed, after) for c in settings.candidates] for seed in range(settings.seeds_of(of))],
         )
         for after, of in dict.fromkeys(moments)
     ]
@@ -149,7 +159,8 @@ def _told(point: Point, params: Sequence[float]) -> dict[str, Any]:
 
 def _row(short: Point, long: Point) -> dict[str, Any]:
     """Correlates two points. `regret`: what choosing the best by the short one loses at the long one."""
-    pairs = [(short.quality_SN[s], long.quality_SN[t]) for s, t in permutations(range(len(short.quality_SN)), 2)]
+    both = itertools.product(enumerate(short.quality_SN), enumerate(long.quality_SN))
+    pairs = [(one, other) for (s, one), (t, other) in both if s != t]
     lost = regret(short.mean_N, long.mean_N)
     return {
         "short": short.name,

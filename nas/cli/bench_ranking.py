@@ -38,6 +38,16 @@ def ranking(
     steps: Annotated[
         str, typer.Option("--steps", metavar="1x,2x,4x", help="Lengths of training, as multiples of the file's steps.")
     ] = "1x,2x,4x",
+    long_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--long-seeds",
+            metavar="N",
+            max=bounds.RUNS,
+            min=1,
+            help="Trainings of each longer length; default: --seeds.",
+        ),
+    ] = None,
     study: Study = None,
     jobs: Jobs = None,
     out: Out = None,
@@ -56,7 +66,7 @@ def ranking(
 
     factors, loaded = parse_factors(steps), study_file.load(file)
     folder, console = out or FOLDER / loaded.name, people()
-    settings = Settings(loaded, _candidates(loaded, architectures, study), seeds, factors)
+    settings = Settings(loaded, _candidates(loaded, architectures, study), seeds, factors, long_seeds)
     claim(folder)
     result = compare(settings, folder, jobs, lambda what: console.print(what, soft_wrap=True))
     if json:

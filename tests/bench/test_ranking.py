@@ -184,6 +184,15 @@ def test_a_small_ranking_is_written_whole_and_nothing_is_trained_twice(file, tmp
     assert again == ["16 of 16 trainings are there already"]
 
 
+def test_longer_trainings_may_have_fewer_seeds(file, tmp_path):
+    settings = Settings(file, drawn(file, 3), 2, (1, 2, 3), long_seeds=1)
+    result = ranking.compare(settings, tmp_path, 1, lambda what: None)
+    assert [(row["steps"], row["seed"]) for row in result["rows"][::3]] == [(4, 0), (4, 1), (8, 0), (12, 0)]
+    across = {(row["short"], row["long"]): row["across"] for row in result["correlations"]}
+    assert across["4", "8"] is not None
+    assert across["8", "12"] is None
+
+
 def test_a_training_without_the_rungs_that_are_asked_for_is_made_again(file, tmp_path):
     candidates = drawn(file, 3)
     ranking.compare(Settings(file, candidates, 1, (0.5, 1)), tmp_path, 1, lambda what: None)
