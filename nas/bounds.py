@@ -31,6 +31,7 @@ REPEATS = 100_000
 PRECISION = 0.001
 """The least share of a time to which it is measured: no clock and no machine repeats better."""
 TRIALS = 1_000_000
+SEEDS = 100
 RUNS = 1_000
 """Seeds, processes or architectures of one benchmark."""
 THREADS = 1_024

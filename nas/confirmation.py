@@ -36,12 +36,14 @@ class Retraining:
 class Block:
     """Holds one more measurement of the trial while nothing trains: times with spreads, and the hardware.
 
-    `began` is in Unix seconds by the database's clock. Two blocks of a trial are at least a minute apart.
+    `began` is in Unix seconds by the database's clock. Two blocks of a trial are at least a minute apart. `measurement`
+    tells how it was measured, readings included, as a trial's row does (nas.measurement.TimedMetrics).
     """
 
     began: float
     metrics: Mapping[str, float]
     hardware: str
+    measurement: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

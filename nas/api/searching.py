@@ -1,18 +1,17 @@
 """Searching from Python: checks the options, runs the search, and returns a Study or raises an error."""
 
-import logging
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
 
-from nas import bounds, pareto
+from nas import pareto
+from nas.api.launching import Executor, Observer, Watched, checked
 from nas.api.study import Study
 from nas.body import BodyFunction
-from nas.errors import NasError, NothingFeasible, TooManyFailures, UsageError
+from nas.errors import NasError, NothingFeasible, TooManyFailures
 from nas.reasons import cause_of
 from nas.results import StudyRecord, TrialResult
 from nas.running import driver
@@ -25,14 +24,10 @@ from nas.settings import study_file
 from nas.settings.study_file import StudyFile
 from nas.study import stored_study
 from nas.study.database_place import LOCAL, SECRET_VARIABLES, DatabasePlace, database_place
-from nas.study.run_folders import FolderPlace, folder_place
+from nas.study.run_folders import FolderPlace
 from nas.study.stored_study import refuse_folder_of_another, runs_folder
 from nas.study.transactions import Database
 from nas.surroundings import without_variables
-from nas.toml_table import duration
-
-Observer = Callable[[dict[str, Any]], None]
-Executor = Literal["ray", "serial"]
 
 
 def search(
@@ -147,61 +142,6 @@ def stored_settings(
         stored.store.close()
 
 
-def checked(
-    trials: int | None,
-    time: str | float | None,
-    cpus: float | None,
-    gpus: float | None,
-    executor: str,
-    max_fail_rate: float,
-    *,
-    ray_address: str | None = None,
-    retry_failed: bool = False,
-    source: str,
-    command: str,
-    hosted: bool = False,
-    folder: str | Path | FolderPlace | None = None,
-) -> Launch:
-    """Returns the options as a Launch. Raises UsageError whose `where` is the option's name."""
-    if trials is not None and not 0 < trials <= bounds.TRIALS:
-        raise UsageError(f"trials must be above 0 and at most {bounds.TRIALS:,}, got {trials}", where="trials")
-    for option, value in (("cpus", cpus), ("gpus", gpus)):
-        if value is not None and not 0 < value <= bounds.PROCESSORS:
-            text = f"{option} must be above 0 and at most {bounds.PROCESSORS:,}, got {value:g}"
-            raise UsageError(text, where=option, help="leave it out for all that this machine has")
-    if executor not in ("ray", "serial"):
-        raise UsageError(f"unknown executor '{executor}'", where="executor", help="one of ray, serial")
-    if ray_address is not None and executor == "serial":
-        text = "a serial search runs in this process, and joins no Ray cluster"
-        raise UsageError(text, where="ray_address", help="leave one of them out")
-    if not 0 <= max_fail_rate <= 1:
-        raise UsageError(f"max_fail_rate must be from 0 to 1, got {max_fail_rate:g}", where="max_fail_rate")
-    return Launch(
-        executor="serial" if executor == "serial" else "ray",
-        trials=trials,
-        seconds=_seconds(time),
-        cpus=cpus,
-        gpus=gpus,
-        ray_address=ray_address,
-        max_fail_rate=max_fail_rate,
-        retry_failed=retry_failed,
-        source=source,
-        command=command,
-        hosted=hosted,
-        folder=folder_place(folder),
-    )
-
-
-def _seconds(time: str | float | None) -> float | None:
-    try:
-        seconds = None if time is None else float(duration(time))
-    except ValueError as error:
-        raise UsageError(f"{error}, got '{time}'", where="time") from None
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"a time must be above 0 and finite, got {seconds:g}", where="time")
-    return seconds
-
-
 def run(
     file: StudyFile,
     folder: Path,
@@ -232,7 +172,7 @@ def _search(
     place: DatabasePlace | None,
 ) -> Study:
     """Runs the search, then passes a signal that arrived meanwhile on to the host program."""
-    watched = _Watched(observer)
+    watched = Watched(observer)
     with keep_log(folder):
         outcome = run(file, folder, launch, watched, body, place, lambda: watched.error is not None)
     if watched.error is not None:
@@ -242,25 +182,6 @@ def _search(
     refuse_bad_end(outcome)
     found = stored_study.open_study(folder, place or LOCAL, run_folder=launch.folder)
     return Study(found, str(outcome.end) if outcome.end else None)
-
-
-class _Watched:
-    """Calls the observer. An observer that raises ends the search as `Study.stop(now=True)` does, and its error is
-    kept.
-    """
-
-    def __init__(self, observer: Observer | None) -> None:
-        self.observer = observer
-        self.error: Exception | None = None
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if self.observer is None or self.error is not None:
-            return
-        try:
-            self.observer(event)
-        except Exception as error:  # noqa: BLE001  running trials are saved before any error is raised
-            logging.getLogger("nas").warning("the observer raised %r: the search stops", error)
-            self.error = error
 
 
 def _deliver(outcome: Outcome) -> None:

@@ -1,11 +1,12 @@
 """A stored study for Python users: its trials, its front, its report, and the training of its architectures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import pareto
+from nas.confirmation import Confirmation
 from nas.errors import Conflict, NasError, UsageError
 from nas.folders import require_current_folder
 from nas.report.folder import report_folder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nas.api.model import Model
+    from nas.body import BodyFunction
 
 
 class Study:
@@ -151,6 +153,41 @@ class Study:
 
         where = None if out is None else Path(out)
         return train(self._stored, number, steps, seed, overrides, where, device, observer)
+
+    def confirm(
+        self,
+        *,
+        seeds: int = 3,
+        most: int = 8,
+        budget: str | float | None = None,
+        where: Iterable[str] = (),
+        steps: int | None = None,
+        here: bool = False,
+        cpus: float | None = None,
+        gpus: float | None = None,
+        executor: str = "ray",
+        ray_address: str | None = None,
+        observer: Callable[[dict[str, Any]], None] | None = None,
+        body: "BodyFunction | str | None" = None,
+    ) -> Mapping[int, Confirmation]:
+        """Trains the front, and what it dominates by a little, with new seeds; measures it again, and tests the rest.
+
+        Every member gets `seeds` at first; members that cannot be told apart from a neighbour get up to `most`. It goes
+        on where an earlier call stopped, and returns what is known of each confirmed trial by number. `budget` is the
+        longest duration ("20m", or seconds). `where` holds limits on the front, as in `front`. `steps` is the length of
+        a training, that of the search by default. `here` allows other hardware than the study's. All else is as in
+        `nas.search`; a study with a `body` of its own needs it again.
+
+        Raises NothingFeasible for an empty front, UsageError for wrong options and for a budget that is too small for
+        the first seeds, Conflict while the study is searched and where hardware or data differ, and OutOfReach.
+        """
+        require_current_folder()
+        from nas.api.confirming import confirm, launch_of, wish_of
+
+        wish = wish_of(seeds, most, _listed(where), steps, here)
+        launch = launch_of(budget, cpus, gpus, executor, ray_address, self.named_folder, hosted=True)
+        confirm(self._stored, wish, launch, observer, body)
+        return self.record().confirmed
 
     def model(self, number: int) -> "Model":
         """Loads the newest weights of a trial: those that `train` wrote, else those that the search kept for its front.

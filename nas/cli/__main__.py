@@ -18,6 +18,7 @@ from nas import __version__
 from nas.cli import (
     bench,
     check,
+    confirm,
     data,
     delete,
     doctor,
@@ -75,6 +76,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_.list_studies,
     "front": front.front,
     "show": show.show,
+    "confirm": confirm.confirm,
     "report": report.report,
     "train": train.train,
     "generate": generate.generate,

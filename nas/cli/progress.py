@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nas import pareto
 from nas.architecture import Architecture
+from nas.cli.confirm_progress import introduced, told
 from nas.cli.live_panel import LivePanel
 from nas.cli.output import emit, people
 from nas.cli.waits import Waits
@@ -102,6 +103,13 @@ class Progress:
             case "measured":
                 for metric in event["uncertain"]:
                     self._say(f"trial {event['trial']}: {metric} {OVER_FOR_NOW}")
+            case "confirming":
+                self.note = introduced(event)
+                self._say(self.note)
+            case "confirmation":
+                if line := told(event):
+                    self.note = f"confirming: {line}"
+                    self._say(line)
             case "remeasured":
                 self.note = f"measuring the front once more, idle: trial {event['trial']}{_rest(event)}"
                 self._say(self.note)

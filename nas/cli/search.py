@@ -94,7 +94,7 @@ def launch_of(
     folder: str | None = None,
 ) -> "Launch":
     """Returns the options as a Launch. Raises UsageError with the option's name."""
-    from nas.api.searching import checked
+    from nas.api.launching import checked
     from nas.study.run_folders import folder_place
 
     command = shlex.join(["nas", *sys.argv[1:]])
@@ -140,14 +140,14 @@ def run_and_report(
     with logged(verbose), keep_log(folder), Progress(file, json=json, live=live) as progress:
         # Of drivers that end together, one writes the report; another does if that one dies.
         outcome = run(
-            file, folder, launch, progress, None, place, at_end=lambda study: pages.append(_written_report(study))
+            file, folder, launch, progress, None, place, at_end=lambda study: pages.append(written_report(study))
         )
     if outcome.closed and not pages:  # it was interrupted
-        pages.append(_written_report(outcome.study))
+        pages.append(written_report(outcome.study))
     _finish(outcome, pages[-1] if pages else None, json)
 
 
-def _written_report(study: "StoredStudy") -> Path | None:
+def written_report(study: "StoredStudy") -> Path | None:
     """Writes the report and returns its path; None where no trial is trained yet."""
     from nas import report as reports
     from nas.report.folder import report_folder

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 REFRESH_SECONDS = 2.0
+COUNTED = {"failed": "failed", "measured": "measurements", "tested": "tested", "running": "under way"}
+"""These counts of a confirmation are told where they are not 0, in these words."""
 
 Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 seconds until the search ends or Ctrl-C.")]
 
@@ -60,9 +62,16 @@ def _drivers(drivers: list[dict[str, Any]]) -> "RenderableType":
     for driver in drivers:
         state = {"GO": "", "FINISH": ", told to finish", "NOW": ", told to stop"}[driver["stop"]]
         heard = f"{duration(driver['heartbeat_age_seconds'])} ago" if driver["lives"] else "dead"
-        trials = ", ".join(map(str, driver["trials"])) or "none"
+        trials = "confirms" if driver["confirms"] else ", ".join(map(str, driver["trials"])) or "none"
         shown.add_row(driver["driver"][:SHORT], printable(driver["host"]), str(driver["pid"]), heard + state, trials)
     return shown
+
+
+def _confirmation(now: dict[str, int]) -> str:
+    """Says how far a confirmation is."""
+    parts = [f"{now['members']} trials, {now['trained']} trainings with new seeds"]
+    parts += [f"{now[key]} {what}" for key, what in COUNTED.items() if now[key]]
+    return ", ".join(parts)
 
 
 def _stopped(count: int) -> str:
@@ -80,6 +89,8 @@ def _render(now: dict[str, Any]) -> "RenderableType":
         "elapsed": f"{duration(now['elapsed_seconds'])}, created {moment(now['created'])}",
         "front": ", ".join(map(str, now["front"])) or "no trial yet",
     }
+    if now["confirmation"]:
+        facts["confirmed"] = _confirmation(now["confirmation"])
     if now["storage"]:
         facts["storage"] = now["storage"]
     if now["folder"]:

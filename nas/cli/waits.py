@@ -24,7 +24,7 @@ class Waits:
         if event["type"] != "waiting":
             # Any other event of a trial ends its wait; and once a trial is measured, all have begun.
             self._lasting.pop(trial, None)
-            if event["type"] in ("measured", "remeasured"):
+            if event["type"] in ("measured", "remeasured", "confirmation"):
                 self._lasting.pop(None, None)
             return ""
         what, since, now = event["for"], event["since"], self._clock()

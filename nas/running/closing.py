@@ -31,7 +31,6 @@ AtEnd = Callable[[StoredStudy], object]
 def close_study(
     study: StoredStudy,
     leases: Leases,
-    trained: int,
     task: Task | None,
     device: str,
     control: StopControl,
@@ -41,14 +40,14 @@ def close_study(
 ) -> bool:
     """Measures the front again, cleans up and calls `last`, or waits until another driver has done so.
 
-    `trained` is the number of trained trials; without a `task` nothing is measured again. Returns whether this driver
+    Without a `task` nothing is measured again. Returns whether this driver
     did it. Measuring and waiting end when the control says stop.
     """
     lease = _lease(leases, control, observer)
     if lease is None:
         return False
     try:
-        begin_closing(leases, lease, trained)
+        begin_closing(leases, lease)
         if task:
             _measure_front(study, leases, lease, task, device, control, observer)
         clean(study)

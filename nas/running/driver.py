@@ -18,16 +18,17 @@ from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import OutOfReach
 from nas.folders import require_current_folder
-from nas.measure import environment
 from nas.measure.costs import Costs
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
 from nas.running.closing import AtEnd, close_study
+from nas.running.confirmation_session import MOST, Session, Wish
 from nas.running.coordinator import Coordinator
 from nas.running.events import Observer, data_progress
 from nas.running.first_trials import enqueue_first
 from nas.running.launch import Launch
+from nas.running.membership import joined, leave, stop_control
 from nas.running.opening import Opened, open_or_create
 from nas.running.own_body import OwnBody
 from nas.running.own_trial import OwnTrial
@@ -42,10 +43,9 @@ from nas.study import creation, run_folders
 from nas.study.database import DATABASE
 from nas.study.database_time import database_clock
 from nas.study.drivers import Drivers, Heartbeat, StopRequest
-from nas.study.leases import Leases, join
+from nas.study.leases import Leases
 from nas.study.lock import driver_lock
 from nas.study.spool import Spool
-from nas.study.spool_replay import tell_kept
 from nas.study.stored_study import StoredStudy
 from nas.study.transactions import Database
 from nas.surroundings import one_blas_thread
@@ -128,7 +128,7 @@ def _run(
                 leases, work = _joined(opened, launch, spool, clock, observer), WorkLog(opened.store, clock)
                 with Heartbeat(Drivers(leases.jobs), leases.driver) as heartbeat:
                     try:
-                        control = _control(folder, launch, leases, heartbeat, observer, should_stop)
+                        control = stop_control(folder, launch, leases, heartbeat, observer, should_stop)
                         control.on_look = work.beat
                         kept = run_folders.to_run(opened.store, folder, launch.folder, leases)
                         server = database.server if database else None
@@ -139,11 +139,11 @@ def _run(
                             at_end(study)
 
                         search = _Search(
-                            study, file, launch, placement, control, observer, task, own, leases, clock, ray, last
+                            study, file, launch, placement, control, observer, task, own, leases, clock, ray, work, last
                         )
                         end, closed = search.run(lambda: heartbeat.expired)
                     finally:
-                        _leave(leases)
+                        leave(leases)
                         work.close()
             finally:
                 opened.store.close()
@@ -166,11 +166,7 @@ def _ray_ahead(
 
 def _joined(opened: Opened, launch: Launch, spool: Spool, clock: Callable[[], float], observer: Observer) -> Leases:
     """Makes this process a driver of the study, with the budget that the launch asks for."""
-    store, now = opened.store, launch.described or environment()
-    hardware = ", ".join(map(str, now["gpus"] or [now["cpu"]]))
-    leases = join(store.database, store.name, opened.known, hardware=hardware, clock=clock)
-    leases.spool = spool
-    tell_kept(spool, leases.jobs)
+    leases = joined(opened.store, opened.known, launch, spool, clock)
     if opened.budget != opened.known:
         budget = leases.set_budget(opened.budget)
         if budget != opened.known:
@@ -178,43 +174,6 @@ def _joined(opened: Opened, launch: Launch, spool: Spool, clock: Callable[[], fl
         if budget != opened.budget:
             log.warning("the budget stays %d, since other drivers work on the study", budget)
     return leases
-
-
-def _leave(leases: Leases) -> None:
-    """Puts back what this driver still runs, and tells what was kept meanwhile.
-
-    Where the database does not answer, others find its heartbeat old.
-    """
-    with suppress(OutOfReach):
-        if leases.spool:
-            tell_kept(leases.spool, leases.jobs)
-        leases.leave()
-    if leases.late_writes:
-        log.warning("%d late writes were refused: other drivers have those trials", leases.late_writes)
-
-
-def _control(
-    folder: Path,
-    launch: Launch,
-    leases: Leases,
-    heartbeat: Heartbeat,
-    observer: Observer,
-    should_stop: Callable[[], bool],
-) -> StopControl:
-    def alone() -> bool:
-        with suppress(OutOfReach):
-            return leases.others() == 0
-        return False
-
-    return StopControl(
-        folder,
-        launch.seconds,
-        lambda level: observer({"type": "stopping", "level": level.name}),
-        hosted=launch.hosted,
-        driver=leases.driver.id,
-        requested=lambda: Level.NOW if should_stop() else Level(heartbeat.stop),
-        alone=alone,
-    )
 
 
 @dataclass(frozen=True)
@@ -232,6 +191,7 @@ class _Search:
     leases: Leases
     clock: Callable[[], float]
     ray: "OwnRay | None"
+    work: WorkLog
     at_end: AtEnd
 
     def run(self, expired: Callable[[], bool]) -> tuple[End | None, bool]:
@@ -241,20 +201,34 @@ class _Search:
             end = self._trials(coordinator)
             closed = self._is_last() if end is None else not coordinator.others_run
             if end is not None and closed:
-                trained, device = coordinator.counts.trained, self.placement.device
-                task = self.task if self.placement.measures_here() else None
+                task, device = self.task if self.placement.measures_here() else None, self.placement.device
                 closed = close_study(
-                    self.study,
-                    self.leases,
-                    trained,
-                    task,
-                    device,
-                    self.control,
-                    self.observer,
-                    self.clock,
-                    self.at_end,
+                    self.study, self.leases, task, device, self.control, self.observer, self.clock, self.at_end
                 )
+            if end not in (None, End.FAILURES) and not coordinator.others_run:
+                closed = self._confirm(expired, closed)
         return end, closed
+
+    def _confirm(self, expired: Callable[[], bool], closed: bool) -> bool:
+        """Confirms the front where the study file says so. Returns whether this driver wrote the report at last."""
+        seeds, stopped = self.file.search.confirm, self.control.level() is not Level.GO
+        if not seeds or stopped or not self.study.front():
+            return closed
+        self.work.end()
+        session = Session(
+            study=self.study,
+            file=self.file,
+            own=self.own,
+            launch=self.launch,
+            placement=self.placement,
+            control=self.control,
+            observer=self.observer,
+            leases=self.leases,
+            clock=self.clock,
+            expired=expired,
+            at_end=self.at_end,
+        )
+        return session.confirm(Wish(seeds, max(MOST, seeds)), whole_round=False).closed or closed
 
     def _is_last(self) -> bool:
         """Tells whether no other driver goes on, as far as the database answers: a stop ends the search then.

@@ -33,6 +33,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ConfirmationJob(Job):
+    """One job that confirms the trial of that number: a training with a new seed, its test, or a measurement.
+
+    `attempt` and `rungs` are those of the job, not of the trial.
+    """
+
+    does: str = "training"
+    """training, test or block."""
+    again: str = ""
+    """The name of the job among those of the trial; see nas.study.stored_confirmations."""
+    job_id: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
 class Waiting:
     """The trial waits for one of WAITS since that moment (Unix seconds); it has no result yet."""
 
@@ -96,6 +111,8 @@ WAITS = {
     "test": "the model is tested on the whole test split",
     "front": "the front is measured once more, now that nothing trains",
     "drivers": "other drivers run what is left of the budget",
+    "blocks": "each member is measured in blocks, which are a minute apart",
+    "confirmers": "other drivers run what is left of the confirmation",
     "closing": "another driver measures the front once more and cleans up",
 }
 """The things that a search may wait for, in words."""

@@ -15,6 +15,7 @@ from nas.study import checked
 # The corpus and the tokenizer are compared by their hashes, so that their files may move.
 FREE_TO_CHANGE = (
     *("name", "search.trials", "search.sampler", "search.stopping", "search.skip", "search.retries."),
+    "search.confirm",
     *("resources.", "train.time_limit", "task.corpus", "task.tokenizer"),
 )
 
@@ -42,9 +43,14 @@ def forked_study(name: str) -> str:
 
 
 def with_search_rules(stored: Mapping[str, Any], file: StudyFile) -> dict[str, Any]:
-    """Returns the stored settings with the file's sampler, stopping and skipping, which later launches then keep."""
-    search = file.search.model_dump(mode="json")
-    return {**stored, "search": {**stored["search"], **{key: search[key] for key in ("sampler", "stopping", "skip")}}}
+    """Returns the stored settings with the file's sampler, stopping, skipping and confirming, which later launches then
+    keep.
+    """
+    search, before = file.search.model_dump(mode="json"), stored["search"]
+    kept = ["sampler", "stopping", "skip"]
+    if search["confirm"] or "confirm" in before:  # studies of earlier versions do not have it
+        kept.append("confirm")
+    return {**stored, "search": {**before, **{key: search[key] for key in kept}}}
 
 
 def require_versions(study: str, stored: StudyFile) -> None:

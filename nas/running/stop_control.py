@@ -100,6 +100,10 @@ class StopControl:
         self.raise_to(self._requested())
         return self._level
 
+    def time_left(self) -> float | None:
+        """Returns the seconds that are left of the time budget; None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
     def raise_to(self, level: Level) -> None:
         if level > self._level:
             self._level = level

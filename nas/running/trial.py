@@ -115,7 +115,7 @@ class TrialRun:
         """Raises OutOfMemoryError where training is sure to need more memory than the trial has on each of its GPUs."""
         if not self.device.startswith("cuda"):
             return
-        task, train, ranks = _task(self.file.task), self.file.train, len(rank_devices(self.file, self.device))
+        task, train, ranks = task_of(self.file.task), self.file.train, len(rank_devices(self.file, self.device))
         execution = chosen_execution(train, self.device)
         needed, given = (
             training_mib(self.architecture, task, train, execution, ranks),
@@ -133,7 +133,7 @@ class TrialRun:
 
     @cached_property
     def _measurement(self) -> LoneMeasurement:
-        task, stop = _task(self.file.task), self.should_stop
+        task, stop = task_of(self.file.task), self.should_stop
         return LoneMeasurement.of(self.architecture, task, self.file, self.device, self.lock, should_stop=stop)
 
     def _train(self) -> Event:
@@ -180,7 +180,7 @@ class TrialRun:
     def _new_trainer(self) -> Trainer:
         return Trainer(
             self.architecture,
-            _task(self.file.task),
+            task_of(self.file.task),
             self.file.train,
             seed=self.job.seed,
             device=self.device,
@@ -228,7 +228,7 @@ def event_of(error: BaseException) -> Event:
 
 
 @cache
-def _task(settings: TaskSettings) -> Task:
+def task_of(settings: TaskSettings) -> Task:
     """Opens the task once in each worker, not once a trial."""
     return open_task(settings)
 

@@ -21,7 +21,7 @@ class WorkLog:
         self._store, self._clock = store, clock
         self._key = f"{WORKED}{uuid.uuid4().hex[:12]}"
         self._start = self._written = clock()
-        self._turn = threading.Lock()
+        self._turn, self._ended = threading.Lock(), False
         self._write(self._start)
 
     def beat(self) -> None:
@@ -38,7 +38,14 @@ class WorkLog:
         with self._turn:
             self._write(self._clock())
 
+    def end(self) -> None:
+        """Records that the search ends here, whatever the driver does then."""
+        self.close()
+        self._ended = True
+
     def _write(self, now: float) -> None:
+        if self._ended:
+            return
         self._written = now
         with suppress(OutOfReach):  # the next result that is written tells of a database that does not answer
             self._store.set_attribute(self._key, [self._start, now])

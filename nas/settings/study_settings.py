@@ -114,6 +114,8 @@ class SearchSettings(Table):
     stopping: Flag = True
     skip: Flag = True
     retries: RetrySettings = RetrySettings()
+    confirm: int = Field(default=0, strict=True, ge=0, le=bounds.SEEDS)
+    """The new seeds with which the front is trained again at the end of the search; 0 leaves that to `nas confirm`."""
 
     def rules(self) -> dict[str, str | bool]:
         """Returns what decides about a trial and may change while a study goes on."""

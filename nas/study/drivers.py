@@ -19,7 +19,7 @@ from uuid import uuid4
 import sqlalchemy as sql
 
 from nas.errors import Conflict, NasError
-from nas.study import checked, processes
+from nas.study import checked, processes, study_rows
 from nas.study.database_time import Moment
 from nas.study.job_tables import DRIVERS, JOBS, LONG_NAME, Phase
 from nas.study.study_jobs import StudyJobs
@@ -27,6 +27,8 @@ from nas.study.study_jobs import StudyJobs
 BEAT_SECONDS, GRACE_SECONDS = 5.0, 60.0
 """A driver's heartbeat is written so often, and it counts as dead when the last one is older than the grace period."""
 CLOSING_SECONDS = 5.0
+CONFIRMING = "confirming:"
+"""The attributes of the study that name the drivers which confirm it begin so."""
 log = logging.getLogger("nas")
 
 
@@ -80,10 +82,13 @@ class Drivers:
         self.jobs, self.grace = jobs, grace
         self._ours = DRIVERS.c.study_id == jobs.study_id
 
-    def register(self, hardware: str = "") -> Driver:
-        """Registers this process as a driver. Drivers whose processes are gone from this machine count as ended."""
+    def register(self, hardware: str = "", *, confirms: bool = False) -> Driver:
+        """Registers this process as a driver. Drivers whose processes are gone from this machine count as ended.
+
+        One that `confirms` searches nothing, and an attribute of the study says so.
+        """
         driver = uuid4().hex
-        return self.jobs.database.write(lambda connection: self._register(connection, driver, hardware))
+        return self.jobs.database.write(lambda connection: self._register(connection, driver, hardware, confirms))
 
     def beat(self, driver: Driver) -> StopRequest:
         """Writes a heartbeat and returns what the driver is asked to do. Raises Conflict when the study is deleted."""
@@ -109,7 +114,7 @@ class Drivers:
     def _alive(self) -> sql.ColumnElement[bool]:
         return sql.not_(dead(self.grace))
 
-    def _register(self, connection: sql.Connection, driver: str, hardware: str) -> Driver:
+    def _register(self, connection: sql.Connection, driver: str, hardware: str, confirms: bool) -> Driver:
         self.jobs.lock(connection)
         label = f"{platform.node()}:{os.getpid()}"
         mine = sql.select(DRIVERS.c.ordinal).where(DRIVERS.c.driver == driver)
@@ -129,6 +134,8 @@ class Drivers:
             "stop": int(StopRequest.GO),
         }
         connection.execute(DRIVERS.insert().values(row | {"started": Moment(), "heartbeat": Moment()}))
+        if confirms:
+            study_rows.set_attribute(connection, self.jobs.study_id, f"{CONFIRMING}{driver}", True)
         return Driver(driver, ordinal, hardware, label)
 
     def _end_those_gone(self, connection: sql.Connection) -> None:

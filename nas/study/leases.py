@@ -284,11 +284,13 @@ def join(
     hardware: str = "",
     grace: float = GRACE_SECONDS,
     clock: Callable[[], float] | None = None,
+    confirms: bool = False,
 ) -> Leases:
     """Makes this process a driver of the study of that name, and prepares the study for several of them.
 
-    `budget` holds where the study has none yet; see `Leases.set_budget`. Raises Conflict where there is no such study.
+    `budget` holds where the study has none yet; see `Leases.set_budget`. `confirms`: see `Drivers.register`. Raises
+    Conflict where there is no such study.
     """
     jobs = StudyJobs.of_name(database, name)
     prepare(jobs, budget)
-    return Leases(jobs, Drivers(jobs, grace).register(hardware), grace, clock)
+    return Leases(jobs, Drivers(jobs, grace).register(hardware, confirms=confirms), grace, clock)

@@ -6,8 +6,9 @@ from typing import Any
 
 from nas import intervals, pareto
 from nas.results import State, StudyRecord, TrialResult
+from nas.study.stored_confirmations import confirmed
 from nas.study.stored_study import StoredStudy
-from nas.study.study_drivers import as_data, current_drivers, is_running
+from nas.study.study_drivers import as_data, confirming, current_drivers, is_running
 
 
 def standing(study: StoredStudy) -> dict[str, Any]:
@@ -17,6 +18,8 @@ def standing(study: StoredStudy) -> dict[str, Any]:
     for trial in record.trials:
         states.setdefault(str(trial.state), Counter())[trial.reason] += 1
     front = pareto.front_of(record)
+    confirm = confirming(study)
+    drivers = [as_data(driver, confirms=driver.id in confirm) for driver in current_drivers(study)]
     return {
         "study": study.address,
         "running": running,
@@ -28,10 +31,28 @@ def standing(study: StoredStudy) -> dict[str, Any]:
         "states": {state: dict(reasons) for state, reasons in states.items()},
         "front": [trial.number for trial in front],
         "best": _best(record, front),
-        "drivers": [as_data(driver) for driver in current_drivers(study)],
+        "drivers": drivers,
+        "confirmation": _confirmation(study, drivers),
         "storage": None if study.place is None else str(study.place),
         "folder": study.stored_folder,
         "missing_files": study.missing_files,
+    }
+
+
+def _confirmation(study: StoredStudy, drivers: list[dict[str, Any]]) -> dict[str, int] | None:
+    """Counts what is done to confirm the study, over all lengths of training; None where nothing is."""
+    now, living = confirmed(study.store), sum(driver["confirms"] and driver["lives"] for driver in drivers)
+    if not (now.ended or now.begun or living):
+        return None
+    trainings = [training for found in now.results.values() for training in found.retrainings]
+    return {
+        "members": len(now.results),
+        "trained": sum(not training.failed for training in trainings),
+        "failed": sum(training.failed for training in trainings),
+        "measured": sum(len(found.blocks) for found in now.results.values()),
+        "tested": sum(bool(training.test) for training in trainings),
+        "running": len(now.begun),
+        "drivers": living,
     }
 
 

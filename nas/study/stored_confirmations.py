@@ -4,7 +4,7 @@ Each job keeps its result in its attributes:
 
     again "seed:S" or "seed:S:STEPS"    a training: seed, steps, rungs, metrics; reason and detail where it failed
     again "test:S" or "test:S:STEPS"    its evaluation on the test split: seed, steps, test
-    again "block:K@HARDWARE"            a measurement while nothing trains: began, metrics, hardware
+    again "block:K@HARDWARE"            a measurement while nothing trains: began, metrics, hardware, measurement
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +21,8 @@ from nas.study.job_tables import FINISHED, JOBS, Kind, job_key
 from nas.study.store import Store
 
 J = JOBS.c
+TRAINING, TEST, BLOCK = "seed", "test", "block"
+"""The names of jobs begin so."""
 COLUMNS = (J.job_id, J.parent, J.key, J.phase, J.attributes)
 Stored = tuple[int, dict[str, Any]]
 """The number of the trial, and the attributes of a finished job."""
@@ -67,24 +69,30 @@ def _names(rows: Iterable[Any]) -> frozenset[tuple[int, str]]:
 
 def read(rows: Sequence[Any]) -> dict[int, Confirmation]:
     """Returns what these finished jobs say of each trial. Raises Conflict where one is damaged."""
-    stored = [_checked(row) for row in rows]
-    tests = {(number, a["seed"], a["steps"]): a["test"] for number, a in stored if "test" in a}
-    trainings: dict[int, list[Retraining]] = {}
+    tests: dict[tuple[int, int, int], Mapping[str, float]] = {}
+    trainings: dict[int, list[dict[str, Any]]] = {}
     blocks: dict[int, list[Block]] = {}
-    for number, attributes in stored:
-        if "began" in attributes:
+    for row in rows:
+        number, attributes = _checked(row)
+        does = row.key.rpartition("/")[2].partition(":")[0]
+        if does == TEST and "test" in attributes:
+            tests[number, attributes["seed"], attributes["steps"]] = attributes["test"]
+        elif does == BLOCK and "began" in attributes:
             blocks.setdefault(number, []).append(_block(attributes))
-        elif "test" not in attributes and "seed" in attributes:
-            training = _retraining(attributes, tests.get((number, attributes["seed"], attributes["steps"]), {}))
-            trainings.setdefault(number, []).append(training)
+        elif does == TRAINING and "seed" in attributes:
+            trainings.setdefault(number, []).append(attributes)
     return {
         number: Confirmation(
             number,
-            tuple(sorted(trainings.get(number, []), key=lambda each: (each.steps, each.seed))),
+            tuple(_retraining(number, a, tests) for a in sorted(trainings.get(number, []), key=_length_and_seed)),
             tuple(sorted(blocks.get(number, []), key=lambda each: each.began)),
         )
         for number in sorted({*trainings, *blocks})
     }
+
+
+def _length_and_seed(attributes: Mapping[str, Any]) -> tuple[int, int]:
+    return attributes["steps"], attributes["seed"]
 
 
 def _checked(row: Any) -> Stored:
@@ -96,17 +104,20 @@ def _checked(row: Any) -> Stored:
     return number, attributes
 
 
-def _retraining(attributes: Mapping[str, Any], test: Mapping[str, float]) -> Retraining:
-    reason = attributes.get("reason", "")
+def _retraining(
+    number: int, attributes: Mapping[str, Any], tests: Mapping[tuple[int, int, int], Mapping[str, float]]
+) -> Retraining:
+    seed, steps, reason = attributes["seed"], attributes["steps"], attributes.get("reason", "")
     return Retraining(
-        seed=attributes["seed"],
-        steps=attributes["steps"],
+        seed=seed,
+        steps=steps,
         metrics={} if reason else attributes.get("metrics", {}),
-        test=test,
+        test=tests.get((number, seed, steps), {}),
         reason=reason,
         rungs=rungs_of(attributes),
     )
 
 
 def _block(attributes: Mapping[str, Any]) -> Block:
-    return Block(attributes["began"], attributes["metrics"], attributes["hardware"])
+    told = attributes.get("measurement", {})
+    return Block(attributes["began"], attributes["metrics"], attributes["hardware"], told)

@@ -11,7 +11,7 @@ import sqlalchemy as sql
 
 from nas.errors import UsageError
 from nas.study.database import sqlite_url
-from nas.study.drivers import GRACE_SECONDS, Drivers, DriverStatus, StopRequest, drivers_of
+from nas.study.drivers import CONFIRMING, GRACE_SECONDS, Drivers, DriverStatus, StopRequest, drivers_of
 from nas.study.job_tables import JOBS
 from nas.study.lock import is_running as is_locked
 from nas.study.stored_study import StoredStudy
@@ -31,6 +31,11 @@ def current_drivers(study: StoredStudy, grace: float = GRACE_SECONDS) -> list[Dr
         return []
     found = study.store.ask(lambda connection: drivers_of(connection, study.store.study_id, grace))
     return [driver for driver in found if not driver.ended or driver.running]
+
+
+def confirming(study: StoredStudy) -> frozenset[str]:
+    """Returns the ids of the drivers, ended ones too, that confirm the study and search nothing."""
+    return frozenset(key.removeprefix(CONFIRMING) for key in study.store.attributes() if key.startswith(CONFIRMING))
 
 
 def is_running(study: StoredStudy) -> bool:
@@ -70,8 +75,8 @@ def ask_to_stop(study: StoredStudy, request: StopRequest, driver: str | None = N
         return [each for name in named for each in drivers.request_stop(request, name)]
 
 
-def as_data(driver: DriverStatus) -> dict[str, Any]:
-    """Returns a driver as `nas status --json` prints it."""
+def as_data(driver: DriverStatus, *, confirms: bool = False) -> dict[str, Any]:
+    """Returns a driver as `nas status --json` prints it; `confirms`: it searches nothing, and confirms the study."""
     return {
         "driver": driver.id,
         "ordinal": driver.ordinal,
@@ -82,5 +87,6 @@ def as_data(driver: DriverStatus) -> dict[str, Any]:
         "heartbeat_age_seconds": driver.heartbeat_age,
         "started": driver.started,
         "stop": driver.stop.name,
+        "confirms": confirms,
         "trials": list(driver.running),
     }

@@ -31,7 +31,7 @@ def test_another_driver_measures_and_reports_where_the_closing_one_dies(tmp_path
         raise Killed
 
     with monkeypatch.context() as dead:
-        dead.setattr(driver, "_leave", lambda leases: None)
+        dead.setattr(driver, "leave", lambda leases: None)
         with pytest.raises(Killed):
             driver.run(file, folder, SERIAL, die_measuring, at_end=die_reporting)
 
