@@ -82,7 +82,10 @@ class RandomChooser:
 
     def choose(self, name: str, distribution: BaseDistribution) -> Any:
         """Chooses a value. Asked twice for one name, it gives the same value, as a trial does."""
-        return self._choose(name, distribution, drawing(distribution))
+        known = self.known.others.get(name)
+        if known is None or known[0] is not distribution:
+            known = self.known.others[name] = distribution, drawing(distribution)
+        return self._choose(name, distribution, known[1])
 
     def _choose(self, name: str, distribution: BaseDistribution, draw: Draw) -> Any:
         params = self.params

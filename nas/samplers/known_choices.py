@@ -29,6 +29,8 @@ class KnownChoices:
         """By name: the options as they were given, the distribution, and its draw."""
         self.integers: dict[str, KnownRange] = {}
         self.floats: dict[str, KnownRange] = {}
+        self.others: dict[str, tuple[BaseDistribution, Draw]] = {}
+        """By name: a distribution that was given as such, and its draw."""
 
     def categorical(self, name: str, options: Sequence[Any]) -> tuple[Sequence[Any], CategoricalDistribution, Draw]:
         """Returns the distribution over these options: the last one of that name, if it has the same."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from nas.samplers.candidates import RandomChooser, draw_candidate, neighbour
+from nas.samplers.candidates import RandomChooser, draw_candidate, neighbour, space_from_trials
 from nas.samplers.known_choices import KnownChoices
 
 NAMES = [(f"choice{i}", f"integer{i}", f"number{i}") for i in range(6)]
@@ -51,6 +51,12 @@ def main() -> None:
         return [neighbour(space, parent, generator, known) for _ in range(given.candidates)]
 
     print(f"{given.candidates:,} draws of the space: {median_ms(draws, given.repeats):.1f} ms")  # noqa: T201
+    learned = space_from_trials([(parent.params, parent.distributions)])
+
+    def shown() -> list[Any]:
+        return [draw_candidate(learned, RandomChooser(generator, known=known)) for _ in range(given.candidates)]
+
+    print(f"{given.candidates:,} draws of a space learned from trials: {median_ms(shown, given.repeats):.1f} ms")  # noqa: T201
     print(f"{given.candidates:,} neighbours of a trial: {median_ms(neighbours, given.repeats):.1f} ms")  # noqa: T201
 
 
