@@ -56,6 +56,14 @@ def plus_minus(half: float) -> str:
     return f"±{half:#.2g}"
 
 
+def with_half(mean: float, half: float | None) -> str:
+    """Writes a number with the half of its interval, to the same decimal: 0.0207 ±0.0055; alone where there is none."""
+    if not half:
+        return number(mean)
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:,.{decimals}f} {plus_minus(half)}"
+
+
 def duration(seconds: float | None) -> str:
     """Writes the two largest units, the smaller left out where it is 0: 8.2 s, 12 s, 4 min 10 s, 2 h, 3 d 1 h."""
     if seconds is None or not math.isfinite(seconds):

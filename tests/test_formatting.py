@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.formatting import ABSENT, duration, fixed, moment, number, percent, spread
+from nas.formatting import ABSENT, duration, fixed, moment, number, percent, plus_minus, spread, with_half
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,19 @@ def test_columns_have_the_decimals_that_they_ask_for():
     assert [fixed(v, 2) for v in (0.5, 1, None, math.nan)] == ["0.50", "1.00", ABSENT, ABSENT]
     assert [percent(v) for v in (0.25, 1, 0.006, None)] == ["25 %", "100 %", "1 %", ABSENT]
     assert percent(0.1234, 1) == "12.3 %"
+
+
+@pytest.mark.parametrize(
+    ("half", "written"), [(0.0124, "±0.012"), (0.05, "±0.050"), (5.0, "±5.0"), (123.0, "±120"), (0.0, "±0")]
+)
+def test_half_an_interval_has_two_digits(half, written):
+    assert plus_minus(half) == written
+
+
+def test_a_number_has_the_decimals_of_its_interval():
+    assert with_half(0.020731, 0.0055) == "0.0207 ±0.0055"
+    assert with_half(1234.5, 120.0) == "1,234 ±120"
+    assert with_half(0.03, None) == with_half(0.03, 0.0) == "0.03000"
 
 
 def test_a_spread_goes_from_the_tenth_to_the_ninetieth_percentile():

@@ -82,7 +82,7 @@ class Certainty:
                 failed=0,
                 blocks=values.blocks(trial),
                 steps=values.steps,
-                metrics={name: found[trial.number] for name, found in estimates.items()},
+                metrics={name: found[trial.number] for name, found in estimates.items() if trial.number in found},
                 probability=chances.shares.get(trial.number),
                 ties=standing.ties(trial.number),
             )

@@ -39,12 +39,12 @@ class ConfirmedValues:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Lists the metrics that every member has: objectives, limits, and what trainings tell of quality."""
+        """Lists the metrics that some member has: objectives, limits, and what trainings tell of quality."""
         told = [o.metric for o in self.record.objectives] + [c.metric for c in self.record.constraints]
         quality = [name for name in ("val_loss", "val_accuracy") if name not in told]
         tests = sorted({name for t in self.members for training in self.trainings(t) for name in training.test})
         wanted = dict.fromkeys([*told, *quality, *(name for name in tests if ":" not in name)])
-        return [name for name in wanted if self.members and all(self.values(t, name) for t in self.members)]
+        return [name for name in wanted if any(self.groups(name))]
 
     @cached_property
     def trained(self) -> tuple[Objective, ...]:
@@ -92,12 +92,11 @@ class ConfirmedValues:
         return (self.source(name).cheap and not self.source(name).exact) or self.source(name).log
 
     def estimates(self, name: str) -> dict[int, Estimate]:
-        """Returns the mean of a metric with its interval, by member."""
-        groups, meant = self.groups(name), self.source(name)
+        """Returns the mean of a metric with its interval, by the members that have it."""
+        found, meant = {t.number: values for t in self.members if (values := self.values(t, name))}, self.source(name)
         if meant.cheap and meant.exact:
-            return {t.number: Estimate.exact(values[0]) for t, values in zip(self.members, groups, strict=True)}
-        found = by_member(groups, self.ratios(name)) if groups else []
-        return {trial.number: estimate for trial, estimate in zip(self.members, found, strict=True)}
+            return {number: Estimate.exact(values[0]) for number, values in found.items()}
+        return dict(zip(found, by_member(list(found.values()), self.ratios(name)), strict=True))
 
 
 def length(record: StudyRecord, confirmations: Iterable[Confirmation]) -> int:

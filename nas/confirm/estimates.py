@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from nas.confirm.differences import Floats, prior_freedom, shrunk
+from nas.confirm.differences import ROUNDING, Floats, prior_freedom, shrunk
 
 MISSED = 0.05
 """An interval misses the truth with this probability."""
@@ -53,7 +53,7 @@ def by_member(groups: Sequence[Sequence[float]], ratios: bool = False) -> list[E
     """
     logs = ratios and all(value > 0 for group in groups for value in group)
     rows = [np.log(group) if logs else np.asarray(group, dtype=float) for group in groups]
-    squares_M = np.array([float(((row - row.mean()) ** 2).sum()) for row in rows])
+    squares_M = np.array([squares_about_mean(row) for row in rows])
     freedom_M = np.array([len(row) - 1.0 for row in rows])
     total = float(freedom_M.sum())
     prior = prior_freedom(squares_M, freedom_M)
@@ -69,6 +69,12 @@ def by_member(groups: Sequence[Sequence[float]], ratios: bool = False) -> list[E
         bounds = (mean, mean - half, mean + half)
         found.append(Estimate(*(math.exp(value) for value in bounds)) if logs else Estimate(*bounds))
     return found
+
+
+def squares_about_mean(row: Floats) -> float:
+    """Returns the sum of squared deviations from the mean; those that are rounding count as none."""
+    apart = row - row.mean()
+    return float((apart[np.abs(apart) > ROUNDING * np.abs(row).max()] ** 2).sum())
 
 
 def spearman(pairs: Sequence[tuple[float, float]]) -> Estimate | None:

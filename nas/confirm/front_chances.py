@@ -31,7 +31,7 @@ class FrontChances:
         if not any(len(values.trainings(trial)) > 1 for trial in members):
             return cls()
         judged = dict.fromkeys([o.metric for o in record.objectives] + [c.metric for c in record.constraints])
-        drawn = {name: _drawn(values, name, generator) for name in judged if name in values.metrics}
+        drawn = {name: _drawn(values, name, generator) for name in judged if all(values.groups(name))}
         goals = [objective.goal for objective in record.objectives]
         means_MO = np.stack([drawn[o.metric].means_M for o in record.objectives], axis=1)
         draws_BMO = minimised([drawn[o.metric].draws_BM for o in record.objectives], goals)

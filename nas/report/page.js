@@ -54,14 +54,14 @@ function proposal() {
 
 function facts(list, rows) {
   list.replaceChildren();
-  for (const [name, value, spread] of rows) {
+  for (const [name, value, spread, meaning] of rows) {
     const [term, text] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
     text.textContent = value;
     if (spread) {
       const small = document.createElement("small");
       small.textContent = spread;
-      small.title = "10th to 90th percentile";
+      small.title = meaning;
       text.append(small);
     }
     list.append(term, text);

@@ -18,6 +18,7 @@ from nas.report.inline import inline
 from nas.report.next_training import NextTraining
 from nas.report.palette import DARK, LIGHT
 from nas.report.summary import DRAWN, Role, Summary
+from nas.report.sureness import ONE_SEED, PERCENTILES, Cell, Sureness, interval
 from nas.report.window import spans_decades
 from nas.results import Objective, TrialResult
 
@@ -43,12 +44,14 @@ KINDS = ("pareto", "hypervolume", "learning", "importance")
 
 def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
     """Returns the text of index.html."""
+    sureness = Sureness(summary.record, summary.certainty)
     rows = [_row(summary, trial) for trial in summary.record.trials]
     by_number = {row.trial.number: row for row in rows}
+    front = sureness.ranked(summary.front)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"breakable": breakable, "number": formatting.number}
+    environment.filters |= {"breakable": breakable, "number": formatting.number, "interval": interval}
     figures = [(figure, inline(figure)) for figure in drawn]
     return environment.get_template("page.html").render(
         summary=summary,
@@ -59,14 +62,19 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
         moment=formatting.moment,
         study=_study(summary),
         rows=rows,
-        front=[by_number[trial.number] for trial in summary.front],
+        front=[by_number[trial.number] for trial in front],
+        sureness=sureness,
+        ONE_SEED=ONE_SEED,
+        PERCENTILES=PERCENTILES,
+        sure_front=any(sureness.member(trial) for trial in front),
+        lone_front=any(sureness.alone(trial) for trial in front),
+        by_number=by_number,
         outcomes=words.outcomes(summary),
         remarks=remarks.remarks(summary),
         why_empty=remarks.why_empty(summary),
         figures={kind: [f for f in figures if f[0].kind == kind] for kind in KINDS},
         account=account,
         floors=_floors(summary),
-        confirmed=_confirmed(summary),
         attention=attention.members(summary.front, summary.record.attention_maps),
         environment=words.flat(summary.record.environment),
         data=words.flat({k: v for k, v in summary.record.data.items() if k not in ("floors", "too_long")}),
@@ -77,7 +85,7 @@ def render(summary: Summary, account: Account, drawn: list[Drawn]) -> str:
         mark=Markup(MARK),
         style=_source("page.css"),
         script=_source("chart.js") + _source("page.js"),
-        chart=_chart(summary, rows),
+        chart=_chart(summary, rows, sureness),
     )
 
 
@@ -100,11 +108,13 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     """Lists (purpose, command)."""
     record, study = summary.record, _study(summary)
     go_on = record.go_on(study)
+    alone = not record.body and summary.certainty is None and bool(summary.front)
     steps = {
         "continue where it stopped": go_on if record.trained_count() < record.budget else "",
         "run failed trials once more": f"{go_on} --retry failed"
         if summary.with_role(Role.FAILED) and not record.body
         else "",
+        "tell how sure the front is": f"nas confirm {study}" if alone else "",
         "search with twice the budget": f"{go_on} --trials {2 * record.budget}",
     }
     return [(what, command) for what, command in steps.items() if command]
@@ -143,16 +153,7 @@ def _floors(summary: Summary) -> list[tuple[str, str, float | None, float | None
     ]
 
 
-def _confirmed(summary: Summary) -> list[tuple[int, int, list[str]]]:
-    """Lists (trial, seeds, the mean and range of each metric of `confirmed_metrics`)."""
-    record = summary.record
-    return [
-        (trial, len(found.retrainings), [words.mean_and_range(found, m) for m in words.confirmed_metrics(record)])
-        for trial, found in sorted(record.confirmed.items())
-    ]
-
-
-def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
+def _chart(summary: Summary, rows: list[Row], sureness: Sureness) -> dict[str, Any]:
     """Returns what the script draws and filters, as JSON: no value in it is NaN or infinite."""
     drawn = [t for t in summary.with_role(*DRAWN) if any(summary.value(t, axis) is not None for axis in summary.axes)]
     axes = [_axis(summary, axis, drawn) for axis in summary.axes]
@@ -161,7 +162,7 @@ def _chart(summary: Summary, rows: list[Row]) -> dict[str, Any]:
         "axes": axes,
         "objectives": len(summary.record.objectives),
         "knee": summary.knee,
-        "trials": [_point(summary, row) for row in rows],
+        "trials": [_point(summary, row, sureness) for row in rows],
     }
 
 
@@ -178,12 +179,14 @@ def _axis(summary: Summary, axis: Objective, drawn: list[TrialResult]) -> dict[s
     return facts | shown | {"wholeLog": spans_decades(values)}
 
 
-def _point(summary: Summary, row: Row) -> dict[str, Any]:
+def _point(summary: Summary, row: Row, sureness: Sureness) -> dict[str, Any]:
     trial, objectives = row.trial, summary.record.objectives
     beside = [m for m in SHOWN_BESIDE if m in trial.metrics and m not in {o.metric for o in objectives}]
-    facts = [_fact(Objective(m, "min"), formatting.number(trial.metrics[m]), "") for m in beside]
+    facts = [_fact(Objective(m, "min"), Cell(formatting.number(trial.metrics[m]))) for m in beside]
     if trial.learning_rate is not None:
-        facts.append(["learning rate", f"{trial.learning_rate:g}", ""])
+        facts.append(["learning rate", f"{trial.learning_rate:g}", "", ""])
+    if confirmed := sureness.told(trial):
+        facts.insert(0, ["new seeds", confirmed, "", ""])
     return {
         "number": trial.number,
         "role": row.role,
@@ -192,13 +195,13 @@ def _point(summary: Summary, row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "architecture": trial.described,
         "values": [summary.value(trial, axis) for axis in summary.axes],
-        "facts": [_fact(o, text, spread) for o, (_, text, spread) in zip(objectives, row.cells, strict=True)],
+        "facts": [_fact(objective, sureness.beside_the_search(trial, objective)) for objective in objectives],
         "beside": facts,
         "training": str(row.training) if row.training else "",
         "command": row.training.command(_study(summary)) if row.training else "",
     }
 
 
-def _fact(objective: Objective, text: str, spread: str) -> list[str]:
-    unit = f" {objective.unit}" if objective.unit and text != formatting.ABSENT else ""
-    return [objective.metric, text + unit, spread]
+def _fact(objective: Objective, cell: Cell) -> list[str]:
+    unit = f" {objective.unit}" if objective.unit and cell.text != formatting.ABSENT else ""
+    return [objective.metric, cell.text + unit, cell.small, cell.meaning]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from nas import intervals, pareto
+from nas.confirm.certainty import Certainty
 from nas.report.window import Window
 from nas.results import Objective, State, StudyRecord, TrialResult
 
@@ -59,6 +60,11 @@ class Summary:
         knee = pareto.knee(values, [objective.goal for objective in record.objectives]) if front else None
         return cls(record, front, roles, front[knee].number if knee is not None and len(front) > 1 else None)
 
+    @cached_property
+    def certainty(self) -> Certainty | None:
+        """Returns how sure the front is; None where no trial was trained again."""
+        return Certainty.of(self.record)
+
     @property
     def axes(self) -> tuple[Objective, ...]:
         """Returns the axes of the charts: the objectives; a single objective is drawn over the order of the trials."""
@@ -86,11 +92,6 @@ class Summary:
     @property
     def eligible(self) -> list[TrialResult]:
         return self.with_role(Role.FRONT, Role.DOMINATED)
-
-    def best(self, objective: Objective) -> TrialResult | None:
-        """Returns the front's best member by one objective."""
-        sign = 1 if objective.goal == "min" else -1
-        return min(self.front, key=lambda trial: sign * trial.metrics[objective.metric], default=None)
 
     @cached_property
     def history(self) -> HypervolumeHistory | None:

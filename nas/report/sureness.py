@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from nas.confirm.certainty import Certainty, Member
+from nas.confirm.confirmed_values import TEST
 from nas.confirm.estimates import Estimate
-from nas.formatting import ABSENT, fixed, number, percent, plus_minus, span, spread
+from nas.formatting import ABSENT, fixed, number, percent, plus_minus, span, spread, with_half
 from nas.report.words import listed, plural
 from nas.results import Constraint, Objective, StudyRecord, TrialResult
 
@@ -68,6 +69,23 @@ class Sureness:
             return Cell(number(value), within, PERCENTILES if within else "")
         return Cell(number(value), ONE_SEED)
 
+    def beside_the_search(self, trial: TrialResult, objective: Objective) -> Cell:
+        """Returns the same, with the search's own value beside the confirmed mean: charts show the search's values."""
+        cell, own = self.cell(trial, objective), number(trial.metrics.get(objective.metric))
+        confirmed = cell.meaning == INTERVAL and own != ABSENT
+        return replace(cell, small=f"{cell.small}; the search had {own}") if confirmed else cell
+
+    def best(self, trials: Sequence[TrialResult], objective: Objective) -> tuple[TrialResult, Cell] | None:
+        """Returns the trial with the best known value of an objective, and that value; None without a trial."""
+        if not trials:
+            return None
+        sign, certainty = (1 if objective.goal == "min" else -1), self.certainty
+        if certainty is None:
+            trial = min(trials, key=lambda trial: sign * trial.metrics[objective.metric])
+        else:
+            trial = certainty.ranked(trials, objective.metric, objective.goal)[0]
+        return trial, self.cell(trial, objective)
+
     def probability(self, trial: TrialResult) -> str:
         """Returns the probability to be on the front, never 0 or 100 %: draws are finite."""
         member = self.member(trial)
@@ -97,24 +115,28 @@ class Sureness:
         return "; ".join(filter(None, [based, chances, f"≈ {self.ties(trial)}" if found.ties else ""]))
 
     @property
-    def seeds(self) -> str:
-        """Tells with how many new seeds the members were trained."""
-        counts = [member.seeds for member in self._members]
-        return _range(counts, "new seed")
+    def members(self) -> list[Member]:
+        """Returns the trials that were trained again without a failure, best first."""
+        return [self.certainty.members[number] for number in self.certainty.order] if self.certainty else []
+
+    def test_metrics(self) -> list[str]:
+        """Lists the metrics on the test split that some member has."""
+        return sorted({name for member in self.members for name in member.metrics if name.startswith(TEST)})
 
     @property
-    def _members(self) -> list[Member]:
-        found = self.certainty.members.values() if self.certainty else ()
-        return [member for member in found if not member.failed]
+    def seeds(self) -> str:
+        """Tells with how many new seeds the members were trained."""
+        counts = [member.seeds for member in self.members]
+        return _range(counts, "new seed")
 
     def basis(self) -> str:
         """Tells what the confirmed numbers rest on."""
-        if self.certainty is None or not self._members:
+        if self.certainty is None or not self.members:
             return ""
-        blocks = [member.blocks for member in self._members]
+        blocks = [member.blocks for member in self.members]
         steps = f" for {self.certainty.steps:,} steps" if self.certainty.steps else ""
         measured = f", and measured in {_range(blocks, 'block')} while nothing trained" if max(blocks) else ""
-        return f"{plural(len(self._members), 'trial')} trained again{steps} with {self.seeds} each{measured}."
+        return f"{plural(len(self.members), 'trial')} trained again{steps} with {self.seeds} each{measured}."
 
     def groups(self) -> str:
         """Names the groups that cannot be told apart, as 7 ≈ 22; 3 ≈ 9 ≈ 14; empty where there are none."""
@@ -141,7 +163,7 @@ class Sureness:
         numbers = {trial.number for trial in front}
         told = [
             f"{m.trial} ({chance(m.probability)})"
-            for m in self._members
+            for m in self.members
             if m.trial not in numbers and m.probability is not None and m.probability >= 0.5
         ]
         return (
@@ -206,8 +228,7 @@ def _excludes_zero(found: Estimate) -> bool:
 
 
 def _unsigned(found: Estimate) -> str:
-    half = "" if found.half is None else f" {plus_minus(found.half)}"
-    return number(abs(found.mean)) + half
+    return with_half(abs(found.mean), found.half)
 
 
 def _range(counts: Sequence[int], noun: str) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from nas.architecture import Family
-from nas.confirmation import Confirmation
-from nas.formatting import ABSENT, number, span
+from nas.formatting import number
 from nas.reasons import Reason
 from nas.report.summary import Role, Summary
 from nas.report.window import Window
@@ -195,7 +194,7 @@ def _values(summary: Summary, split: str, metric: str) -> tuple[dict[int, float]
     """
     known = f"{split}_{metric}"
     if split == "test":
-        return confirmed_means(summary.record, known), known
+        return confirmed_means(summary, known), known
     known = known if known in summary.record.metrics else metric
     return {t.number: t.metrics[known] for t in summary.eligible if known in t.metrics}, known
 
@@ -211,31 +210,10 @@ def _against(values: Mapping[int, float], floors: Mapping[str, float], goal: Goa
     return f"The best trial, {best}, reaches {number(values[best])}{unit} ({what}): {verdict}."
 
 
-def confirmed_values(found: Confirmation, metric: str) -> list[float]:
-    """Returns the values with each new seed, on the test split for `test_` metrics; of a time, those of each block."""
-    seeds = [{**retraining.metrics, **retraining.test} for retraining in found.retrainings]
-    told: list[Mapping[str, float]] = [*seeds, *(block.metrics for block in found.blocks)]
-    return [metrics[metric] for metrics in told if metric in metrics]
-
-
-def confirmed_means(record: StudyRecord, metric: str) -> dict[int, float]:
-    """Returns trial number → the mean over the seeds with which it was trained again."""
-    found = {number: confirmed_values(each, metric) for number, each in record.confirmed.items()}
-    return {number: sum(values) / len(values) for number, values in found.items() if values}
-
-
-def confirmed_metrics(record: StudyRecord) -> list[str]:
-    """Lists the objectives and the test metrics that confirmations stored."""
-    wanted = (*(o.metric for o in record.objectives), "test_loss", "test_accuracy")
-    return [m for m in wanted if any(confirmed_values(each, m) for each in record.confirmed.values())]
-
-
-def mean_and_range(found: Confirmation, metric: str) -> str:
-    """Formats the mean and range over the seeds, as 2.012 (1.998–2.031)."""
-    values = confirmed_values(found, metric)
-    if not values:
-        return ABSENT
-    return f"{number(sum(values) / len(values))} ({span(min(values), max(values))})"
+def confirmed_means(summary: Summary, metric: str) -> dict[int, float]:
+    """Returns trial number → the mean over the new seeds with which it was trained again."""
+    members = summary.certainty.members.values() if summary.certainty else ()
+    return {member.trial: member.metrics[metric].mean for member in members if metric in member.metrics}
 
 
 def lost(data: Mapping[str, Any], context: int) -> str:

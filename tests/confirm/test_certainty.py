@@ -165,7 +165,7 @@ def test_the_plain_form_is_json_with_the_promised_keys():
     told = json.loads(json.dumps(Certainty.of(RECORD).member(0).plain(), allow_nan=False))
     assert set(told) == {"seeds", "steps", "metrics", "probability", "ties"}
     assert (told["seeds"], told["steps"], told["ties"]) == (3, 200, [1])
-    assert set(told["metrics"]) == {"val_loss", "decode_ms_per_token"}
+    assert set(told["metrics"]) == {"val_loss", "decode_ms_per_token", "test_loss"}
     assert set(told["metrics"]["val_loss"]) == {"mean", "low", "high"}
 
 

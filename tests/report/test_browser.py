@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from nas import pareto, report
+from tests.report.confirmed_studies import confirmed
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -178,3 +179,13 @@ def test_one_trial_far_out_stands_at_the_edge_and_the_rest_keeps_its_room(outlie
 
 def test_the_whole_axes_are_not_offered_where_they_are_shown(tab):
     expect(tab.locator("#beyond")).to_be_hidden()
+
+
+def test_what_new_seeds_tell_stands_beside_the_chosen_trial(browser, record, tmp_path):
+    page = report.write(confirmed(record), tmp_path / "sure")
+    for tab in opened(browser, page):
+        chosen = tab.locator("#chosen-facts")
+        expect(chosen).to_contain_text("±")
+        expect(chosen).to_contain_text("the search had")
+        expect(chosen).to_contain_text("new seeds")
+        expect(tab.locator("#front")).to_contain_text("How sure this is")

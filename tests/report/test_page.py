@@ -11,6 +11,7 @@ import pytest
 from nas import formatting, pareto, report
 from nas.confirmation import Confirmation, Retraining
 from nas.results import Objective, State
+from tests.report.confirmed_studies import confirmed
 
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "formaction"}
 
@@ -116,9 +117,45 @@ def test_confirmations_are_told_with_their_test_figures(record, tmp_path):
     found = ((1, 1.96, 1.99), (2, 1.98, 1.91))
     seeds = [Retraining(seed, 200, {"val_loss": val}, {"test_loss": test}) for seed, val, test in found]
     words = read(replace(record, confirmed={3: Confirmation(3, tuple(seeds))}), tmp_path).words
-    assert "1.970 (1.960–1.980)" in words
+    assert "2 new seeds" in words
+    assert "1.970 (1.843–2.097)" in words  # 1.97 ± 12.706 · 0.01
     assert "The best trial, 3, reaches 1.950 nats (test_loss, mean of its confirmations)" in words
     assert "not better than the 4-gram (1.950)" in words
+
+
+def test_a_front_of_one_seed_says_so_where_the_number_stands(record, reader):
+    front = pareto.front_of(record)
+    assert reader.words.count("one seed") >= len(front)
+    assert "another seed would give another one" in reader.words
+    assert "nas confirm tiny_lm" in reader.words
+    assert "How sure this is" not in reader.words
+
+
+def test_a_confirmed_front_tells_how_sure_it_is(record, tmp_path):
+    lost = pareto.front_of(record)[1].number
+    reader = read(confirmed(record, failing=lost), tmp_path)
+    words = " ".join(reader.words.split())
+    assert f"lost its place on the front: trial {lost} in 1 of 5 trainings" in words
+    for told in (
+        "trained again for 200 steps with 3 to 5 new seeds each, and measured in 5 blocks",
+        "Cannot be told apart in val_loss (family-wise error 5 %): ",
+        "Selection bias: the search's values of val_loss on its front are 0.02",
+        "Spearman's rank correlation of the search's val_loss",
+        "On the test split, loss is 0.03000 nats/token higher",
+        "These trials reach a hypervolume of",
+        "On the front",
+        "≈",
+        "±",
+    ):
+        assert told in words
+    trials = {trial["number"]: trial for trial in json.loads(reader.scripts[0])["trials"]}
+    assert trials[lost]["role"] != "front"
+    kept = pareto.front_of(record)[0].number
+    (loss,) = [fact for fact in trials[kept]["facts"] if fact[0] == "val_loss"]
+    assert loss[2].startswith("±")
+    assert "the search had" in loss[2]
+    assert loss[3] == "95 % interval of the mean"
+    assert "nas confirm" not in words
 
 
 def test_what_is_stored_is_text_and_never_markup(record, tmp_path):
@@ -140,7 +177,7 @@ def test_the_learning_rate_stands_beside_a_trial_where_the_search_chose_one(reco
     first, second, *_ = json.loads(read(replace(record, trials=(searched, *record.trials[1:])), tmp_path).scripts[0])[
         "trials"
     ]
-    assert ["learning rate", "0.0125", ""] in first["beside"]
+    assert ["learning rate", "0.0125", "", ""] in first["beside"]
     assert "learning rate" not in [name for name, *_ in second["beside"]]
 
 

@@ -90,5 +90,3 @@ def test_a_single_objective_is_drawn_over_the_order_of_the_trials(record):
     alone = Summary.of(replace(record, objectives=(Objective("val_loss", "min"),)))
     assert [axis.metric for axis in alone.axes] == ["val_loss", "trial"]
     assert alone.value(record.trials[3], alone.axes[1]) == 3.0
-    best = min((t for t in record.trials if t.eligible), key=lambda t: t.metrics["val_loss"])
-    assert alone.best(alone.record.objectives[0]) == best
