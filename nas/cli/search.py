@@ -142,7 +142,7 @@ def run_and_report(
         outcome = run(
             file, folder, launch, progress, None, place, at_end=lambda study: pages.append(written_report(study))
         )
-    if outcome.closed and not pages:  # it was interrupted
+    if outcome.closed and (not pages or outcome.unconfirmed):  # it was interrupted
         pages.append(written_report(outcome.study))
     _finish(outcome, pages[-1] if pages else None, json)
 
@@ -175,6 +175,9 @@ def _finish(outcome: "Outcome", page: Path | None, json: bool) -> None:
     console.print(summary, soft_wrap=True)
     if outcome.end is None:
         console.print(f"Continue with: {record.go_on(outcome.study.in_commands)}", soft_wrap=True)
+    elif outcome.unconfirmed:
+        again = record.go_on(outcome.study.in_commands)
+        console.print(f"It was stopped while it confirmed its front. Continue with: {again}", soft_wrap=True)
     if page:
         console.print(f"Report: {page}", soft_wrap=True)
     elif not outcome.closed:

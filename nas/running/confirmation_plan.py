@@ -22,7 +22,7 @@ from nas import pareto
 from nas.confirm.differences import Layout
 from nas.confirm.race import Race
 from nas.confirmation import Confirmation, Retraining
-from nas.results import METRICS, Constraint, Objective, TrialResult
+from nas.results import Constraint, Objective, TrialResult
 from nas.study.stored_confirmations import Confirmed
 
 BLOCKS = 5
@@ -99,8 +99,8 @@ class Plan:
     @cached_property
     def timed(self) -> bool:
         """Tells whether an objective or a limit is a time that is measured here."""
-        judged = [*(o.metric for o in self.objectives), *(c.metric for c in self.constraints)]
-        return any(name in METRICS and METRICS[name].cheap and not METRICS[name].exact for name in judged)
+        judged: list[Objective | Constraint] = [*self.objectives, *self.constraints]
+        return any(each.means.cheap and not each.means.exact for each in judged)
 
     @cached_property
     def race(self) -> Race:

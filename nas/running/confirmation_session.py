@@ -28,6 +28,7 @@ from nas.running.trial import end_team
 from nas.settings.study_file import StudyFile
 from nas.study.drivers import Drivers, StopRequest
 from nas.study.leases import Leases
+from nas.study.limits import limits
 from nas.study.stored_confirmations import Confirmed
 from nas.study.stored_study import StoredStudy
 from nas.surroundings import one_blas_thread
@@ -114,7 +115,7 @@ class Session:
         plan = Plan(
             members=trials.trials,
             objectives=record.objectives,
-            constraints=record.constraints,
+            constraints=(*record.constraints, *limits(record, wish.where)),
             first=wish.seeds,
             most=wish.most,
             steps=wish.steps or self.file.train.steps,

@@ -62,7 +62,8 @@ log = logging.getLogger("nas")
 class Outcome:
     """Tells how a launch ended. `end` is None when it was interrupted or ran out of time.
 
-    `closed` is False where another driver closes the study, or has done so.
+    `closed` is False where another driver closes the study, or has done so. `unconfirmed` tells that the search has an
+    end, and was stopped while it confirmed its front.
     """
 
     study: StoredStudy
@@ -70,6 +71,7 @@ class Outcome:
     signal: int | None
     seconds: float
     closed: bool = True
+    unconfirmed: bool = False
 
 
 def run(
@@ -141,13 +143,13 @@ def _run(
                         search = _Search(
                             study, file, launch, placement, control, observer, task, own, leases, clock, ray, work, last
                         )
-                        end, closed = search.run(lambda: heartbeat.expired)
+                        end, closed, unconfirmed = search.run(lambda: heartbeat.expired)
                     finally:
                         leave(leases)
                         work.close()
             finally:
                 opened.store.close()
-    return Outcome(study, end, control.signal, time.monotonic() - started, closed)
+    return Outcome(study, end, control.signal, time.monotonic() - started, closed, unconfirmed)
 
 
 def _ray_ahead(
@@ -194,8 +196,11 @@ class _Search:
     work: WorkLog
     at_end: AtEnd
 
-    def run(self, expired: Callable[[], bool]) -> tuple[End | None, bool]:
-        """Runs trials, then closes the study. Returns the end, and whether this driver closed it."""
+    def run(self, expired: Callable[[], bool]) -> tuple[End | None, bool, bool]:
+        """Runs trials, then closes the study. Returns the end, whether this driver closed it, and whether it was
+        stopped while it confirmed the front.
+        """
+        unconfirmed = False
         with self.control.signals():
             coordinator = self._coordinator(expired)
             end = self._trials(coordinator)
@@ -206,14 +211,18 @@ class _Search:
                     self.study, self.leases, task, device, self.control, self.observer, self.clock, self.at_end
                 )
             if end not in (None, End.FAILURES) and not coordinator.others_run:
-                closed = self._confirm(expired, closed)
-        return end, closed
+                closed, unconfirmed = self._confirm(expired, closed)
+        return end, closed, unconfirmed
 
-    def _confirm(self, expired: Callable[[], bool], closed: bool) -> bool:
-        """Confirms the front where the study file says so. Returns whether this driver wrote the report at last."""
-        seeds, stopped = self.file.search.confirm, self.control.level() is not Level.GO
-        if not seeds or stopped or not self.study.front():
-            return closed
+    def _confirm(self, expired: Callable[[], bool], closed: bool) -> tuple[bool, bool]:
+        """Confirms the front where the study file says so. Returns whether this driver wrote the report at last, and
+        whether it was stopped meanwhile.
+        """
+        seeds = self.file.search.confirm
+        if not seeds or not self.study.front():
+            return closed, False
+        if self.control.level() is not Level.GO:
+            return closed, True
         self.work.end()
         session = Session(
             study=self.study,
@@ -228,7 +237,8 @@ class _Search:
             expired=expired,
             at_end=self.at_end,
         )
-        return session.confirm(Wish(seeds, max(MOST, seeds)), whole_round=False).closed or closed
+        ended = session.confirm(Wish(seeds, max(MOST, seeds)), whole_round=False)
+        return ended.closed or closed, ended.end is None
 
     def _is_last(self) -> bool:
         """Tells whether no other driver goes on, as far as the database answers: a stop ends the search then.

@@ -175,6 +175,9 @@ def test_deleting_leaves_what_others_wrote(nas, runs):
     folder.mkdir(parents=True)
     for name in ("rung.safetensors", "model.safetensors", "metrics.json"):
         (folder / name).touch()
+    retrained = runs / "demo" / "retrained" / "0-s7-6"
+    retrained.mkdir(parents=True)
+    (retrained / "rung-3.a1.safetensors").touch()
     assert nas("delete", "demo").code == 2  # nobody is there to ask
     assert nas("delete", "demo", "--yes").code == 0
     assert not (runs / "demo").exists()

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from nas.body import Finished, Job, Measured, Reached
 from nas.errors import Conflict
 from nas.results import State
 from nas.running import confirming, driver
+from nas.running.budget import End
 from nas.running.confirmation_session import Wish
 from nas.running.launch import Launch
 from nas.settings import study_file
@@ -90,7 +92,7 @@ def test_a_search_confirms_its_front_at_its_end_and_reports_once_more(tmp_path):
         tmp_path / "own", "search.confirm=2", at_end=lambda study: reported.append(len(study.record().confirmed))
     )
     record = outcome.study.record()
-    assert outcome.closed
+    assert (outcome.closed, outcome.unconfirmed) == (True, False)
     assert record.confirmed
     assert all(len(each.retrainings) >= 2 for each in record.confirmed.values())
     assert reported == [0, len(record.confirmed)]
@@ -110,6 +112,7 @@ def test_a_search_stopped_while_it_confirms_goes_on_to_the_same_rows(tmp_path):
     folder = tmp_path / "own"
     first = searched(folder, "search.confirm=2", observer=observer, should_stop=lambda: ended[0] == 1)
     assert ended == [1]
+    assert (first.end, first.unconfirmed) == (End.BUDGET, True)
     assert sum(map(len, rows(first.study).values())) == 1
     assert rows(searched(folder, "search.confirm=2").study) == expected
 
@@ -134,6 +137,26 @@ def test_failures_of_a_body_are_results_too(tmp_path):
     found = open_study(folder).record().confirmed
     assert [r.reason for r in found[best].retrainings] == ["error", "error"]
     assert all(not r.failed for n, each in found.items() if n != best for r in each.retrainings)
+
+
+def test_a_budget_begins_no_seed_that_it_has_no_time_for(tmp_path, monkeypatch):
+    """Each training is taken to last so long that the second look of the race would begin too late."""
+
+    def noise(job: Job):
+        yield Measured({"size": float(job.parameters["width"])})
+        yield Finished({"error": job.seed * (job.parameters["width"] + 3) % 1009 / 1009})
+
+    folder = tmp_path / "own"
+    searched(folder)
+    monkeypatch.setattr("nas.running.confirmation_session.training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("nas.running.confirmation_jobs.training_seconds", lambda *_: 1e6)
+    stored = open_study(folder)
+    ended = confirming.run(stored, Wish(seeds=3, most=8), replace(SERIAL, seconds=1e5), body=noise)
+    assert str(ended.end) == "the budget leaves no time for further seeds"
+    assert {len(each.retrainings) for each in stored.record().confirmed.values()} == {3}
+    more = confirming.run(stored, Wish(seeds=3, most=8), SERIAL, body=noise)
+    assert max(len(each.retrainings) for each in stored.record().confirmed.values()) > 3
+    assert str(more.end).startswith("every member has its seeds")
 
 
 def together(study, launches=2, **options):
