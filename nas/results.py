@@ -265,6 +265,8 @@ class StudyRecord:
     """The metrics that the study file declares."""
     confirmed: Mapping[int, Confirmation] = field(default_factory=dict)
     """The trials that were trained again with new seeds and measured again, by number; empty when none was."""
+    race: tuple[int, int] | None = None
+    """The seeds that every confirmed trial gets at first, and the most; None where no confirmation stored them."""
     attention_maps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """The attention maps of front members, as `nas.training.attention_maps` stores it; only a record for the report has
     them."""

@@ -14,8 +14,8 @@ from nas.confirm.front_chances import FrontChances
 from nas.confirm.race import Race, Standing
 from nas.results import StudyRecord, TrialResult
 
-MOST_SEEDS = 8
-"""The looks of a race are counted as if it could have gone on to so many seeds, or to as many as a member has."""
+FIRST_SEEDS, MOST_SEEDS = 3, 8
+"""The looks of a race are counted as if it had gone from so many seeds to so many, where the study does not say."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ def _standing(values: ConfirmedValues) -> Standing:
         trial.number: [[each.metrics[o.metric] for o in values.trained] for each in values.trainings(trial)]
         for trial in values.members
     }
-    most = max([MOST_SEEDS, *map(len, rows.values())])
-    return Race(tuple(objective.goal for objective in values.trained), most).standing(rows)
+    first, most = values.record.race or (FIRST_SEEDS, MOST_SEEDS)
+    most = max([most, *map(len, rows.values())])
+    return Race(tuple(objective.goal for objective in values.trained), most, min(first, most)).standing(rows)
 
 
 def _ranking(values: ConfirmedValues) -> dict[str, Estimate]:

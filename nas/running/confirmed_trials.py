@@ -32,11 +32,12 @@ def chosen(record: StudyRecord, where: Iterable[str] = ()) -> Chosen:
     """Returns the trials to confirm: the front within these limits (`--where`), and at most half as many near ones.
 
     Another seed may put a trial on the front, or take it away. A dominated trial is near where that takes no more than
-    `NEAR`, by `distances`. Raises NothingFeasible where no trial is on the front, and UsageError for a limit on an
-    unknown metric.
+    `NEAR`, by `distances`. The front is the searched one, even where a member has failed with a new seed since: so a
+    confirmation that goes on has the same members. Raises NothingFeasible where no trial is on the front, and
+    UsageError for a limit on an unknown metric.
     """
     record = within(record, where)
-    front = pareto.front_of(record)
+    front = pareto.searched_front(record)
     standing = {trial.number for trial in front}
     values = {t.number: v for t in record.trials if (v := t.values(record.objectives)) is not None}
     others = [trial for trial in record.trials if trial.number in values and trial.number not in standing]

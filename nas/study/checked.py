@@ -26,7 +26,6 @@ MOST_STEPS, MOST_SECONDS, MOST_TRIALS = 10**12, 10**11, 10**7
 """No training has more steps, no time is longer in seconds (some 3,000 years), and no study has more trials."""
 SHOWN = 80
 """The most characters of a value that an error shows."""
-
 T = TypeVar("T")
 Name = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(max_length=100_000)]
@@ -119,6 +118,7 @@ class StudyAttributes(TypedDict, total=False):
     environment: dict[str, Any]
     created: Moment
     budget: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
+    race: Annotated[list[Whole], TWO]
 
 
 ROW, STUDY, METRICS = TypeAdapter(RowAttributes), TypeAdapter(StudyAttributes), TypeAdapter(Metrics)
@@ -129,7 +129,7 @@ BELONGS = (("seed", "steps"), ("test", "seed"), ("began", "metrics", "hardware")
 SPAN = TypeAdapter(Annotated[list[Moment], TWO])
 LIMIT = "constraints:"
 """Optuna 5 keeps Trial.set_constraint under keys that begin so; a test reads it back through Optuna."""
-REMEASURED, WORKED = "remeasured:", "worked:"
+REMEASURED, WORKED, RACE = "remeasured:", "worked:", "race"
 MEASUREMENT = "measurement:"
 """The way in which a later measurement was made is kept under this and the trial's number."""
 

@@ -19,7 +19,7 @@ from nas.folders import absolute, names_in, refuse_closed
 from nas.results import ATTENTION_MAPS, State, StudyRecord, TrialResult
 from nas.settings.study_file import StudyFile
 from nas.study import checked, server_studies
-from nas.study.checked import WORKED
+from nas.study.checked import RACE, WORKED
 from nas.study.database import DATABASE, UNMADE
 from nas.study.database_place import DatabasePlace, database_place
 from nas.study.run_folders import LOCAL, OPTION, FolderPlace, folder_place, stored_place, to_read
@@ -226,6 +226,7 @@ class StoredStudy:
             worked=worked,
             own_metrics=file.own_metrics(),
             confirmed=confirmed(self.store).results,
+            race=tuple(attributes[RACE]) if RACE in attributes else None,
         )
 
     def record_for_report(self) -> StudyRecord:

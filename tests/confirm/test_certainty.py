@@ -57,6 +57,15 @@ def test_ties_groups_and_order():
     assert sure.trained == ("val_loss",)
 
 
+def test_a_race_that_ends_after_three_seeds_spends_its_error_there():
+    """p of the difference of 0 and 2 is below 5 % · (3/8)² / 3 alone where more looks were to come."""
+    noisy = {0: (1.50, 1.52, 1.48), 1: (1.49, 1.51, 1.50), 2: (1.60, 1.58, 1.62)}
+    record = study(TRIALS, [confirmation(n, losses) for n, losses in noisy.items()])
+    more, last = Certainty.of(record), Certainty.of(replace(record, race=(3, 3)))
+    assert more.member(2).ties == (0, 1)
+    assert last.member(2).ties == ()
+
+
 def test_times_come_from_blocks_as_ratios():
     """Logarithms of five blocks, the same shape twice: pooled variance, 8 degrees of freedom."""
     two = study(TRIALS[1:3], [confirmation(1, (1.5, 1.5), BLOCKS), confirmation(2, (2.0, 2.1), FAST)])
