@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from nas.api.model import Model
     from nas.body import BodyFunction
+    from nas.report.health import Health
 
 
 class Study:
@@ -102,6 +103,16 @@ class Study:
         more.
         """
         return standing(self._stored)
+
+    def health(self) -> "Health":
+        """Checks whether this search can be trusted: a verdict (`ok`, `look`, `unknown`) and numbers for each question.
+
+        `for check in study.health()` gives `name`, `verdict`, `text` and `numbers`; `study.health()["growth"]` gives
+        one check by its name.
+        """
+        from nas.report.health import health_of
+
+        return health_of(self.record())
 
     def to_frame(self) -> "pd.DataFrame":
         """Returns a data frame with one row a trial and the columns of the report's trials.csv: choices, metrics,

@@ -160,6 +160,7 @@ def _finish(outcome: "Outcome", page: Path | None, json: bool) -> None:
     from nas import pareto
     from nas.api.searching import refuse_bad_end
     from nas.cli.output import emit, people
+    from nas.report.health import health_of
 
     record, console = outcome.study.record(), people()
     front = pareto.front_of(record)
@@ -173,6 +174,8 @@ def _finish(outcome: "Outcome", page: Path | None, json: bool) -> None:
     early = f" ({stopped} stopped at a rung)" if stopped else ""
     summary = f"{record.trained_count()} of {record.budget} trials trained{early}, {len(front)} on the front: {ended}."
     console.print(summary, soft_wrap=True)
+    for line in health_of(record).shortly() if record.trained_count() else ():
+        console.print(line, soft_wrap=True)
     if outcome.end is None:
         console.print(f"Continue with: {record.go_on(outcome.study.in_commands)}", soft_wrap=True)
     elif outcome.unconfirmed:

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from nas.formatting import duration, fixed, percent
 from nas.report import words
-from nas.report.effort import BoundCheck, Effort
+from nas.report.effort import PROMISE, BoundCheck, Effort
+from nas.report.health import Health, health_of
 from nas.report.importance import FEWEST, Importance
 from nas.report.ranking import FEWEST as FEWEST_RANKED
 from nas.report.ranking import Correlation, Ranking, rankings
@@ -23,11 +24,13 @@ class Account:
     bounds: BoundCheck
     rankings: tuple[Ranking, ...]
     importances: tuple[Importance, ...]
+    health: Health
 
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
         importances = tuple(Importance.of(record, objective) for objective in record.objectives)
-        return cls(record, Effort.of(record), BoundCheck.of(record), tuple(rankings(record)), importances)
+        ranked, health = tuple(rankings(record)), health_of(record)
+        return cls(record, Effort.of(record), BoundCheck.of(record), ranked, importances, health)
 
     def write(self, folder: Path) -> None:
         """Writes search.json."""
@@ -63,6 +66,7 @@ class Account:
                 }
                 for importance in self.importances
             ],
+            "health": [check.data() for check in self.health],
         }
 
     def saved(self) -> str:
@@ -100,16 +104,17 @@ class Account:
 
     def bound_sentence(self) -> str:
         """Tells how many bounds did not hold; empty where there is none.
-        A bound is built to be beaten once in 100 trials.
+        A bound is built to be beaten by one trial in 50 at most.
         """
         bounds = self.bounds
         if not bounds.trials:
             return ""
         share = f"{bounds.missed} ({percent(bounds.missed / bounds.trials)})" if bounds.missed else "none"
+        most = round(100 * PROMISE) * bounds.objectives
         where = "the trained objective" if bounds.objectives == 1 else "one of the trained objectives"
         return (
             f"The optimistic forecast was kept for {words.plural(bounds.trials, 'trial')} "
-            f"trained in full: {share} ended better than it in {where}; about {bounds.objectives} in 100 should."
+            f"trained in full: {share} ended better than it in {where}; at most {most} in 100 should."
         )
 
     def ranked(self) -> list[tuple[str, str, str, int]]:

@@ -7,6 +7,9 @@ from typing import Self
 from nas.reasons import Reason
 from nas.results import Objective, State, StudyRecord, TrialResult
 
+PROMISE = 0.02
+"""At most this share of trials is better than the bound of a trained objective (nas.samplers.prediction_bound)."""
+
 
 @dataclass(frozen=True)
 class Effort:

@@ -123,6 +123,7 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
 def _row(summary: Summary, trial: TrialResult) -> Row:
     role = summary.roles[trial.number]
     flags = {"knee": trial.number == summary.knee, "baseline": trial.baseline, "contended": trial.contended}
+    flags |= {"control": bool(trial.control.skip or trial.control.stop)}
     return Row(
         trial=trial,
         role=role,

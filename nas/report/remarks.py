@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from nas.report.health.baselines import floor_remarks
 from nas.report.summary import Role, Summary
 from nas.report.words import by_best_readings, disturbed, listed, plural, reason
 from nas.results import State
@@ -12,7 +13,8 @@ LONGEST = 200
 
 def remarks(summary: Summary) -> list[str]:
     """Lists what a reader must know before the figures, a sentence or two each."""
-    return [remark for remark in (_unspent(summary), *_unended(summary), failures(summary), load(summary)) if remark]
+    told = (*floor_remarks(summary.record), _unspent(summary), *_unended(summary), failures(summary), load(summary))
+    return [remark for remark in told if remark]
 
 
 def _unspent(summary: Summary) -> str:

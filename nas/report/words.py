@@ -13,6 +13,7 @@ from nas.report.window import Window
 from nas.results import METRICS, Constraint, Goal, Metric, State, StudyRecord, TrialResult
 from nas.space.architecture_space import Space
 from nas.space.parameter_settings import ParameterSettings
+from nas.space.parameter_space import ParameterSpace
 from nas.space.settings import AnySpace, FamilySpaces, SpaceSettings, by_family
 from nas.toml_table import as_tuple
 
@@ -52,6 +53,18 @@ def searched(record: StudyRecord) -> str:
     names = listed([family.replace("_", "-") for family in families])
     count = plural(Space(spaces).size(), f"{names} architecture")
     return f"{count} ({sizes}), {training}, compared by {aims}."
+
+
+def space_of(record: StudyRecord) -> Space | ParameterSpace | None:
+    """Returns the space that was searched; None where the study stores none."""
+    settings = record.settings
+    if "space" not in settings:
+        return None
+    space = ANY_SPACE.validate_python(settings["space"])
+    if isinstance(space, ParameterSettings):
+        return ParameterSpace(space)
+    families: tuple[Family, ...] = as_tuple(settings.get("family", "decoder"))
+    return Space(by_family(families, space))
 
 
 ANY_SPACE: TypeAdapter[SpaceSettings | FamilySpaces | ParameterSettings] = TypeAdapter(AnySpace)
@@ -166,7 +179,7 @@ def floor_sentences(summary: Summary) -> list[str]:
             told = {name: metrics[metric] for name, metrics in floors[split].items() if metric in metrics}
             values, name = _values(summary, split, metric)
             if values:
-                goal = _goal(summary.record, metric)
+                goal = goal_of(summary.record, metric)
                 sentences.append(_against(values, told, goal, f"{name}{note}"))
     return sentences
 
@@ -174,11 +187,11 @@ def floor_sentences(summary: Summary) -> list[str]:
 def best_beside_floor(summary: Summary, metric: str) -> float | None:
     """Returns the best validation value of a trial in a floor's metric."""
     values, _ = _values(summary, "val", metric)
-    best = min if _goal(summary.record, metric) == "min" else max
+    best = min if goal_of(summary.record, metric) == "min" else max
     return best(values.values(), default=None)
 
 
-def _goal(record: StudyRecord, metric: str) -> Goal:
+def goal_of(record: StudyRecord, metric: str) -> Goal:
     """Returns the goal of a floor's metric, or of one group of it; unknown shares and scores count as better when
     larger.
     """

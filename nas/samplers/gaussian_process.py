@@ -98,6 +98,11 @@ class Process:
         """Predicts the true value, without the noise of a single training."""
         return self.over(features_CD).prediction()
 
+    def bound(self, features_CD: Floats) -> Floats:
+        """Returns values that at most one training in 50 beats, (C,)."""
+        seen_NN = self._factor_PP[: self._count, : self._count]
+        return self.targets.bound(self.predict(features_CD), self.covariance.noise, seen_NN)
+
     def smoothed(self, features_CD: Floats) -> Floats:
         """Returns the median of the prediction: the observations with their noise removed."""
         cov_CN = self._to(features_CD - self._centre_D, self._count)

@@ -167,6 +167,14 @@ class ParetoSampler(BaseSampler):
             model = self._up_to_date(study, trial)
             return model.bound(model.history.read(trial), known)
 
+    def expected_below(
+        self, study: Study, trial: FrozenTrial, known: Sequence[float | None], sds: float
+    ) -> list[float] | None:
+        """Returns what `optimistic` does, with so many standard deviations below the expected value as the bound."""
+        with self._lock:
+            model = self._up_to_date(study, trial)
+            return model.bound(model.history.read(trial), known, sds)
+
     def _within(self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> Candidate:
         """Proposes these parameters: at random at first, and where they are not those of the space."""
 

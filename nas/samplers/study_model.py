@@ -24,9 +24,6 @@ from nas.samplers.trial_history import ObservedTrial, TrialHistory
 FEWEST_COMPLETE, FEWEST_FOR_BOUND = 3, 8
 MANY, SHARED = 16, 8
 """With so many running trials, what was computed is kept until one trial has ended for each `SHARED` running ones."""
-BOUND_SDS = 2.33
-"""The bound's distance below the mean in standard deviations: 1 trial in 100 is better, if the surrogate is right.
-"""
 REFIT_GROWTH = 1.1
 FEWEST_PARENTS, MOST_PARENTS, FRONT_POOL = 12, 32, 64
 LIMIT = 0.0
@@ -121,9 +118,13 @@ class StudyModel:
         """Returns what the finished trials show of the space."""
         return space_from_trials((trial.params, trial.distributions) for trial in self.history.done if trial.complete)
 
-    def bound(self, trial: ObservedTrial, known: Sequence[float | None]) -> list[float] | None:
+    def bound(
+        self, trial: ObservedTrial, known: Sequence[float | None], sds: float | None = None
+    ) -> list[float] | None:
         """Returns a trial's objectives, with known values where there are any and optimistic bounds elsewhere.
         None for a trial that is not described, and while too few trials are trained.
+
+        With `sds`, the bound lies so many standard deviations of the expected value below it, as in earlier versions.
         """
         candidate, complete_N = self.design.candidate(trial), self.history.complete_N & self.design.mask_N()
         if candidate is None or not self.ready or int(complete_N.sum()) < FEWEST_FOR_BOUND:
@@ -134,15 +135,17 @@ class StudyModel:
             if math.isnan(value) and m in self.functions.cheap:
                 values[m] = self.design.cheap_of(candidate)[m]
             elif math.isnan(value):
-                values[m] = float(self._bounding(m).predict(row_1D).below(BOUND_SDS)[0])
+                surrogate = self._bounding(m)
+                below = surrogate.bound(row_1D) if sds is None else surrogate.predict(row_1D).below(sds)
+                values[m] = float(below[0])
         return self.history.external(values)
 
     def _bounding(self, m: int) -> Prediction:
-        """Returns the surrogate of bounds. While many trials run, it is kept for some results, and expectations of
-        other running trials do not narrow it.
+        """Returns the surrogate of bounds, which expectations of other running trials do not narrow. While many trials
+        run, it is kept for some results.
         """
         if not self.many:
-            return self._surrogate(m)
+            return Surrogate(self._observed_so_far(m)[0], self._kernel_of(m))
         if m not in self._kept or self.outdated(self._kept[m][0]):
             self._kept[m] = self.history.ended, Process(self._observed_so_far(m)[0], self._kernel_of(m))
         return self._kept[m][1]

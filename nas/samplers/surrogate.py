@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from nas.samplers.hypervolume_improvement import LogNormal, exp
 from nas.samplers.point_sets import Floats, Indexes
+from nas.samplers.prediction_bound import bound_of, left_out_sds
 
 MOST_POINTS = 128
 LEAST_NOISE, LEAST_VARIANCE = 1e-9, 1e-8
@@ -77,6 +78,13 @@ class Targets:
     def prediction(self, mean_C: Floats, sd_C: Floats) -> LogNormal:
         return LogNormal(mean_C * self.scale + self.centre, sd_C * self.scale, self.shift)
 
+    def bound(self, prediction: LogNormal, noise: float, factor_NN: Floats) -> Floats:
+        """Returns the bound of nas.samplers.prediction_bound. `noise` is the variance of a single training on the scale
+        of the targets, `factor_NN` the Cholesky factor of their covariance.
+        """
+        left_out_N = left_out_sds(factor_NN)[self.noise_N == 0]
+        return bound_of(prediction, math.sqrt(noise) * self.scale, left_out_N * self.scale, len(self.t_N))
+
 
 class Surrogate:
     """Predicts with a Gaussian process, whose kernel comes from the observations `fitted`, predictions from `seen`.
@@ -95,6 +103,10 @@ class Surrogate:
         """Predicts the true value, without the noise of a single training."""
         mean_C, sd_C = self._gp.predict(features_CD, return_std=True)
         return self.targets.prediction(mean_C, np.sqrt(np.maximum(sd_C**2 - self._noise, LEAST_VARIANCE)))
+
+    def bound(self, features_CD: Floats) -> Floats:
+        """Returns values that at most one training in 50 beats, (C,)."""
+        return self.targets.bound(self.predict(features_CD), self._noise, self._gp.L_)
 
     def smoothed(self, features_CD: Floats) -> Floats:
         """Returns the median of the prediction: the observations with their noise removed."""

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from nas.report import figures, page, plots, remarks, tables
 from nas.report.account import Account
 from nas.report.effort import BoundCheck, Effort
+from nas.report.health import health_of
 from nas.report.ranking import rankings
 from nas.report.summary import Summary
 from nas.results import StudyRecord, TrialResult
@@ -54,7 +55,7 @@ def larger(record: StudyRecord, count: int) -> StudyRecord:
 def written(record: StudyRecord) -> None:
     """All but figures and forests, whose trees grow as n log n and are few."""
     summary = Summary.of(record)
-    account = Account(record, Effort.of(record), BoundCheck.of(record), tuple(rankings(record)), ())
+    account = Account(record, Effort.of(record), BoundCheck.of(record), tuple(rankings(record)), (), health_of(record))
     tables.to_frame(record)
     tables.front_rows(record)
     page.render(summary, account, [])
