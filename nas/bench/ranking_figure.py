@@ -43,8 +43,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     if ends:
         by_size = ends[-1]["by_params"]["rho"]
         if by_size is not None:
-            axes.axhline(by_size, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-            axes.text(0.995, by_size, "by size alone", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+            label = f"size alone, for {ends[-1]['name']} steps"
+            axes.axhline(by_size, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (4, 3)), zorder=0, label=label)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([point["after"] for point in result["points"]]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -53,7 +53,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     axes.set_ylabel("Spearman's rank correlation, with 95 % interval")
     axes.set_ylim(top=1.02)
     axes.grid(axis="y", color=LIGHT["line"], linewidth=0.6)
-    title = f"{result['study']}: {result['quality']}, {result['architectures']} architectures, {result['seeds']} seeds"
+    seeds = "one seed" if result["seeds"] == 1 else f"{result['seeds']} seeds"
+    title = f"{result['study']}: {result['quality']}, {result['architectures']} architectures, {seeds}"
     axes.set_title(title, loc="left", fontsize=10)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.06))
