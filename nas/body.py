@@ -68,11 +68,13 @@ class Measured:
     """Holds what is known before training; all metrics that the study file calls `cheap`.
 
     `contended`, 1 or 0 among them, tells that other load disturbed the measurement. NAME_best is the fastest reading of
-    a metric, by which limits are then judged. `measurement` is for the built-in measuring alone (nas.measurement).
+    a metric, by which limits are then judged. The other fields are for the built-in measuring alone: `measurement`
+    tells how it was done (nas.measurement), and `more` that costly measurements follow, unless a limit ends the trial.
     """
 
     metrics: Mapping[str, float]
     measurement: Mapping[str, Any] = field(default_factory=dict)
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ COMBINATIONS = 10_000
 FORMS = 1_000
 """The most choices of feed_forward, norm and residual."""
 BASELINES = 100
+TARGETS = 8
+"""In one study: each is measured for every trial."""
 PATH = 4_096
 """Characters of the path or name of a corpus."""
 COLUMNS = 100

@@ -101,7 +101,9 @@ class TimedMetrics:
     measurement: Mapping[str, Any] = field(default_factory=dict)
 
 
-ENDINGS = ("_p10", "_p90", "_p95", "_count", "_best", "_low", "_high", "_start", "_middle", "_end")
+DEPTHS = ("_start", "_middle", "_end")
+"""The time of a token at the start, in the middle and at the end of a generation is stored with these endings."""
+ENDINGS = ("_p10", "_p90", "_p95", "_count", "_best", "_low", "_high", *DEPTHS)
 """A measured metric has its spread, its interval and its depths stored under its name with these endings."""
 MAIN = "measure"
 """Names the workload of `[measure]` beside those of the targets."""

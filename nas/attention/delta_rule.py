@@ -98,7 +98,10 @@ def _solve(
     right = torch.cat((beta_NPc1 * v_NPcF, since_NPc1 * weighed_NPcE), dim=-1)
     system_NPcc = (weighed_NPcE @ k_NPcE.mT) * decay_NPcc
     # Its diagonal counts as 1; the stored values are ignored.
-    solved = torch.linalg.solve_triangular(system_NPcc, right, upper=False, unitriangular=True)
+    # No device solves in numbers of 16 bits.
+    dtype, wide = right.dtype, torch.promote_types(right.dtype, torch.float32)
+    solved = torch.linalg.solve_triangular(system_NPcc.to(wide), right.to(wide), upper=False, unitriangular=True)
+    solved = solved.to(dtype)
     u_NPcF, w_NPcE = solved.tensor_split((v_NPcF.size(-1),), dim=-1)
     return u_NPcF, w_NPcE
 

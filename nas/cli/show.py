@@ -173,6 +173,7 @@ def _parameters(trial: "TrialResult") -> "Table":
 
 def _metrics(trial: "TrialResult", sureness: "Sureness") -> "Table":
     from nas.cli.tables import table
+    from nas.measurement import DEPTHS
     from nas.report.sureness import ONE_SEED, interval
 
     metrics, member = sureness.record.metrics, sureness.member(trial)
@@ -190,6 +191,8 @@ def _metrics(trial: "TrialResult", sureness: "Sureness") -> "Table":
         within = spread(trial.metrics, name) or (ONE_SEED if name in trained else "")
         told = [interval(confirmed[name]) if name in confirmed else ""] if sure else []
         shown.add_row(name, number(trial.metrics.get(name)), unit, within, *told)
+        for depth in (f"{name}{ending}" for ending in DEPTHS if f"{name}{ending}" in trial.metrics):
+            shown.add_row(depth, number(trial.metrics[depth]), unit)
     return shown
 
 

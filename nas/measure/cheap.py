@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from nas import readings
+from nas.measure.compiled import warm_up
 from nas.measure.contention import TOLERATED as LOAD_TOLERATED
 from nas.measure.contention import LoadWatch
 from nas.measure.energy import energy_mj
@@ -17,7 +18,7 @@ from nas.measure.latency import DECODE_READINGS, DEPTHS, SAMPLE, Latency, Stoppi
 from nas.measure.memory import MIB, peak_meter, peak_mib, weight_bytes
 from nas.measure.pace import TOLERATED as PACE_TOLERATED
 from nas.measure.pace import Pace
-from nas.measure.protocol import LatencyProtocol
+from nas.measure.protocol import LatencyProtocol, Runtime
 from nas.measurement import MAIN, Condition, TimedMetrics
 from nas.models.seq2seq import Seq2Seq
 from nas.settings.protocol_versions import VERSIONS
@@ -52,13 +53,15 @@ def times(
     device: str,
     typical: tuple[int, int] | None = None,
     should_stop: Callable[[], bool] = never,
+    runtime: Runtime = "eager",
 ) -> TimedMetrics:
     """Returns what has to be timed, by names in `nas.results.METRICS`, with spreads, and `contended` (1.0 or 0.0).
     Where `contended` is 1.0, the fastest round is stored as NAME_best too. Its `measurement` has one entry, MAIN.
 
     The model is on `device` already and stays unchanged, and the caller holds `DeviceLock.measuring()`. `typical` gives
     the tokens that are read at once, and those then written one by one; by default each is half of the context. A model
-    that does not write reads them all. Raises MeasuringStopped soon after `should_stop` says so.
+    that does not write reads them all. `runtime` says how the model runs already, and is stored. Raises
+    MeasuringStopped soon after `should_stop` says so.
     """
     generator, workload, place = _prepared(model, vocabulary, context, settings, device, typical)
     with quiet(model, settings.threads):
@@ -73,7 +76,7 @@ def times(
     if contended:
         metrics |= timed.best
     told = {
-        "protocol": _protocol(model, generator, workload, settings, place).stored(),
+        "protocol": _protocol(model, generator, workload, settings, place, runtime).stored(),
         "conditions": [asdict(condition) for condition in conditions],
         "readings": {name: readings.kept(rounds) for name, rounds in timed.readings.items()},
         "per_round": {name: len(rounds[0]) for name, rounds in timed.readings.items()},
@@ -83,7 +86,12 @@ def times(
 
 
 def _protocol(
-    model: nn.Module, generator: Generator, workload: Workload, settings: MeasureSettings, place: torch.device
+    model: nn.Module,
+    generator: Generator,
+    workload: Workload,
+    settings: MeasureSettings,
+    place: torch.device,
+    runtime: Runtime,
 ) -> LatencyProtocol:
     rule = StoppingRule.of(settings)
     if not workload.generates:
@@ -99,7 +107,7 @@ def _protocol(
         device=place.type,
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         threads=settings.threads,
-        runtime="eager",
+        runtime=runtime,
         batch=workload.batch,
         prompt=workload.prompt,
         generated=workload.generated if workload.generates else 0,
@@ -109,6 +117,20 @@ def _protocol(
         precision=rule.precision,
         seconds=rule.seconds,
     )
+
+
+def prepare(
+    model: nn.Module,
+    vocabulary: int,
+    context: int,
+    settings: MeasureSettings,
+    device: str,
+    typical: tuple[int, int] | None = None,
+) -> None:
+    """Runs the workload until everything that a compiled model needs is compiled. Others may run beside."""
+    generator, workload, _ = _prepared(model, vocabulary, context, settings, device, typical)
+    with quiet(model, settings.threads):
+        warm_up(generator, workload)
 
 
 def counts(

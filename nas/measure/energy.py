@@ -24,6 +24,11 @@ def energy_mj(run: Callable[[], object], device: torch.device) -> float | None:
     return package_energy_mj(run)
 
 
+def is_counted(device: torch.device) -> bool:
+    """Tells whether this machine counts the energy of the device, and lets us read it."""
+    return nvidia.energy_mj(device) is not None if device.type == "cuda" else bool(_counters(POWERCAP))
+
+
 def package_energy_mj(run: Callable[[], object], powercap: Path = POWERCAP) -> float | None:
     """Sums the RAPL counters of the CPU packages. None without a counter, or without the right to read it."""
     before = _counters(powercap)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Runtime = Literal["eager", "compile"]
 CLOCK = "perf_counter_ns around one call, the device synchronised before and after"
 WARM_UP = "batches of 5 rounds until a batch is not 3 % faster than the one before, at most 20"
 
@@ -21,7 +22,7 @@ class LatencyProtocol:
     device: str
     dtype: str
     threads: int
-    runtime: Literal["eager", "compile"]
+    runtime: Runtime
     batch: int
     prompt: int
     generated: int

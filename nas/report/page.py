@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nas import formatting
+from nas.measurement import missed
 from nas.report import attention, remarks, words
 from nas.report.account import Account
 from nas.report.figures import Drawn
@@ -184,6 +185,7 @@ def _point(summary: Summary, row: Row, sureness: Sureness) -> dict[str, Any]:
     trial, objectives = row.trial, summary.record.objectives
     beside = [m for m in SHOWN_BESIDE if m in trial.metrics and m not in {o.metric for o in objectives}]
     facts = [_fact(Objective(m, "min"), Cell(formatting.number(trial.metrics[m]))) for m in beside]
+    facts += [["not met", text, "", ""] for text in missed(trial.measurement)]
     if trial.learning_rate is not None:
         facts.append(["learning rate", f"{trial.learning_rate:g}", "", ""])
     if confirmed := sureness.told(trial):

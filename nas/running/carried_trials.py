@@ -64,7 +64,8 @@ def trained_otherwise(
 
 def measured_otherwise(stored: StudyFile, before: Mapping[str, Any], file: StudyFile, now: Mapping[str, Any]) -> bool:
     """Tells whether times of the stored study are no times of the new one: other hardware, or another workload."""
-    return stored.measure != file.measure or hardware_id(before) != hardware_id(now)
+    workloads = (stored.measure, stored.targets) != (file.measure, file.targets)
+    return workloads or hardware_id(before) != hardware_id(now)
 
 
 def carried(study: StoredStudy, file: StudyFile, measure: Measure | None) -> Carried:

@@ -18,6 +18,8 @@ from nas.running.events import Observer, waiting
 from nas.running.front_measurement import COUNTED, MEMBER_SECONDS, measure_again
 from nas.running.measuring import LoneMeasurement
 from nas.running.stop_control import Level, StopControl
+from nas.running.target_measuring import EAGER
+from nas.settings.target_settings import base_of
 from nas.study.closing_job import CLOSINGS, begin_closing, end_closing, open_closing
 from nas.study.job_answers import Answer, Lease, Lost
 from nas.study.leases import Leases
@@ -89,8 +91,10 @@ def _measure_front(
         return control.level() is not Level.GO
 
     def measurer(trial: TrialResult) -> LoneMeasurement:
-        counted = {name: value for name, value in trial.metrics.items() if name in COUNTED}
-        return LoneMeasurement.of(trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop, counted)
+        counted = {name: value for name, value in trial.metrics.items() if base_of(name) in COUNTED}
+        return LoneMeasurement.of(
+            trial.model, task, study.file, device, lock, MEMBER_SECONDS, should_stop, counted, runtimes=(EAGER,)
+        )
 
     def keep(number: int, found: TimedMetrics) -> None:
         leases.remeasured(held, number, found)

@@ -256,8 +256,8 @@ class Coordinator:
             self.observer(notice(event, trial.job.number))
             return True
         match event:
-            case Measured(metrics, measurement):
-                return self._reports.measured(trial, metrics, measurement)
+            case Measured(metrics, measurement, more):
+                return self._reports.measured(trial, metrics, measurement, more)
             case Reached(rung, checkpoint):
                 return self._reports.rung(trial, rung, checkpoint)
             case Completed(rung, metrics):

@@ -18,7 +18,6 @@ from nas.body import BodyFunction
 from nas.data.place import with_absolute_corpus
 from nas.errors import OutOfReach
 from nas.folders import require_current_folder
-from nas.measure.costs import Costs
 from nas.running import own_body
 from nas.running import serial_executor as serial
 from nas.running.budget import End
@@ -27,6 +26,7 @@ from nas.running.confirmation_session import MOST, Session, Wish
 from nas.running.coordinator import Coordinator
 from nas.running.events import Observer, data_progress
 from nas.running.first_trials import enqueue_first
+from nas.running.known_costs import known_costs
 from nas.running.launch import Launch
 from nas.running.membership import joined, leave, stop_control
 from nas.running.opening import Opened, open_or_create
@@ -251,7 +251,7 @@ class _Search:
         return True
 
     def _coordinator(self, expired: Callable[[], bool]) -> Coordinator:
-        task, measure = self.task, self.file.measure
+        task = self.task
         return Coordinator(
             self.leases,
             self.file,
@@ -259,7 +259,7 @@ class _Search:
             max_fail_rate=self.launch.max_fail_rate,
             clock=self.clock,
             observer=self.observer,
-            describe=Costs(task.vocabulary, task.context, measure.batch, task.head).metrics if task else None,
+            describe=known_costs(self.file, task) if task else None,
             expired=expired,
         )
 

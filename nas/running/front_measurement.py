@@ -16,6 +16,7 @@ from nas.measurement import TimedMetrics, at_best_pace
 from nas.results import METRICS, State, StudyRecord, TrialResult
 from nas.running.events import Observer, Waiting, waiting
 from nas.running.measuring import LoneMeasurement
+from nas.settings.target_settings import base_of, is_timed
 from nas.study.checked import REMEASURED
 from nas.study.stored_study import StoredStudy
 
@@ -115,7 +116,7 @@ def undecided(record: StudyRecord) -> list[TrialResult]:
 
 def _timed(wanted: Iterable[Any]) -> bool:
     """Tells whether any of these objectives or limits is on a time that is measured here."""
-    return any(each.metric in METRICS and each.means.cheap and not each.means.exact for each in wanted)
+    return any(is_timed(each.metric) for each in wanted)
 
 
 def _hopeful(trial: TrialResult) -> TrialResult:
@@ -124,7 +125,8 @@ def _hopeful(trial: TrialResult) -> TrialResult:
     """
     if not trial.contended or trial.state is not State.COMPLETE:
         return trial
-    sound = {name: v for name, v in trial.violations.items() if name not in METRICS or METRICS[name].exact}
+    noisy = {name for name in trial.violations if (base := METRICS.get(base_of(name))) and not base.exact}
+    sound = {name: violation for name, violation in trial.violations.items() if name not in noisy}
     return replace(trial, metrics=at_best_pace(trial.metrics), violations=sound)
 
 

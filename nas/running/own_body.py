@@ -112,6 +112,11 @@ def chosen(file: StudyFile, body: "public.BodyFunction | str | None") -> tuple[S
         _refuse_without(file)
         return file, None
     own.function()
+    if file.targets:
+        text = "a body of your own measures by itself, and has no targets"
+        raise UsageError(
+            text, code="targets", where="targets", help="leave them out, and declare [metrics] of your own"
+        )
     if file.resources.processes_per_trial:
         text = "resources.processes_per_trial is for the built-in training: a body starts processes of its own"
         raise UsageError(text, code="processes", where="resources.processes_per_trial", help="leave it out")
@@ -147,6 +152,6 @@ def _refuse_without(file: StudyFile) -> None:
     if isinstance(file.space, ParameterSettings):
         text = "a space of parameters needs a body of your own"
         raise UsageError(text, code="no-body", where="space.parameters", help=help)
-    for wanted in (wanted for wanted in file.judged() if wanted.own):
+    for wanted in (wanted for wanted in file.judged() if wanted.metric in file.metrics):
         text = f"'{wanted.metric}' is a metric of your own, which the built-in training does not measure"
         raise UsageError(text, code="no-body", where=f"metrics.{wanted.metric}", help=help)

@@ -11,6 +11,7 @@ import torch
 
 from nas.errors import OutOfReach, UsageError
 from nas.measure import available_cpus, environment, hardware_id
+from nas.running.measurable import require_measurable
 from nas.settings.study_file import StudyFile
 from nas.training.execution import require_compiler
 
@@ -122,8 +123,8 @@ class Placement:
 def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None) -> Placement:
     """Places a study on this machine. `cpus` and `gpus` default to all that this process may use.
 
-    Raises UsageError when GPUs are requested and there are none, when not even one trial fits, or when measuring takes
-    more threads than there are CPUs.
+    Raises UsageError when GPUs are requested and there are none, when not even one trial fits, or when something that
+    decides about trials cannot be measured here.
     """
     device, counted = resolve_device(file, gpus)
     share = file.resources.gpus_per_trial if counted else 0.0
@@ -141,10 +142,7 @@ def place(file: StudyFile, cpus: float | None = None, gpus: float | None = None)
             f"a trial takes {file.resources.cpus_per_trial:g} and {share:g}",
             help="lower resources.cpus_per_trial or resources.gpus_per_trial",
         )
-    if file.measure.threads > available_cpus():
-        text = f"measure.threads = {file.measure.threads}, but this process may use {available_cpus()} CPUs"
-        help = f"use at most {available_cpus()}: more threads than CPUs make every timing longer"
-        raise UsageError(text, code="no-slot", where="measure.threads", help=help)
+    require_measurable(file, device)
     return Placement(device, cores, counted, slots)
 
 

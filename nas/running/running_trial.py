@@ -31,6 +31,7 @@ class RunningTrial:
     baseline: bool = False
     retry: bool = False
     measured: bool = False
+    measurement: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_lease(cls, lease: Lease, seed: int, slot: int) -> Self:
@@ -59,6 +60,7 @@ class RunningTrial:
             baseline=attributes.get("baseline", False),
             retry="retry_of" in attributes,
             measured="metrics" in attributes,
+            measurement=dict(attributes.get("measurement", {})),
         )
 
     def progress(self, *, complete: bool = False, feasible: bool = True) -> TrialProgress:

@@ -26,9 +26,10 @@ CHANGED = {
     "constraints": "other constraints",
     "baselines": "other baselines",
     "trial": "another body",
+    "targets": "other targets",
 }
 """Names in words the parts that are not tables of settings."""
-FORKED = ("family", "space", "objectives", "constraints", "baselines", "measure")
+FORKED = ("family", "space", "objectives", "constraints", "baselines", "measure", "targets")
 """A study that differs in these alone can take over trials of the stored one."""
 
 

@@ -16,6 +16,7 @@ from nas.measure import DeviceLock
 from nas.measure.exclusive import step_lock
 from nas.measure.latency import MeasuringStopped
 from nas.measure.memory import MIB
+from nas.measurement import TimedMetrics
 from nas.reasons import Reason
 from nas.results import ATTENTION_MAPS
 from nas.running.events import (
@@ -30,9 +31,10 @@ from nas.running.events import (
     Restarted,
     Waiting,
 )
-from nas.running.measuring import LoneMeasurement
+from nas.running.measuring import LoneMeasurement, joined
 from nas.running.placement import rank_devices, threads_of
 from nas.running.stop_control import told_to_stop
+from nas.running.target_measuring import COMPILED, EAGER
 from nas.settings.study_file import StudyFile
 from nas.settings.task_settings import TaskSettings
 from nas.tasks import Task, open_task
@@ -94,22 +96,32 @@ class TrialRun:
     def _free(self) -> None:
         """Gives memory back that the trial has taken, so that the next one on this GPU finds it."""
         self._trainer = None
-        self.__dict__.pop("_measurement", None)
+        for name in ("_measurement", "_compiled_measurement"):
+            self.__dict__.pop(name, None)
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def _measure(self) -> Event:
+        """Measures what is not known yet: first all that is eager, then, if the trial may go on, what is compiled."""
         if not self.metrics:
             self._refuse_too_large()
             found = self._measurement.step()
-            if isinstance(found, Waiting):
-                return found
-            self.metrics, measurement = dict(found.metrics), found.measurement
+        elif self._lacks_compiled:
+            found = self._compiled_measurement.step()
         else:
-            measurement = {}
-        self._measured = True
-        return Measured(self.metrics, measurement)
+            found = TimedMetrics({})
+        if isinstance(found, Waiting):
+            return found
+        known = joined(TimedMetrics(self.metrics), found)
+        self.metrics, measurement = dict(known.metrics), known.measurement
+        self._measured = not self._lacks_compiled
+        return Measured(self.metrics, measurement, more=not self._measured)
+
+    @property
+    def _lacks_compiled(self) -> bool:
+        wanted = [target for target in self.file.targets if target.runtime == COMPILED]
+        return any(target.of("prefill_ms") not in self.metrics for target in wanted)
 
     def _refuse_too_large(self) -> None:
         """Raises OutOfMemoryError where training is sure to need more memory than the trial has on each of its GPUs."""
@@ -133,8 +145,17 @@ class TrialRun:
 
     @cached_property
     def _measurement(self) -> LoneMeasurement:
+        return self._new_measurement(EAGER)
+
+    @cached_property
+    def _compiled_measurement(self) -> LoneMeasurement:
+        return self._new_measurement(COMPILED)
+
+    def _new_measurement(self, runtime: str) -> LoneMeasurement:
         task, stop = task_of(self.file.task), self.should_stop
-        return LoneMeasurement.of(self.architecture, task, self.file, self.device, self.lock, should_stop=stop)
+        return LoneMeasurement.of(
+            self.architecture, task, self.file, self.device, self.lock, should_stop=stop, runtimes=(runtime,)
+        )
 
     def _train(self) -> Event:
         if self._trainer is None:

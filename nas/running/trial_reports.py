@@ -46,13 +46,18 @@ class TrialReports:
         self.objectives, self.constraints = file.objective_list(), file.constraint_list()
         self._proposals, self._early_endings = proposals, early_endings
 
-    def measured(self, trial: RunningTrial, metrics: Mapping[str, float], measurement: Mapping[str, Any]) -> bool:
+    def measured(
+        self, trial: RunningTrial, metrics: Mapping[str, float], measurement: Mapping[str, Any], more: bool
+    ) -> bool:
         """Stores the metrics that are known before training, and how they were measured where that is new. True: the
         trial goes on. Raises UsageError for one that cannot be measured.
+
+        Where `more` measurements follow, limits on what is known end the trial already, and nothing else is judged.
         """
-        number, passed, trial.measured = trial.job.number, trial.measured, True
+        number, passed, trial.measured = trial.job.number, trial.measured, trial.measured or not more
         trial.metrics |= metrics
-        for wanted in self.file.judged():
+        trial.measurement |= measurement
+        for wanted in self.file.judged() if not more else ():
             if wanted.means.cheap and wanted.metric not in trial.metrics:
                 raise unmeasured(wanted.metric, self.file.trial is not None)
         self._proposals.measured(number, trial.metrics)
@@ -61,8 +66,8 @@ class TrialReports:
         over = {name for name, violation in trial.violations(cheap).items() if violation > 0}
         unsure = {c.metric for c in cheap if c.metric in over and trial.uncertain(c)}
         over -= unsure
-        judged = {} if over or passed else self._early_endings.before_training(trial)
-        told = {"measurement": dict(measurement)} if measurement else {}
+        judged = {} if over or passed or more else self._early_endings.before_training(trial)
+        told = {"measurement": trial.measurement} if measurement else {}
         self.leases.note(trial.lease, {"metrics": trial.metrics, **told, **judged})
         self._notify("measured", number, metrics=dict(metrics), uncertain=sorted(unsure))
         if over:

@@ -14,6 +14,7 @@ ARCHITECTURES_ALONE = {
     "family": "a family of models",
     "task": "a task that is built in",
     "measure": "a workload that is timed",
+    "targets": "ways to run a model",
 }
 OWN_TRAIN_KEYS = ("steps", "rungs", "time_limit")
 """A body in a space of parameters receives these keys of [train]."""

@@ -38,6 +38,7 @@ from nas.settings.study_settings import (
     SearchSettings,
     TrainSettings,
 )
+from nas.settings.target_settings import Targets, TargetSettings, base_of, check_targets, target_metrics
 from nas.settings.task_settings import (
     TASK_KINDS,
     TASK_TABLES,
@@ -67,6 +68,7 @@ class StudyFile(Table):
     trial: TrialSettings | None = None
     train: TrainSettings = TrainSettings()
     measure: MeasureSettings = MeasureSettings()
+    targets: Targets = ()
     metrics: dict[MetricName, MetricSettings] = Field(default_factory=dict, max_length=64)
     objectives: tuple[ObjectiveSettings, ...] = Field(min_length=1, max_length=4)
     constraints: tuple[ConstraintSettings, ...] = ()
@@ -82,6 +84,7 @@ class StudyFile(Table):
             return self
         self._searchable()
         check_workload(self.task, self.family, self.train.batch, self.measure)
+        check_targets(self.targets, self.task, self.family, own_body=self.trial is not None)
         check_architectures(self._short_baselines(), self.family[0], self.task.kind)
         return self
 
@@ -108,10 +111,10 @@ class StudyFile(Table):
         used += [(f"constraints[{i}]", c.metric) for i, c in enumerate(self.constraints)]
         some = {name for other in TASK_KINDS.values() for name in other.metrics}
         for where, name in used:
-            if self.family == ("encoder",) and name in DECODING:
+            if self.family == ("encoder",) and base_of(name) in DECODING:
                 text = f"an encoder does not generate, so it has no '{name}'"
                 raise InvalidStudyFile(text, where=f"{where}.metric", help="use prefill_ms")
-            if name in some - set(task.metrics):
+            if base_of(name) in some - set(task.metrics):
                 text = f"the task '{kind}' has no '{name}'"
                 own = ", ".join(("val_loss", "val_accuracy", *task.metrics))
                 raise InvalidStudyFile(text, where=f"{where}.metric", help=f"use one of {own}")
@@ -138,8 +141,8 @@ class StudyFile(Table):
         return family[0] if len(family) == 1 else list(family)
 
     def own_metrics(self) -> dict[str, Metric]:
-        """Returns the metrics that `[metrics.NAME]` tables declare."""
-        return own_metrics(self.metrics)
+        """Returns the metrics that `[metrics.NAME]` tables declare, and those of the targets."""
+        return own_metrics(self.metrics) | target_metrics(self.targets)
 
     def objective_list(self) -> tuple[Objective, ...]:
         own = self.own_metrics()
@@ -157,8 +160,9 @@ class StudyFile(Table):
     def resolved(self) -> dict[str, Any]:
         """Returns plain data with every default filled in; None is left out, since TOML has none."""
         data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
-        if not self.metrics:
-            del data["metrics"]  # a study without any is stored as ever
+        for key in ("metrics", "targets"):
+            if not data[key]:
+                del data[key]  # a study without any is stored as ever
         if isinstance(self.space, ParameterSettings):
             data = {key: value for key, value in data.items() if key not in ARCHITECTURES_ALONE}
             if not self.baselines:
@@ -259,7 +263,9 @@ def _explain(error: ValidationError) -> InvalidStudyFile:
     if name == "[key]":  # of a table whose keys are names
         where, what = path_of(location[:-1]), "metric" if location[0] == "metrics" else "parameter"
         message = f"a {what}'s name is letters, digits and '_', a letter first, at most 64"
-    if name == "name" and first["type"] == "string_pattern_mismatch":
+    if name == "name" and first["type"] == "string_pattern_mismatch" and location[0] == "targets":
+        message = "a target's name is letters, digits and '-', a letter first, at most 32 of them"
+    elif name == "name" and first["type"] == "string_pattern_mismatch":
         message = "a name is letters, digits, '_', '-' and '.', at most 64 of them"
     shown = "" if isinstance(value, (dict, list, tuple)) and len(repr(value)) > 80 else f" = {value!r}"
     return InvalidStudyFile(f"{where}{shown}: {message[0].lower()}{message[1:]}", where=where, help=help)
@@ -282,6 +288,7 @@ TAGS: dict[Any, type[Table]] = {
     "families": FamilySpaces,
     "parameters": ParameterSettings,
     "baselines": BaselineSettings,
+    "targets": TargetSettings,
     **TASK_TABLES,
 }
 """The tables at these parts of a location. Most are the tags that pydantic puts behind `space` and `task`."""

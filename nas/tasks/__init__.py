@@ -13,9 +13,11 @@ from nas.tasks.base import Floors, Inputs, Split, Task
 __all__ = ["Inputs", "Split", "Task", "floors_of", "model_of", "open_task"]
 
 
-def model_of(architecture: Architecture, task: Task) -> nn.Module:
-    """Builds the model of an architecture for that task. Raises UsageError when the family cannot learn it."""
-    return models.build(architecture, vocabulary=task.vocabulary, context=task.context, head=task.head)
+def model_of(architecture: Architecture, task: Task, context: int | None = None) -> nn.Module:
+    """Builds the model of an architecture for that task, by default for its context. Raises UsageError when the family
+    cannot learn it.
+    """
+    return models.build(architecture, vocabulary=task.vocabulary, context=context or task.context, head=task.head)
 
 
 def floors_of(task: Task, evaluation_tokens: int) -> dict[str, Floors]:

@@ -1,5 +1,6 @@
 """`measure` on real models: every promised name, finite, exact where it can be, and the model as it was."""
 
+import copy
 import gc
 import json
 import math
@@ -174,3 +175,17 @@ def test_nothing_is_left_changed():
 def test_what_cannot_be_measured_is_refused(device, prompt, message):
     with pytest.raises(UsageError, match=message):
         measured(build(architecture(), context=16), 65, 16, MeasureSettings(prompt=prompt), device)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", having("causal"))
+def test_every_kind_generates_in_numbers_of_16_bits(kind, dtype):
+    whole = build(architecture(kind), context=16).eval()
+    tokens_BT = torch.randint(65, (2, 16), generator=torch.Generator().manual_seed(0))
+    model = copy.deepcopy(whole).to(dtype)
+    with torch.inference_mode():
+        state = model.new_state(2, 16)
+        model.prefill(tokens_BT[:, :-1], state)
+        found, expected = model.decode_step(tokens_BT[:, -1], state), whole(tokens_BT)[:, -1]
+    assert found.dtype == dtype
+    assert (found.float() - expected).abs().max() < 0.1 * expected.std() + 0.05

@@ -12,7 +12,7 @@ from nas.running import serial_executor as serial
 from nas.running.coordinator import Coordinator
 from nas.running.events import Completed, Interrupted, Measured, Waiting
 from nas.running.front_measurement import DEVICE_SECONDS, MEMBER_SECONDS, measure_again
-from nas.running.measuring import TRIES, LoneMeasurement
+from nas.running.measuring import TRIES, WorkloadMeasurement
 from nas.running.proposer import Proposer
 from nas.running.stop_control import StopControl
 from nas.running.trial import event_of
@@ -90,7 +90,7 @@ def again(study, readings, machine=None, should_stop=lambda: False):
 
     def measurer(trial):
         script = iter(readings[trial.number])
-        return LoneMeasurement(lambda: TimedMetrics(next(script)), machine, MEMBER_SECONDS, machine)
+        return WorkloadMeasurement(lambda: TimedMetrics(next(script)), machine, MEMBER_SECONDS, machine)
 
     def keep(number, metrics):
         study.store.set_attribute(f"remeasured:{number}", dict(metrics.metrics))
@@ -191,7 +191,7 @@ def test_a_signal_within_a_measurement_ends_it_and_nothing_is_kept(tmp_path):
         raise MeasuringStopped
 
     def measurer(trial):
-        return LoneMeasurement(stopped, Machine(), MEMBER_SECONDS)
+        return WorkloadMeasurement(stopped, Machine(), MEMBER_SECONDS)
 
     measure_again(study, measurer, lambda number, metrics: None, events.append, lambda: bool(asked))
     assert asked == [True]
@@ -206,7 +206,7 @@ def test_a_trial_that_is_stopped_while_it_is_measured_is_interrupted():
 def test_a_measurement_goes_step_by_step_and_tells_what_it_waits_for():
     machine = Machine(held=2)
     script = iter([reading(7.0, 1.0), reading(0.1)])
-    measurement = LoneMeasurement(lambda: TimedMetrics(next(script)), machine, clock=machine)
+    measurement = WorkloadMeasurement(lambda: TimedMetrics(next(script)), machine, clock=machine)
     device = Waiting("device", 1000.0)
     assert [measurement.step() for _ in range(4)] == [
         device,
@@ -225,7 +225,7 @@ def test_sizes_are_counted_once_after_the_times_while_others_may_train(tmp_path)
             told.append(waited)
         return {"params": 100.0}
 
-    measurement = LoneMeasurement(lambda: TimedMetrics(next(script)), lock, count=count)
+    measurement = WorkloadMeasurement(lambda: TimedMetrics(next(script)), lock, count=count)
     assert isinstance(measurement.step(), Waiting)
     assert (measurement.step(), told) == (TimedMetrics({"params": 100.0, **reading(0.1)}), [0.0])
 
