@@ -30,6 +30,8 @@ class Member:
     failed: int
     """The number of its trainings with new seeds that failed, of `seeds` in all."""
     blocks: int
+    disturbed: int
+    """The blocks of these that other load disturbed."""
     steps: int
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     probability: float | None = None
@@ -54,6 +56,8 @@ class Certainty:
     """The longest runs of `order` in which no two can be told apart (family-wise 5 %)."""
     trained: tuple[str, ...]
     """The trained objectives, which are compared."""
+    compared: int
+    """The number of new seeds after which members were last compared; 0 while some have too few of them."""
     steps: int
     hardware: str
     hypervolume: Estimate | None = None
@@ -81,6 +85,7 @@ class Certainty:
                 seeds=len(values.trainings(trial)),
                 failed=0,
                 blocks=values.blocks(trial),
+                disturbed=values.blocks(trial, disturbed=True),
                 steps=values.steps,
                 metrics={name: found[trial.number] for name, found in estimates.items() if trial.number in found},
                 probability=chances.shares.get(trial.number),
@@ -94,6 +99,7 @@ class Certainty:
             order=standing.order,
             groups=standing.groups(),
             trained=tuple(objective.metric for objective in values.trained),
+            compared=standing.seeds,
             steps=values.steps,
             hardware=values.hardware,
             hypervolume=chances.hypervolume,
@@ -122,7 +128,8 @@ class Certainty:
 
 def _failed(values: ConfirmedValues, trial: TrialResult) -> Member:
     found = values.record.confirmed[trial.number]
-    return Member(trial.number, len(found.retrainings), found.failures, values.blocks(trial), values.steps)
+    blocks, disturbed = values.blocks(trial), values.blocks(trial, disturbed=True)
+    return Member(trial.number, len(found.retrainings), found.failures, blocks, disturbed, values.steps)
 
 
 def _standing(values: ConfirmedValues) -> Standing:

@@ -80,8 +80,10 @@ class ConfirmedValues:
         }
         return known.get(name) or METRICS.get(name) or Metric(name, "min", "", "")
 
-    def blocks(self, trial: TrialResult) -> int:
-        return len(self.record.confirmed[trial.number].on_hardware(self.hardware))
+    def blocks(self, trial: TrialResult, disturbed: bool = False) -> int:
+        """Counts the blocks of a trial, or those that other load disturbed."""
+        found = self.record.confirmed[trial.number].on_hardware(self.hardware)
+        return sum(bool(block.metrics.get("contended")) or not disturbed for block in found)
 
     def groups(self, name: str) -> list[list[float]]:
         """Returns the values of every member."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import pareto
-from nas.confirm.differences import Floats, Layout
+from nas.confirm.differences import NONE, Floats, Layout
 
 DRAWS = 2000
 COMPARISONS = 4_000_000
@@ -48,9 +48,12 @@ class Resampled:
         """
         logs = ratios and all(value > 0 for group in groups for value in group)
         values_MS = np.log(table(groups)) if logs else table(groups)
-        if values_MS.shape[1] < 2:
-            return cls.exact(np.exp(values_MS.mean(axis=1)).tolist() if logs else values_MS.mean(axis=1).tolist())
-        layout = Layout(values_MS, paired=len(groups) > 1 and not ratios)
+        # Few values may leave nothing to tell noise by, once each seed has a part of its own.
+        paired = len(groups) > 1 and not ratios
+        layouts = [Layout(values_MS, paired=True), Layout(values_MS, paired=False)][not paired :]
+        layout = next((layout for layout in layouts if layout.freedom > NONE), None)
+        if layout is None:
+            return cls.exact([float(np.mean(group)) for group in groups])
         counts_M = (~np.isnan(values_MS)).sum(axis=1)
         pool, sizes_M = layout.pool, layout.deviations_M
         noise_BM = np.stack([generator.choice(pool, (DRAWS, n)).mean(axis=1) for n in counts_M], axis=1)

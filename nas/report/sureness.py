@@ -13,6 +13,8 @@ from nas.results import Constraint, Objective, StudyRecord, TrialResult
 
 ONE_SEED = "one seed"
 INTERVAL = "95 % interval of the mean"
+MANY = 3
+"""From so many others on, "all" stands for the numbers of all."""
 PERCENTILES = "10th to 90th percentile"
 
 
@@ -92,9 +94,12 @@ class Sureness:
         return ABSENT if member is None or member.probability is None else chance(member.probability)
 
     def ties(self, trial: TrialResult) -> str:
-        """Returns the numbers that the trial cannot be told apart from, as 7, 22; empty where there are none."""
+        """Returns the numbers that the trial cannot be told apart from, as 7, 22, or all; empty for none."""
         member = self.member(trial)
-        return ", ".join(map(str, member.ties)) if member else ""
+        if member is None:
+            return ""
+        others = len(self.members) - 1
+        return "all" if len(member.ties) == others >= MANY else ", ".join(map(str, member.ties))
 
     def failed(self, trial: TrialResult) -> int:
         """Returns with how many new seeds the trial failed."""
@@ -136,7 +141,9 @@ class Sureness:
         blocks = [member.blocks for member in self.members]
         steps = f" for {self.certainty.steps:,} steps" if self.certainty.steps else ""
         measured = f", and measured in {_range(blocks, 'block')} while nothing trained" if max(blocks) else ""
-        return f"{plural(len(self.members), 'trial')} trained again{steps} with {self.seeds} each{measured}."
+        loud = sum(member.disturbed for member in self.members)
+        beside = f" {loud} of {plural(sum(blocks), 'block')} were measured beside other load." if loud else ""
+        return f"{plural(len(self.members), 'trial')} trained again{steps} with {self.seeds} each{measured}.{beside}"
 
     def groups(self) -> str:
         """Names the groups that cannot be told apart, as 7 ≈ 22; 3 ≈ 9 ≈ 14; empty where there are none."""
@@ -147,6 +154,8 @@ class Sureness:
         """Tells which members cannot be told apart, in a sentence."""
         if self.certainty is None or not self.certainty.trained or len(self.certainty.order) < 2:
             return ""
+        if not self.certainty.compared:
+            return "Nothing is compared yet: first, every trial needs more seeds."
         what = listed(list(self.certainty.trained))
         if self.groups():
             return f"Cannot be told apart in {what} (family-wise error 5 %): {self.groups()}."

@@ -66,6 +66,15 @@ def test_a_race_that_ends_after_three_seeds_spends_its_error_there():
     assert last.member(2).ties == ()
 
 
+def test_nothing_is_compared_before_everybody_has_the_first_seeds():
+    early = replace(RECORD, confirmed={**RECORD.confirmed, 1: confirmation(1, (1.5, 1.51), BLOCKS)})
+    sure = Certainty.of(early)
+    assert sure.compared == 0
+    assert sure.member(2).ties == (0, 1)
+    assert Certainty.of(RECORD).compared == 3
+    assert sure.member(2).probability == 1.0
+
+
 def test_times_come_from_blocks_as_ratios():
     """Logarithms of five blocks, the same shape twice: pooled variance, 8 degrees of freedom."""
     two = study(TRIALS[1:3], [confirmation(1, (1.5, 1.5), BLOCKS), confirmation(2, (2.0, 2.1), FAST)])
@@ -82,6 +91,7 @@ def test_blocks_beside_other_load_count_only_where_quiet_ones_are_missing():
     quiet = confirmation(0, (1.5, 1.6), (0.3, 0.3))
     mixed = replace(quiet, blocks=(*quiet.blocks, *loud, *elsewhere))
     assert Certainty.of(study(TRIALS[:1], [mixed])).member(0).metrics["decode_ms_per_token"].mean == pytest.approx(0.3)
+    assert Certainty.of(study(TRIALS[:1], [mixed])).member(0).disturbed == 3
     only = replace(quiet, blocks=loud)
     assert Certainty.of(study(TRIALS[:1], [only])).member(0).metrics["decode_ms_per_token"].mean == pytest.approx(9.0)
 

@@ -51,6 +51,12 @@ def test_one_value_each_is_drawn_as_it_is():
     assert (found.draws_BM == [1.0, 2.0]).all()
 
 
+def test_a_second_seed_of_one_member_is_all_that_is_known_of_the_noise():
+    found = Resampled.of([[1.0, 3.0], [2.0]], ratios=False, generator=np.random.default_rng(0))
+    assert found.means_M.tolist() == pytest.approx([2.0, 2.0])
+    np.testing.assert_allclose(found.draws_BM.std(axis=0), [1.0, math.sqrt(2)], rtol=0.05)
+
+
 def test_spreads_that_differ_are_lent_less():
     alike = by_member([[0.0, 1.0, 2.0], [5.0, 6.0, 7.0]])
     assert alike[0].half == pytest.approx(alike[1].half)
