@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from nas import bounds
+from nas.cli.bench_checks import bounds as skip_bounds
+from nas.cli.bench_checks import stopping
 from nas.cli.bench_driver import driver
 from nas.cli.bench_latency import latency
 from nas.cli.bench_ranking import growth, ranking
@@ -39,8 +41,9 @@ Objectives = Annotated[
 ]
 Trainings = Annotated[int, typer.Option("--trials", metavar="N", max=bounds.TRIALS, min=1, help="Trainings of a run.")]
 RESULTS = Path("reports/benchmarks")
-for command in (driver, latency, training, recipes, threads, ranking, growth):
+for command in (driver, latency, training, recipes, threads, ranking, growth, stopping):
     bench.command(command.__name__)(command)
+bench.command("bounds")(skip_bounds)
 
 
 @bench.command("attention")
