@@ -113,6 +113,9 @@ def _finish(ended: "Ended", page: Path | None, json: bool) -> None:
             reasons = ", ".join(sorted({training.reason for training in failed}))
             text = f"Trial {number} failed with {len(failed)} of {len(found)} seeds ({reasons}) and loses its place."
             console.print(text, soft_wrap=True)
+    if ended.end and not remaining:
+        text = "No member remains: each failed with a new seed, or is over a limit by its confirmed means."
+        console.print(text, soft_wrap=True)
     if ended.end is None:
         console.print(f"Continue with: nas confirm {ended.study.in_commands}", soft_wrap=True)
     if page:

@@ -23,6 +23,8 @@ STOPPING = {
 SHOWN = ("val_loss", "test_loss", "macro_f1", "test_macro_f1", "prefill_ms", "decode_ms_per_token", "generation_ms")
 """The first of these metrics that a job has stand in its line, two at most."""
 LONGEST_CAUSE = 200
+ENDED = {"training": "trained", "test": "tested", "block": "measured"}
+"""The words for jobs that have ended."""
 
 
 def introduced(event: Mapping[str, Any]) -> str:
@@ -54,6 +56,7 @@ class ConfirmProgress:
         self.running: dict[tuple[int, str, int | None], str] = {}
         self.ended: Counter[str] = Counter()
         self.note, self.what = "starting", ""
+        self.trained, self.first = 0, 0
         self.waits = Waits()
         self._live = LivePanel(self._panel, self.console)
 
@@ -76,6 +79,8 @@ class ConfirmProgress:
         match event["type"]:
             case "confirming":
                 self.note, self.what = "", introduced(event)
+                self.trained = event["trained"]
+                self.first = event["seeds"] * len([*event["front"], *event["near"]])
                 self._say(self.what)
             case "confirmation":
                 self._job(event)
@@ -98,18 +103,22 @@ class ConfirmProgress:
                 self.running.pop(job, None)
             case "ended":
                 self.running.pop(job, None)
-                self.ended[event["does"] if event["state"] != "FAIL" else "failed"] += 1
+                self.ended[ENDED[event["does"]] if event["state"] != "FAIL" else "failed"] += 1
+                self.trained += event["does"] == "training"
                 self._say(told(event))
 
     def _say(self, line: str) -> None:
         if not self.live and not self.json:
             self.console.print(line, soft_wrap=True)
 
+    def _ended(self) -> str:
+        return "  ".join(f"{name} {count}" for name, count in sorted(self.ended.items()) if name != "trained")
+
     def _panel(self) -> Table:
         table = Table.grid(padding=(0, 2))
         table.add_row("confirming", printable(self.what.partition(": ")[2] or self.note))
-        ended = "  ".join(f"{name} {count}" for name, count in sorted(self.ended.items()))
-        table.add_row("ended", ended or "nothing yet")
+        more = f"of {self.first} or more" if self.trained < self.first else "and perhaps more"
+        table.add_row("trained", f"{self.trained} {more}   {self._ended()}")
         table.add_row("time", duration(time.monotonic() - self.started))
         for i, line in enumerate(self.running.values()):
             table.add_row("" if i else "running", line)

@@ -8,7 +8,8 @@ as if it had not been.
 2. Members that cannot be told apart from a neighbour get one more seed at a time (nas.confirm.race), up to the most.
    A member that fails with a seed leaves the race: an architecture that may diverge has lost its place.
 3. Meanwhile members are measured in blocks, a minute apart at least, where an objective or a limit is a measured time.
-4. At the end those that remain on the front of the means are tested once: every training of theirs.
+4. At the end those that remain on the front of the means, or still have a chance to be on the front, are tested once:
+   every training of theirs.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ APART_SECONDS = 60.0
 """A member is measured in so many blocks, at least so long apart: what changes between two runs on one machine, such as
 its clock and its memory's layout, changes within minutes.
 """
+LEAST_CHANCE = 0.05
+"""A member off the front of the means is tested too where its probability to be on the front is no lower."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Plan:
     """Plans the confirmation of these members.
 
     `seeds` gives the k-th seed. `steps` is the length of a training, and `own_steps` that of the search. `hardware` is
-    where blocks are measured; `tests` is False for bodies of the user's own, which test nothing.
+    where blocks are measured; `tests` is False for bodies of the user's own, which test nothing. `chances` gives each
+    member's probability to be on the front.
     """
 
     members: tuple[TrialResult, ...]
@@ -75,6 +79,7 @@ class Plan:
     blocks: int = BLOCKS
     apart: float = APART_SECONDS
     tests: bool = True
+    chances: Callable[[Confirmed], Mapping[int, float]] = lambda now: {}
 
     def step(self, now: Confirmed, moment: float, *, racing: bool = True) -> Step:
         """Returns what to do next, at that moment by the database's clock.
@@ -173,13 +178,19 @@ class Plan:
     def _tests(self, now: Confirmed) -> Iterable[Task]:
         if not self.tests:
             return
-        for trial in self.remaining(now):
+        for trial in self._hopeful(now):
             for training in self.retrainings(now, trial.number):
                 if training is None or training.failed:
                     continue
                 again = self.again("test", training.seed)
                 if (trial.number, again) not in now.ended:
                     yield Task("test", trial, again, training.seed)
+
+    def _hopeful(self, now: Confirmed) -> list[TrialResult]:
+        """Returns the members that remain, and the others with a chance to be on the front."""
+        remaining, gone, chances = self.remaining(now), self.failed(now), self.chances(now)
+        others = [trial for trial in self.members if trial not in remaining and trial.number not in gone]
+        return [*remaining, *(trial for trial in others if chances.get(trial.number, 0.0) >= LEAST_CHANCE)]
 
     def remaining(self, now: Confirmed) -> tuple[TrialResult, ...]:
         """Returns the members on the front of the means, over seeds and blocks, that meet the limits on them."""

@@ -1,11 +1,13 @@
 """Confirms with what a launch has: plans, runs the jobs, and tidies up once nothing is left to do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from nas.confirm.confirmed_values import ConfirmedValues
+from nas.confirm.front_chances import FrontChances
 from nas.confirm.race import Race
 from nas.confirmation import hardware_name
 from nas.errors import Conflict, OutOfReach, UsageError
@@ -106,7 +108,7 @@ class Session:
         )
         if whole_round:
             self._refuse_small_budget(plan, jobs)
-        self.observer(_introduction(self.study, trials, plan))
+        self.observer(_introduction(self.study, trials, plan, jobs.now))
         keep_race(self.study.store, plan.race)
         end = self._run(plan, jobs)
         closed = self._is_last() if end is None else True
@@ -115,20 +117,21 @@ class Session:
         return Ended(self.study, plan, jobs.now, end, self.control.signal, time.monotonic() - started, closed)
 
     def _plan(self, record: StudyRecord, trials: Chosen, wish: Wish) -> Plan:
-        now = dict(self.launch.described or environment())
+        now, steps = dict(self.launch.described or environment()), wish.steps or self.file.train.steps
         plan = Plan(
             members=trials.trials,
             objectives=record.objectives,
             constraints=(*record.constraints, *limits(record, wish.where)),
             first=wish.seeds,
             most=wish.most,
-            steps=wish.steps or self.file.train.steps,
+            steps=steps,
             own_steps=self.file.train.steps,
             seeds=partial(seed_of, self.file.search.seed, "confirmation"),
             hardware=hardware_name(now),
             blocks=confirmation_plan.BLOCKS,
             apart=confirmation_plan.APART_SECONDS,
             tests=self.own is None,
+            chances=partial(_chances, record, steps),
         )
         if plan.timed and not wish.here and hardware_id(record.environment) != hardware_id(now):
             raise Conflict(
@@ -205,6 +208,12 @@ class Session:
         return close_study(self.study, self.leases, None, device, self.control, self.observer, self.clock, last)
 
 
+def _chances(record: StudyRecord, steps: int, now: Confirmed) -> Mapping[int, float]:
+    """Returns each member's probability to be on the front, by trainings of that length."""
+    found = {number: replace(each, retrainings=each.of_steps(steps)) for number, each in now.results.items()}
+    return FrontChances.of(ConfirmedValues.of(replace(record, confirmed=found))).shares
+
+
 def clean_retrained(study: StoredStudy) -> None:
     """Deletes the files of all trainings that confirmed a trial. Raises OutOfReach."""
     kept = study.run_folder
@@ -213,7 +222,7 @@ def clean_retrained(study: StoredStudy) -> None:
         kept.retraining(name).delete_all()
 
 
-def _introduction(study: StoredStudy, trials: Chosen, plan: Plan) -> dict[str, object]:
+def _introduction(study: StoredStudy, trials: Chosen, plan: Plan, now: Confirmed) -> dict[str, object]:
     """Returns the first event: what is confirmed, and how."""
     return {
         "type": "confirming",
@@ -224,6 +233,7 @@ def _introduction(study: StoredStudy, trials: Chosen, plan: Plan) -> dict[str, o
         "seeds": plan.first,
         "most": plan.most,
         "steps": plan.steps,
+        "trained": sum(bool(r) for trial in plan.members for r in plan.retrainings(now, trial.number)),
         "blocks": plan.blocks if plan.timed and plan.tests else 0,
         "hardware": plan.hardware,
     }

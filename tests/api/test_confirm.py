@@ -46,6 +46,19 @@ def twins(study):
     return study
 
 
+def undisturbed(twins):
+    """The rows of an undisturbed confirmation, of which the study then knows nothing."""
+    folder = twins.folder
+    database = (folder / "study.db").read_bytes()
+    twins.confirm(**OPTIONS)
+    expected = rows(twins)
+    twins.close()
+    for name in ("study.db-wal", "study.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "study.db").write_bytes(database)
+    return expected
+
+
 def test_the_front_is_trained_with_new_seeds_and_what_remains_is_tested(twins):
     events = []
     before = twins.record()
@@ -73,17 +86,8 @@ def test_the_front_is_trained_with_new_seeds_and_what_remains_is_tested(twins):
     assert "confirmation" not in [event["type"] for event in again]
 
 
-def test_stopped_at_any_event_it_goes_on_to_the_same_rows(twins, tmp_path):
-    folder = tmp_path / "runs" / "exact"
-    expected, left = None, [1, 4, 7, 9, 11, 13]
-    database = (folder / "study.db").read_bytes()
-    twins.confirm(**OPTIONS)
-    expected = rows(twins)
-    twins.close()
-    for name in ("study.db-wal", "study.db-shm"):
-        (folder / name).unlink(missing_ok=True)
-    (folder / "study.db").write_bytes(database)
-    told = [0]
+def test_stopped_at_any_event_it_goes_on_to_the_same_rows(twins):
+    expected, left, told = undisturbed(twins), [1, 4, 7, 9, 11, 13], [0]
 
     def fragile(event):
         told[0] += event["type"] == "confirmation"
@@ -119,32 +123,33 @@ def killed(at):
     assert process.returncode == -9, process.stderr.decode()
 
 
-def confirmed_in_one(twins, tmp_path, kills):
+def confirmed_in_one(twins, kills):
     """The rows of an undisturbed confirmation, and those of one that was killed at these events."""
-    folder = tmp_path / "runs" / "exact"
-    database = (folder / "study.db").read_bytes()
-    twins.confirm(**OPTIONS)
-    expected = rows(twins)
-    twins.close()
-    for name in ("study.db-wal", "study.db-shm"):
-        (folder / name).unlink(missing_ok=True)
-    (folder / "study.db").write_bytes(database)
+    expected = undisturbed(twins)
     for at in kills:
         killed(at)
     nas.open_study("exact").confirm(**OPTIONS)
     return expected, rows(nas.open_study("exact"))
 
 
-def test_killed_twice_it_goes_on_to_the_same_rows(twins, tmp_path):
-    expected, found = confirmed_in_one(twins, tmp_path, (2, 6))
+def test_killed_twice_it_goes_on_to_the_same_rows(twins):
+    expected, found = confirmed_in_one(twins, (2, 6))
     assert found == expected
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_killed_ten_times_it_goes_on_to_the_same_rows(twins, tmp_path):
-    expected, found = confirmed_in_one(twins, tmp_path, (1, 2, 3, 2, 4, 1, 3, 2, 2, 1))
+def test_killed_ten_times_it_goes_on_to_the_same_rows(twins):
+    expected, found = confirmed_in_one(twins, (1, 2, 3, 2, 4, 1, 3, 2, 2, 1))
     assert found == expected
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_ray_confirms_to_the_rows_of_the_serial_executor(twins):
+    expected, study = undisturbed(twins), nas.open_study("exact")
+    study.confirm(**{**OPTIONS, "executor": "ray"}, cpus=2)
+    assert rows(study) == expected
 
 
 def test_a_member_that_diverges_with_a_new_seed_is_a_result_and_leaves_the_front(twins, monkeypatch):

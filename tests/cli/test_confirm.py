@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from rich.console import Console
 
 from nas.cli.confirm_progress import ConfirmProgress, told
 from nas.measurement import TimedMetrics
@@ -103,6 +104,23 @@ def test_a_failure_is_told_with_its_reason():
     event = {"type": "confirmation", "what": "ended", "trial": 3, "does": "training", "seed": 7, "metrics": {}}
     line = told(event | {"state": "FAIL", "reason": "nan", "detail": "Traceback\nDiverged: loss is nan"})
     assert line == "trial 3, seed 7: nan  Diverged: loss is nan"
+
+
+def test_the_panel_counts_trainings_and_shows_what_runs():
+    shown = ConfirmProgress(json=False, live=False)
+    about = {"type": "confirmation", "trial": 3, "does": "training", "seed": 7}
+    numbers = {"seeds": 2, "most": 4, "steps": 20, "trained": 1, "blocks": 5}
+    shown({"type": "confirming", "name": "demo", "front": [3, 5], "near": [8], **numbers})
+    shown({**about, "what": "begun", "attempt": 1})
+    shown({**about, "what": "rung", "step": 10, "seconds": 1.0, "metrics": {}})
+    console = Console(width=100)
+    with console.capture() as drawn:
+        console.print(shown._panel())
+    assert "1 of 6 or more" in drawn.get()
+    assert "trial 3, seed 7: step 10" in drawn.get()
+    assert "the front 3, 5, and near it 8; 2 new seeds each" in drawn.get()
+    shown({**about, "what": "ended", "state": "COMPLETE", "reason": "", "detail": "", "metrics": {"val_loss": 2.0}})
+    assert (shown.trained, shown.running) == (2, {})
 
 
 def test_status_names_the_drivers_that_confirm(nas, runs):

@@ -138,6 +138,16 @@ def test_what_remains_is_judged_by_means_over_seeds_and_blocks_within_the_limits
     assert [trial.number for trial in limited.remaining(done())] == [1]
 
 
+def test_a_member_behind_that_still_has_a_chance_is_tested_too():
+    of = plan(member(0), member(1), objectives=(LOSS,), chances=lambda now: {0: 0.9, 1: 0.1})
+    done = Done(of)
+    done.trained(0, [1.0, 1.0, 1.0, 1.0])
+    done.trained(1, [1.1, 1.2, 1.1, 1.2])
+    assert [trial.number for trial in of.remaining(done())] == [0]
+    assert {number for _, number, _ in asked(of, done)} == {0, 1}
+    assert {number for _, number, _ in asked(replace(of, chances=lambda now: {1: 0.04}), done)} == {0}
+
+
 def test_what_remains_is_judged_as_if_every_member_had_every_seed():
     of = plan(member(0), member(1), objectives=(LOSS,))
     done = Done(of)
