@@ -114,6 +114,21 @@ class Certainty:
         found = self.members.get(number)
         return None if found is None or found.failed else found
 
+    def plain(self) -> dict[str, Any]:
+        """Returns it as search.json has it; null where something is not known."""
+        members = {n: m.plain() | {"failed": m.failed, "blocks": m.blocks} for n, m in self.members.items()}
+        return {
+            "steps": self.steps,
+            "compared": self.compared,
+            "members": [{"trial": number} | told for number, told in members.items()],
+            "groups": [list(group) for group in self.groups],
+            "hypervolume": self.hypervolume.plain() if self.hypervolume else None,
+            "searched_hypervolume": self.searched_hypervolume,
+            "rank_correlation": plain(self.ranking),
+            "selection_bias": plain(self.bias),
+            "test_drop": plain(self.drop),
+        }
+
     def ranked(self, trials: Sequence[TrialResult], objective: str, goal: str) -> list[TrialResult]:
         """Sorts trials best first by what is best known of the objective: the confirmed mean, or the search's value."""
         sign = 1.0 if goal == "min" else -1.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from nas.confirm.certainty import Certainty
 from nas.formatting import duration, fixed, percent
 from nas.report import words
 from nas.report.effort import PROMISE, BoundCheck, Effort
@@ -47,6 +48,7 @@ class Account:
                 "infeasible": {"trials": effort.infeasible},
                 "duplicates": {"draws": effort.redraws},
             },
+            "confirmed": certainty.plain() if (certainty := Certainty.of(self.record)) else None,
             "bounds": {"trials": bounds.trials, "missed": bounds.missed, "objectives": bounds.objectives},
             "ranking": [
                 {

@@ -8,6 +8,7 @@ import pytest
 from nas import report
 from nas.report.account import Account
 from nas.results import Objective, State
+from tests.report.confirmed_studies import confirmed
 from tests.report.rows import stopped, study, trial
 
 LOSS = Objective("val_loss", "min")
@@ -57,9 +58,10 @@ def test_the_page_tells_what_was_saved_and_how_well_it_was_guessed(record, writt
 def test_search_json_holds_the_same_numbers(record, written):
     data = json.loads((written / "search.json").read_text(encoding="utf-8"))
     assert data == Account.of(guessed(record)).data()
-    assert set(data) == {"saved", "bounds", "ranking", "importance", "health"}
+    assert set(data) == {"saved", "confirmed", "bounds", "ranking", "importance", "health"}
     assert data["saved"]["stopped"] == {"trials": 6, "trainings": 3.0, "seconds": pytest.approx(10.98752)}
     assert data["saved"]["infeasible"] == {"trials": 3}
+    assert data["confirmed"] is None
     assert data["bounds"] == {"trials": 19, "missed": 1, "objectives": 1}
     assert data["ranking"][0]["predicted"] == {"spearman": pytest.approx(1.0), "trials": 19}
     assert data["ranking"][0]["params"]["spearman"] < 0
@@ -119,3 +121,13 @@ def test_names_of_choices_are_text_and_never_markup(tmp_path):
     html = text_of(report.write(study(rows, [LOSS]), tmp_path / "rows").parent)
     assert "What decides val_loss" in html
     assert attack not in html
+
+
+def test_search_json_tells_how_sure_a_confirmed_front_is(record):
+    told = Account.of(confirmed(record)).data()["confirmed"]
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert set(told["rank_correlation"]) == set(told["selection_bias"]) == set(told["test_drop"]) == {"val_loss"}
+    assert told["selection_bias"]["val_loss"]["mean"] == pytest.approx(-0.02, abs=0.01)
+    assert told["hypervolume"]["low"] < told["hypervolume"]["high"] < told["searched_hypervolume"]
+    assert {member["trial"] for member in told["members"]} == {n for group in told["groups"] for n in group}
+    assert (told["steps"], told["compared"]) == (200, 3)
