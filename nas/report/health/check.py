@@ -62,7 +62,7 @@ class Health:
         """Returns the lines that end a search on a terminal: what to look at; none where there is nothing."""
         found = self.with_verdict(Verdict.LOOK)
         unknown = len(self.with_verdict(Verdict.UNKNOWN))
-        more = f"{unknown} of {len(self)} checks have too few trials to tell; the report has all." if unknown else ""
+        more = f"{unknown} of {len(self)} checks cannot tell yet; the report has all." if unknown else ""
         return [*(f"look: {check.name}: {check.text}" for check in found), *([more] if found and more else [])]
 
     def __str__(self) -> str:

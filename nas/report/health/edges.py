@@ -33,7 +33,7 @@ def edges(record: StudyRecord) -> Check:
     if not found:
         return Check("edges", Verdict.OK, "No best value of a choice lies at the edge of the space.", numbers)
     parts = [
-        f"The best {edge['metric']} have {edge['choice']} {number(edge['value'])}, the {edge['edge']} offered."
+        f"The best by {edge['metric']} have {edge['choice']} {number(edge['value'])}, the {edge['edge']} offered."
         for edge in found
     ]
     return Check("edges", Verdict.LOOK, " ".join([*parts, "A wider space may hold better ones."]), numbers)
