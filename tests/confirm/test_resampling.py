@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nas import pareto
 from nas.confirm import resampling
@@ -86,6 +87,11 @@ def test_few_pairs_have_no_rank_correlation():
     found = spearman([(1.0, 1.0), (2.0, 2.0), (3.0, 3.0), (4.0, 4.0)])
     assert found.mean == pytest.approx(1.0)
     assert found.low < found.high <= 1.0
+
+
+def test_the_rank_correlation_is_scipys_with_ties_too():
+    pairs = [(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 4.0), (7.0, 9.0), (6.0, 2.0)]
+    assert spearman(pairs).mean == pytest.approx(stats.spearmanr(pairs).statistic)
 
 
 def test_the_bias_of_the_draws_is_taken_off():
