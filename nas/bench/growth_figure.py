@@ -50,7 +50,7 @@ def _colour(best: bool) -> str:
 
 def _title(result: Mapping[str, Any]) -> str:
     found, place = result["correlation"], result["winner"]["place"]
-    of = f"{result['study']}: {result['architectures']} architectures, the best small one is number {place} when grown"
+    of = f"{result['study']}: the best of {result['architectures']} small ones is number {place} when grown"
     if found["rho"] is None:
         return of
     interval = f" ({fixed(found['low'], 2)} to {fixed(found['high'], 2)})" if found["low"] is not None else ""
