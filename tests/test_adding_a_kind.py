@@ -47,7 +47,7 @@ space = Space(file.spaces())
 assert space.size() == 2 * (2 + 4)
 architecture = next(a for _, a in space.walk() if [b.attention.kind for b in a.blocks] == ["mean", "softmax"])
 model = model_of(architecture, vocabulary=20, context=16)
-assert measure(model, 20, 16, file.measure.model_copy(update={"repeats": 1}), "cpu")["decode_ms_per_token"] > 0
+assert measure(model, 20, 16, file.measure.model_copy(update={"repeats": 1}), "cpu").metrics["decode_ms_per_token"] > 0
 assert "mean" in parse_kinds(None, hidden=16, heads=4)
 print("works")
 """

@@ -58,7 +58,7 @@ def stopping(
     ),
     json: Json = False,
 ) -> None:
-    """Replay recorded searches: what stopping at rungs saves and loses.
+    """Replay what stopping at rungs saves and loses.
 
     A recording holds the rungs of a search that ran with `-s search.stopping=false -s search.skip=false`. Without
     RECORDING, all recordings in --out are replayed.

@@ -148,8 +148,9 @@ def _to_write(stored: StoredStudy, file: StudyFile, database: Database | None) -
 
 def refuse_running(leases: Leases, store: Store) -> None:
     """Raises Conflict while a search of the study is under way: its front may still change."""
-    confirm = {key.removeprefix(CONFIRMING) for key in store.attributes() if key.startswith(CONFIRMING)}
+    # The drivers first: one that registers after this look is not among them, and each that is has its mark.
     living = [driver for driver in Drivers(leases.jobs).all() if driver.lives and not driver.ended]
+    confirm = {key.removeprefix(CONFIRMING) for key in store.attributes() if key.startswith(CONFIRMING)}
     if any(driver.id not in confirm for driver in living):
         name = store.name
         help = f"nas status {name}   shows it\nnas stop {name}   ends it; then confirm its front"
